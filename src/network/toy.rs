@@ -1,0 +1,222 @@
+//! The toy regression of section 5.1: a teacher and a student with the same fixed weights and different architectures.
+//!
+//! # Formula
+//! `y(x) = (1/|I|) Σ_i Σ_p v_i[p] · tanh(Σ_k a_i^k (f_i^k ∗ x)[p])`, where `f_i^k` is a 7×7 filter applied with stride 2 to a
+//! 13×13 image, `p` runs over the 4×4 positions of its output, and `v_i` is a 4×4 filter. The edge weights multiply the filters'
+//! outputs, before the tanh. The loss is the mean over the minibatch of `(y(x) − y*(x))²`, where `y*` is the teacher's output.
+
+use rand::{Rng, RngCore};
+use rand_distr::StandardNormal;
+
+use crate::error::{Error, Result};
+use crate::random::{Purpose, Streams, WORDS_PER_STEP, symmetric_uniform};
+use crate::space::{Architecture, Edge, SearchSpace, Shape};
+use crate::supernet::{Batch, Set};
+
+/// Height and width of the input image.
+pub const IMAGE: usize = 13;
+/// Number of pixels.
+pub const PIXELS: usize = IMAGE * IMAGE;
+/// Height and width of a candidate's filter.
+pub const KERNEL: usize = 7;
+/// Number of taps of a candidate's filter.
+pub const TAPS: usize = KERNEL * KERNEL;
+/// Stride of a candidate's filter.
+pub const STRIDE: usize = 2;
+/// Height and width of a candidate's output, and of the second stage's filter.
+pub const OUTPUT: usize = (IMAGE - KERNEL) / STRIDE + 1;
+/// Number of positions of a candidate's output.
+pub const POSITIONS: usize = OUTPUT * OUTPUT;
+
+/// The sizes that can be chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Toy {
+    /// Number of edges `|I|`, all from the input node to an intermediate node of their own.
+    pub edges: usize,
+    /// Number of candidate filters `|J|` of every edge.
+    pub candidates: usize,
+    /// Number of images in a minibatch.
+    pub batch: usize,
+}
+
+impl Toy {
+    /// The paper's: 10 edges, 10 candidates, minibatches of 100.
+    #[must_use]
+    pub fn paper() -> Self {
+        Self { edges: 10, candidates: 10, batch: 100 }
+    }
+
+    /// Checks the sizes.
+    ///
+    /// # Errors
+    /// [`Error::NoEdges`], [`Error::NoCandidates`], and [`Error::Setting`] for an empty minibatch or one larger than a step's
+    /// share of the random stream.
+    pub fn check(&self) -> Result<()> {
+        Shape::new(std::iter::repeat_n(self.candidates, self.edges))?;
+        // Far below 2²⁰ words, also after rounding up to whole vectors.
+        let limit = WORDS_PER_STEP as usize / PIXELS;
+        if self.batch == 0 || self.batch > limit {
+            return Err(Error::Setting {
+                name: "the toy minibatch",
+                expected: "from 1 to 6204 images",
+                got: self.batch.to_string(),
+            });
+        }
+        Ok(())
+    }
+
+    /// The search space: `edges` edges with `candidates` filters each; there is no zero operation.
+    ///
+    /// # Errors
+    /// As [`Toy::check`].
+    pub fn space(&self) -> Result<SearchSpace> {
+        self.check()?;
+        let edges = (0..self.edges)
+            .map(|edge| Edge::new(format!("input-{edge}"), (0..self.candidates).map(|k| format!("filter-{k}"))))
+            .collect();
+        SearchSpace::new(edges)
+    }
+
+    /// Weights and teacher of one trial.
+    ///
+    /// Filters are normal with standard deviation 1/7, the second stage's with 1/4 (one over the root of the fan-in); the
+    /// teacher's candidate is uniform at every edge.
+    ///
+    /// # Errors
+    /// As [`Toy::check`].
+    pub fn parameters(&self, streams: &Streams, trial: u32) -> Result<Parameters> {
+        let space = self.space()?;
+        let mut rng = streams.at(Purpose::Weights, trial, 0);
+        let mut normals = |count: usize, fan_in: usize| -> Vec<f64> {
+            let deviation = 1.0 / (fan_in as f64).sqrt();
+            (0..count).map(|_| deviation * rng.sample::<f64, _>(StandardNormal)).collect()
+        };
+        let filters = normals(self.edges * self.candidates * TAPS, TAPS);
+        let heads = normals(self.edges * POSITIONS, POSITIONS);
+        let mut rng = streams.at(Purpose::Teacher, trial, 0);
+        let choices: Vec<usize> = (0..self.edges).map(|_| below(&mut rng, self.candidates)).collect();
+        Ok(Parameters { filters, heads, teacher: Architecture::new(space.shape(), choices)? })
+    }
+
+    /// Draws the images of a minibatch, `[height, width, batch]`: the batch is the fastest dimension.
+    ///
+    /// Image `b`'s pixel `p` is word `p · batch + b` of the step's place in the stream, as
+    /// [`symmetric_uniform`]. Validation batches (for `θ`) and test batches have streams of their own.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if `out` has not `13 · 13 · batch` values; [`Error::Unsupported`] for training batches, which this network
+    /// does not have.
+    pub fn draw_batch(&self, streams: &Streams, batch: &Batch, out: &mut [f32]) -> Result<()> {
+        let expected = PIXELS * self.batch;
+        if out.len() != expected {
+            return Err(Error::Length { what: "images of a toy minibatch", expected, got: out.len() });
+        }
+        let mut rng = streams.at(Self::purpose(batch.set)?, batch.trial, batch.step);
+        for pixel in out {
+            *pixel = symmetric_uniform(rng.next_u32());
+        }
+        Ok(())
+    }
+
+    /// The random stream that minibatches of a set are drawn from.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for training batches, which this network does not have.
+    pub fn purpose(set: Set) -> Result<Purpose> {
+        match set {
+            Set::Validation => Ok(Purpose::ToyBatch),
+            Set::Test => Ok(Purpose::ToyTest),
+            Set::Training => {
+                let reason = "its weights are fixed";
+                Err(Error::Unsupported { operation: "draw training batches of the toy network", reason })
+            }
+        }
+    }
+}
+
+/// A uniform index below `bound` by multiplication; its bias is at most `bound · 2⁻⁶⁴`.
+fn below(rng: &mut impl RngCore, bound: usize) -> usize {
+    ((u128::from(rng.next_u64()) * bound as u128) >> 64) as usize
+}
+
+/// Weights and teacher of one trial, the same for all methods.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parameters {
+    /// The candidates' filters `f`, `[edges, candidates, 7, 7]`.
+    pub filters: Vec<f64>,
+    /// The second stage's filters `v`, `[edges, 4, 4]`.
+    pub heads: Vec<f64>,
+    /// The teacher's architecture `a*`.
+    pub teacher: Architecture,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_the_papers() {
+        let toy = Toy::paper();
+        assert_eq!((OUTPUT, POSITIONS, TAPS), (4, 16, 49));
+        let parameters = toy.parameters(&Streams::new(1), 0).unwrap();
+        assert_eq!(parameters.filters.len(), 10 * 10 * 49);
+        assert_eq!(parameters.heads.len(), 10 * 16);
+        let variance = |values: &[f64]| values.iter().map(|v| v * v).sum::<f64>() / values.len() as f64;
+        // 4 900 squares have a relative standard error of sqrt(2/4900) = 2 %, 160 of 11 %: five of them.
+        assert!((variance(&parameters.filters) * 49.0 - 1.0).abs() < 0.1);
+        assert!((variance(&parameters.heads) * 16.0 - 1.0).abs() < 0.56);
+    }
+
+    #[test]
+    fn trials_seeds_and_sets_differ_and_repeat() {
+        let toy = Toy { edges: 3, candidates: 4, batch: 5 };
+        let streams = Streams::new(1);
+        let parameters = |seed, trial| toy.parameters(&Streams::new(seed), trial).unwrap();
+        assert_eq!(parameters(1, 2), parameters(1, 2));
+        assert_ne!(parameters(1, 2).filters, parameters(1, 3).filters);
+        assert_ne!(parameters(1, 2).filters, parameters(2, 2).filters);
+        let draw = |trial, set, step| {
+            let mut out = vec![0.0; PIXELS * 5];
+            toy.draw_batch(&streams, &Batch { trial, set, step }, &mut out).unwrap();
+            out
+        };
+        let reference = draw(0, Set::Validation, 3);
+        assert_eq!(reference, draw(0, Set::Validation, 3));
+        assert_ne!(reference, draw(0, Set::Validation, 4));
+        assert_ne!(reference, draw(0, Set::Test, 3));
+        assert_ne!(reference, draw(1, Set::Validation, 3));
+        assert!(reference.iter().all(|pixel| (-1.0..1.0).contains(pixel)));
+        let mean = reference.iter().sum::<f32>() / reference.len() as f32;
+        // 845 uniforms of variance 1/3: five standard errors.
+        assert!(mean.abs() < 5.0 * (1.0f32 / 3.0 / 845.0).sqrt());
+    }
+
+    #[test]
+    fn teachers_are_uniform() {
+        // N = 2000 edges over 4 candidates, χ² with 3 degrees of freedom; 21.1 is its quantile at α = 1e-4, the seed is fixed.
+        let toy = Toy { edges: 2000, candidates: 4, batch: 1 };
+        let teacher = toy.parameters(&Streams::new(3), 0).unwrap().teacher;
+        let mut counts = [0.0; 4];
+        for &choice in teacher.choices() {
+            counts[choice] += 1.0;
+        }
+        let statistic: f64 = counts.iter().map(|count| (count - 500.0) * (count - 500.0) / 500.0).sum();
+        assert!(statistic < 21.1, "χ² = {statistic}");
+    }
+
+    #[test]
+    fn nonsense_is_rejected() {
+        let toy = Toy::paper();
+        assert!(matches!(Toy { edges: 0, ..toy }.space(), Err(Error::NoEdges)));
+        assert!(matches!(Toy { candidates: 0, ..toy }.space(), Err(Error::NoCandidates { edge: 0 })));
+        assert!(matches!(Toy { batch: 0, ..toy }.space(), Err(Error::Setting { .. })));
+        assert!(matches!(Toy { batch: 6205, ..toy }.space(), Err(Error::Setting { .. })));
+        let streams = Streams::new(0);
+        let batch = Batch { trial: 0, set: Set::Training, step: 0 };
+        let mut images = vec![0.0; PIXELS * 100];
+        assert!(matches!(toy.draw_batch(&streams, &batch, &mut images), Err(Error::Unsupported { .. })));
+        let batch = Batch { set: Set::Test, ..batch };
+        assert!(matches!(toy.draw_batch(&streams, &batch, &mut images[1..]), Err(Error::Length { .. })));
+    }
+}

@@ -1,0 +1,77 @@
+//! The answer: losses as the supernet measures them, rewards as the estimators want them.
+
+use super::{Proposal, Want};
+use crate::error::{Error, Result};
+use crate::space::{OpTable, Shape};
+
+/// The supernet's answer to a [`Proposal`], averaged over the minibatch. Buffers are kept from step to step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Feedback {
+    /// What was answered.
+    pub answered: Want,
+    /// The loss.
+    pub loss: f64,
+    /// `∂loss/∂a`, `[edges, candidates]`; zero for candidates that were not asked for. Valid after
+    /// [`Want::Gradient`] and [`Want::GradientWithUnitOutputs`].
+    pub gradient: OpTable<f64>,
+    /// The loss without each edge's output, `[edges]`. Valid after [`Want::Removals`].
+    pub removals: Vec<f64>,
+}
+
+impl Feedback {
+    /// An empty answer for a search space.
+    #[must_use]
+    pub fn new(shape: &Shape) -> Self {
+        Self {
+            answered: Want::Loss,
+            loss: 0.0,
+            gradient: OpTable::filled(shape, 0.0),
+            removals: vec![0.0; shape.edges()],
+        }
+    }
+
+    /// Starts a new answer: what is answered, with a cleared gradient.
+    pub fn begin(&mut self, want: Want) {
+        self.answered = want;
+        self.loss = 0.0;
+        self.gradient.fill(0.0);
+        self.removals.fill(0.0);
+    }
+
+    /// Turns losses into rewards, `r = −loss`: the only place where the sign flips.
+    ///
+    /// # Errors
+    /// [`Error::Feedback`] if the proposal wanted more than was answered.
+    pub fn rewards_into(&self, strategy: &'static str, proposal: &Proposal, rewards: &mut Rewards) -> Result<()> {
+        if self.answered != proposal.want() {
+            return Err(Error::Feedback { strategy, needed: proposal.want().name(), got: self.answered.name() });
+        }
+        rewards.reward = -self.loss;
+        for (reward, loss) in rewards.gradient.values_mut().iter_mut().zip(self.gradient.values()) {
+            *reward = -loss;
+        }
+        for (reward, loss) in rewards.removals.iter_mut().zip(&self.removals) {
+            *reward = -loss;
+        }
+        Ok(())
+    }
+}
+
+/// The answer as rewards.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rewards {
+    /// `r(a)`.
+    pub reward: f64,
+    /// `∂r/∂a`, `[edges, candidates]`.
+    pub gradient: OpTable<f64>,
+    /// `r(s_i, 0)`, `[edges]`.
+    pub removals: Vec<f64>,
+}
+
+impl Rewards {
+    /// Buffers for a search space.
+    #[must_use]
+    pub fn new(shape: &Shape) -> Self {
+        Self { reward: 0.0, gradient: OpTable::filled(shape, 0.0), removals: vec![0.0; shape.edges()] }
+    }
+}
