@@ -9,3 +9,18 @@ mod element;
 pub mod toy;
 
 pub use element::Element;
+
+/// The instruction set that the supernets use on this processor, for the record of a run.
+#[must_use]
+pub fn cpu_features() -> String {
+    struct Widths;
+    impl pulp::WithSimd for Widths {
+        type Output = (usize, usize);
+
+        fn with_simd<S: pulp::Simd>(self, _simd: S) -> Self::Output {
+            (S::F32_LANES, S::REGISTER_COUNT)
+        }
+    }
+    let (lanes, registers) = pulp::Arch::new().dispatch(Widths);
+    format!("{}, {lanes} lanes of f32, {registers} vector registers", std::env::consts::ARCH)
+}
