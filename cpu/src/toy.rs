@@ -66,6 +66,8 @@ struct Scratch<T> {
     slot_filters: Vec<T>,
     /// Outputs of the candidates for one block, `[slots, positions, LANES]`.
     outputs: Vec<T>,
+    /// Every edge's share of the teacher's prediction for one block, `[edges, LANES]`.
+    teacher_shares: Vec<T>,
     /// The student's prediction minus the teacher's, `[blocks, LANES]`.
     errors: Vec<T>,
     /// Every edge's share of the prediction, `[edges, blocks, LANES]`.
@@ -89,6 +91,7 @@ impl<T: Element> ToySupernet<T> {
         let scratch = Scratch {
             drawn: vec![0.0; PIXELS * toy.batch],
             images: zeros(blocks * PIXELS * LANES),
+            teacher_shares: zeros(toy.edges * LANES),
             errors: zeros(blocks * LANES),
             shares: zeros(toy.edges * blocks * LANES),
             unit_slopes: zeros(toy.edges * blocks * LANES),
@@ -313,19 +316,21 @@ impl<T: Element> WithSimd for Pass<'_, T> {
             let images = &scratch.images[block * PIXELS * LANES..][..PIXELS * LANES];
             let lanes = block * LANES..(block + 1) * LANES;
 
-            // The teacher's prediction with a minus sign. Blank padding images have prediction and error zero.
             convolve(simd, images, &trial.teacher_filters, &mut scratch.outputs);
-            let errors = T::vectors_mut::<S>(&mut scratch.errors[lanes.clone()]);
-            let vectors = errors.len();
-            for (vector, error) in errors.iter_mut().enumerate() {
-                let outputs = T::vectors::<S>(&scratch.outputs);
-                let mut sum = T::splat(simd, T::zero());
-                for position in 0..edges * POSITIONS {
-                    let hidden = T::vector_tanh(simd, outputs[position * vectors + vector]);
-                    sum = T::fma(simd, T::splat(simd, -heads[position]), hidden, sum);
+            let vectors = T::vectors::<S>(&scratch.outputs[..LANES]).len();
+            for edge in 0..edges {
+                for vector in 0..vectors {
+                    let outputs = T::vectors::<S>(&scratch.outputs);
+                    let mut share = T::splat(simd, T::zero());
+                    for position in 0..POSITIONS {
+                        let row = edge * POSITIONS + position;
+                        let hidden = T::vector_tanh(simd, outputs[row * vectors + vector]);
+                        share = T::fma(simd, T::splat(simd, heads[row]), hidden, share);
+                    }
+                    T::vectors_mut::<S>(&mut scratch.teacher_shares)[edge * vectors + vector] = share;
                 }
-                *error = sum;
             }
+            scratch.errors[lanes].fill(T::zero());
 
             convolve(simd, images, &scratch.slot_filters, &mut scratch.outputs);
             let one = T::splat(simd, T::one());
@@ -378,8 +383,10 @@ impl<T: Element> WithSimd for Pass<'_, T> {
                             T::vectors_mut::<S>(&mut scratch.slopes)[place(first + index)] = sum;
                         }
                     }
+                    // Edge by edge, so that an edge on which both agree adds exactly zero.
+                    let teacher_share = T::vectors::<S>(&scratch.teacher_shares)[edge * vectors + vector];
                     let error = &mut T::vectors_mut::<S>(&mut scratch.errors)[place(0)];
-                    *error = T::fma(simd, share, one, *error);
+                    *error = T::fma(simd, T::minus(simd, share, teacher_share), one, *error);
                     T::vectors_mut::<S>(&mut scratch.shares)[place(edge)] = share;
                 }
             }
