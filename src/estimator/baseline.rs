@@ -160,13 +160,16 @@ impl<T: Scalar> CandidateAverages<T> {
 /// `w_j = μ_j d_j / (1 − q)` with `d_j = ‖e_j − μ‖² = 1 − 2 μ_j + q` and `q = ‖μ‖²`; the weights sum to one.
 #[must_use]
 pub fn optimal_weights<T: Scalar>(probabilities: &[T]) -> Option<Vec<T>> {
-    let mut square = T::zero();
-    for probability in probabilities {
-        square = square + probability.clone() * probability;
-    }
-    let weights: Vec<T> = probabilities
-        .iter()
-        .map(|probability| (T::one() - probability - probability + &square) * probability)
+    let weights: Vec<T> = (0..probabilities.len())
+        .map(|candidate| {
+            // As a sum of squares: 1 − 2 μ_j + q would lose all digits of the likely candidate near a vertex.
+            let mut distance = T::zero();
+            for (other, probability) in probabilities.iter().enumerate() {
+                let difference = if other == candidate { T::one() - probability } else { probability.clone() };
+                distance = distance + difference.clone() * difference;
+            }
+            distance * &probabilities[candidate]
+        })
         .collect();
     // Σ_j μ_j d_j = 1 − q; summed, so that the weights add up to one in floating point too.
     let mut total = T::zero();
