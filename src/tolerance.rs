@@ -8,6 +8,9 @@ use approx::{AbsDiffEq, RelativeEq};
 /// Relative tolerance of a result that takes a handful of `f64` roundings.
 pub const F64_FEW_ROUNDINGS: f64 = 16.0 * f64::EPSILON;
 
+/// Relative tolerance of a result that takes a handful of `f32` roundings.
+pub const F32_FEW_ROUNDINGS: f64 = 16.0 * f32::EPSILON as f64;
+
 /// Relative tolerance of sums of up to about a hundred `f64` terms.
 pub const F64_SUMS: f64 = 256.0 * f64::EPSILON;
 
