@@ -1,1 +1,24 @@
-//! x
+//! The experiments of the AdvantageNAS paper: settings, searches, run directories, and the command `advnas`.
+//!
+//! - [`settings`]: the hyperparameters of an experiment, from its preset and the command line
+//! - [`experiment`]: what is searched and what is recorded, one file per experiment
+//! - [`run`]: what a run leaves on disk, and how it is paused and resumed; the same for every experiment
+//! - [`pool`], [`stop`], [`progress`]: several trials at once, stopping them, watching them
+//! - [`build`]: what this program was built from
+//! - [`command`]: the command line
+//!
+//! The equations are in [`advantage_nas`], the networks in [`advantage_nas_cpu`]; neither knows of files.
+
+#![forbid(unsafe_code)]
+
+pub mod build;
+pub mod command;
+mod error;
+pub mod experiment;
+pub mod pool;
+pub mod progress;
+pub mod run;
+pub mod settings;
+pub mod stop;
+
+pub use error::{Error, Result};

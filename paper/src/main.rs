@@ -1,2 +1,7 @@
-//! x
-fn main() {}
+//! The command `advnas`.
+
+#![forbid(unsafe_code)]
+
+fn main() -> std::process::ExitCode {
+    advantage_nas_paper::command::main()
+}

@@ -1,0 +1,93 @@
+//! The command line: what is understood, how it is answered, and how it ends. One file per command.
+//!
+//! Exit codes: 0 done, 1 failed, 2 used wrongly, 130 interrupted. An error is one line on standard error. Nothing is computed
+//! here.
+
+mod info;
+mod methods;
+mod search;
+mod summary;
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::{ArgAction, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::build;
+use crate::error::Error;
+
+/// Efficient neural architecture search with credit assignment: the experiments of the AdvantageNAS paper.
+#[derive(Debug, Parser)]
+#[command(name = "advnas", version = build::VERSION_AND_COMMIT, max_term_width = 100, after_help = EXAMPLE)]
+struct Cli {
+    /// Say more on standard error; twice for every checkpoint. RUST_LOG=... does the same in detail.
+    #[arg(short, long, action = ArgAction::Count, global = true)]
+    verbose: u8,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLE: &str = "\
+Example:
+  advnas search toy                     a search of a second, its files in runs/
+  advnas search toy --help              its settings";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Search an architecture
+    Search {
+        #[command(subcommand)]
+        experiment: search::Experiment,
+    },
+    /// List the methods: Table 1 of the paper and what is implemented
+    Methods,
+    /// Show version, commit, processor and folders
+    Info,
+}
+
+/// Runs the command of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log(cli.verbose);
+    let done = match cli.command {
+        Command::Search { experiment } => search::run(experiment, cli.verbose),
+        Command::Methods => methods::run(),
+        Command::Info => info::run(),
+    };
+    done.unwrap_or_else(|error| {
+        let usage = error.chain().any(|cause| cause.downcast_ref::<Error>().is_some_and(Error::is_usage));
+        // Standard error may be closed as well; the exit code remains.
+        let _ = writeln!(std::io::stderr(), "error: {error:#}");
+        ExitCode::from(if usage { 2 } else { 1 })
+    })
+}
+
+fn log(verbose: u8) {
+    let level = match verbose {
+        0 => "warn",
+        1 => "info",
+        _ => "debug",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .without_time()
+        .init();
+}
+
+/// Writes to standard output. A reader that has seen enough, such as `head`, is no failure.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::new(error).context("can't write to standard output"))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,268 @@
+//! `advnas search`: runs searches, shows how they get on, and says how they ended.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use advantage_nas::strategy::Method;
+use anyhow::Context;
+use clap::{Args, Subcommand, value_parser};
+
+use super::{print, summary};
+use crate::build::Provenance;
+use crate::error::{Error, Result};
+use crate::experiment::toy::{self, Progressed, ToyResult};
+use crate::pool;
+use crate::progress::Progress;
+use crate::run::directory::survey;
+use crate::run::{Config, Orders, Run, Standing, Trials};
+use crate::settings::{self, Override, Settings};
+use crate::stop::{EXIT_INTERRUPTED, Stop};
+
+/// Where runs lie if `--out` does not say otherwise.
+pub(super) const RUNS: &str = "runs";
+
+const CHECKPOINT_EVERY: u64 = 500;
+
+/// TOML's integers have a sign.
+const LARGEST: u64 = i64::MAX as u64;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Experiment {
+    /// Toy regression (section 5.1): find the teacher's architecture among 10^10, weights fixed
+    ///
+    /// The folder of a run gets config.toml, metrics.csv, theta.csv, result.json and checkpoint.safetensors. Several trials
+    /// lie in trial-000, trial-001, ... below it and run in parallel. Ctrl-C pauses; --resume goes on, bit for bit.
+    #[command(after_help = EXAMPLE)]
+    Toy(Toy),
+}
+
+const EXAMPLE: &str = "\
+Example:
+  advnas search toy --method reinforce --trials 10 --out runs/figure-1
+  advnas search toy --set theta.learning_rate=0.01 --set toy.edges=4
+
+Every setting of the preset can be changed with --set; a wrong name lists them all.";
+
+#[derive(Debug, Args)]
+pub(super) struct Toy {
+    #[command(flatten)]
+    search: Search,
+}
+
+/// What every search understands.
+#[derive(Debug, Args)]
+struct Search {
+    /// Search method, see `advnas methods` [default: advantage-nas]
+    #[arg(long, value_name = "M")]
+    method: Option<Method>,
+    /// Seed of all random numbers [default: 0]
+    #[arg(long, value_name = "S", value_parser = value_parser!(u64).range(..=LARGEST))]
+    seed: Option<u64>,
+    /// Number of independent trials of the seed
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..))]
+    trials: u32,
+    /// Updates of theta [default: 2000]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..=LARGEST))]
+    iterations: Option<u64>,
+    /// Iterations from one row of the logs to the next [default: 10]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..=LARGEST))]
+    interval: Option<u64>,
+    /// Change a setting, such as theta.learning_rate=0.01; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<Override>,
+    /// Folder for the files [default: runs/toy-METHOD-seedS]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Go on with what is in the folder; a finished run is left as it is
+    #[arg(long)]
+    resume: bool,
+    /// Trials that run at the same time [default: all processors]; changes no number
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..=65_536))]
+    threads: Option<u64>,
+    /// Pause each trial after so many steps in all; changes no number
+    #[arg(long, value_name = "STEPS", value_parser = value_parser!(u64).range(1..))]
+    stop_after: Option<u64>,
+    /// Steps from one checkpoint to the next; changes no number
+    #[arg(long, value_name = "STEPS", default_value_t = CHECKPOINT_EVERY, value_parser = value_parser!(u64).range(1..))]
+    checkpoint_every: u64,
+    /// No progress bar
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// Runs the searches of one command.
+pub(super) fn run(experiment: Experiment, verbose: u8) -> anyhow::Result<ExitCode> {
+    let Experiment::Toy(Toy { search }) = experiment;
+    let name = settings::Experiment::Toy;
+    let settings = search.settings(name)?;
+    let steps = toy::steps(&settings)?;
+    let folder = search.folder(&settings);
+    let provenance = Provenance::of_this_cpu();
+    let trials = Trials::new(&folder, search.trials, search.resume)?;
+
+    let mut tasks = Vec::new();
+    let mut other_builds = Vec::new();
+    for (index, path) in trials.folders().into_iter().enumerate() {
+        // A single run may be any trial; several are numbered as their folders.
+        let settings = if search.trials > 1 { settings.for_trial(index as u32) } else { settings.clone() };
+        let config = Config::new(settings.table(), &provenance)?;
+        let (standing, other_build) = survey(&path, &config, search.resume)?;
+        if let Some(differences) = other_build.filter(|_| standing != Standing::Finished) {
+            other_builds.push((path.clone(), differences));
+        }
+        tasks.push(Task { settings, config, path, standing, run: None });
+    }
+    // The lock on the first trial, held to the end, keeps other processes from all of them.
+    tasks[0].run = Some(tasks[0].claim(search.resume)?);
+    if let Some((path, differences)) = other_builds.first() {
+        let path = path.display();
+        tracing::warn!("{path}: started with another build, the last bits may differ: {differences}");
+    }
+
+    let stop = Stop::on_signals()?;
+    let left = tasks.iter().filter(|task| task.standing != Standing::Finished).count();
+    let hidden = search.quiet || verbose > 0 || left == 0;
+    let progress = if hidden { Progress::hidden() } else { Progress::new(left as u64 * steps) };
+    let orders = Orders {
+        stop: &stop,
+        stop_after: search.stop_after,
+        checkpoint_every: search.checkpoint_every,
+        progress: &progress,
+    };
+    let threads = search.threads.map_or_else(available_threads, |threads| threads as usize);
+    let ends = pool::map(threads, tasks.iter().collect(), |task: &Task| {
+        if stop.is_requested() {
+            return Ok(None);
+        }
+        let end = task.work(search.resume, &orders);
+        if end.is_err() {
+            stop.request();
+        }
+        end.map(Some)
+    })?;
+    progress.finish();
+    let ends = ends.into_iter().collect::<Result<Vec<_>>>().context("the search failed")?;
+
+    report(&search, &settings, &folder, left, &ends, &stop)
+}
+
+/// One trial and what is to be done for it.
+struct Task {
+    settings: Settings,
+    config: Config,
+    path: PathBuf,
+    standing: Standing,
+    run: Option<Run>,
+}
+
+impl Task {
+    fn claim(&self, resume: bool) -> Result<Run> {
+        Run::claim(&self.path, &self.config, resume)
+    }
+
+    fn work(&self, resume: bool, orders: &Orders<'_>) -> Result<Progressed> {
+        let claimed;
+        let run = match &self.run {
+            Some(run) => run,
+            None => {
+                claimed = self.claim(resume)?;
+                &claimed
+            }
+        };
+        if run.standing() == Standing::Finished {
+            return Ok(Progressed::Finished(Box::new(run.result()?)));
+        }
+        toy::work(&self.settings, run, orders)
+    }
+}
+
+/// Says how the trials ended; a trial without an end was not begun.
+fn report(
+    search: &Search,
+    settings: &Settings,
+    folder: &Path,
+    left: usize,
+    ends: &[Option<Progressed>],
+    stop: &Stop,
+) -> anyhow::Result<ExitCode> {
+    let mut results: Vec<ToyResult> = Vec::new();
+    let mut paused = Vec::new();
+    for end in ends {
+        match end {
+            Some(Progressed::Finished(result)) => results.push((**result).clone()),
+            Some(Progressed::Paused { position, steps }) => paused.push((*position, *steps)),
+            None => {}
+        }
+    }
+    let mut out = String::new();
+    if left == 0 {
+        out.push_str(&format!("{} is already finished, nothing is left to do\n", folder.display()));
+    }
+    match (&results[..], ends.len()) {
+        ([result], 1) => out.push_str(&summary::of_one(result, folder)),
+        (results, count) => out.push_str(&summary::of_many(results, count, folder)),
+    }
+    if results.len() == ends.len() {
+        print(&out)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let how = if stop.is_interrupted() { "interrupted" } else { "paused" };
+    let place = match paused[..] {
+        [(position, steps)] if ends.len() == 1 => format!("{how} at step {position} of {steps}"),
+        _ => format!("{how} with {} of {} trials finished", results.len(), ends.len()),
+    };
+    let resume = search.resume_command(settings, folder);
+    out.push_str(&format!("{place}; to go on:\n  {resume}\n"));
+    print(&out)?;
+    Ok(if stop.is_interrupted() { ExitCode::from(EXIT_INTERRUPTED) } else { ExitCode::SUCCESS })
+}
+
+impl Search {
+    fn settings(&self, experiment: settings::Experiment) -> Result<Settings> {
+        let mut overrides = Vec::new();
+        overrides.extend(self.method.map(|method| Override::new("method", method)));
+        overrides.extend(self.seed.map(|seed| Override::new("seed", seed)));
+        overrides.extend(self.iterations.map(|iterations| Override::new("iterations", iterations)));
+        overrides.extend(self.interval.map(|interval| Override::new("interval", interval)));
+        overrides.extend(self.overrides.iter().cloned());
+        if self.trials > 1 && overrides.iter().any(|change| change.key == "trial") {
+            return Err(Error::Usage(
+                "the setting trial picks a single trial, it does not go with --trials".to_owned(),
+            ));
+        }
+        Settings::resolve(experiment, &overrides)
+    }
+
+    fn folder(&self, settings: &Settings) -> PathBuf {
+        self.out.clone().unwrap_or_else(|| {
+            let (experiment, method, seed) = (settings.experiment.name(), settings.method, settings.seed);
+            Path::new(RUNS).join(format!("{experiment}-{method}-seed{seed}"))
+        })
+    }
+
+    /// The command that goes on with this one, with everything that must agree.
+    fn resume_command(&self, settings: &Settings, folder: &Path) -> String {
+        let mut words = vec!["advnas".to_owned(), "search".to_owned(), settings.experiment.name().to_owned()];
+        let mut option = |name: &str, value: Option<String>| {
+            if let Some(value) = value {
+                words.extend([format!("--{name}"), value]);
+            }
+        };
+        option("method", self.method.map(|method| method.to_string()));
+        option("seed", self.seed.map(|seed| seed.to_string()));
+        option("trials", (self.trials > 1).then(|| self.trials.to_string()));
+        option("iterations", self.iterations.map(|iterations| iterations.to_string()));
+        option("interval", self.interval.map(|interval| interval.to_string()));
+        for change in &self.overrides {
+            option("set", Some(change.to_string()));
+        }
+        option("out", Some(folder.display().to_string()));
+        words.push("--resume".to_owned());
+        shlex::try_join(words.iter().map(String::as_str)).unwrap_or_else(|_| words.join(" "))
+    }
+}
+
+/// Processors that this process may use.
+pub(super) fn available_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, Into::into)
+}

@@ -1,0 +1,127 @@
+//! The closing words of a toy search.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use crate::experiment::toy::ToyResult;
+
+const FITS: &str = "writing to a string does not fail";
+
+/// Of a single trial.
+pub(super) fn of_one(result: &ToyResult, folder: &Path) -> String {
+    let edges = result.teacher.architecture.len();
+    let right = result.argmax.edges_right;
+    let verdict = match result.first_hit {
+        Some(iteration) if right == edges => format!("found the teacher's architecture at iteration {iteration}"),
+        Some(iteration) => format!(
+            "{right} of {edges} edges right; the teacher's architecture was found at iteration {iteration} and lost again"
+        ),
+        None => format!("{right} of {edges} edges right; the teacher's architecture was not found"),
+    };
+    let mut out =
+        format!("{} on toy regression, seed {}, trial {}: {verdict}\n", result.method, result.seed, result.trial);
+    let mut line = |name: &str, value: String| writeln!(out, "  {name:<14} {value}").expect(FITS);
+    line("test loss", number(result.argmax.test_loss));
+    line("edges right", format!("{right}/{edges}"));
+    line("teacher found", first_hit(result.first_hit));
+    line("process best", process_best(result));
+    line("speed", format!("{:.0} steps/s, {:.2} s", result.steps_per_second, result.wall_seconds));
+    line("files", folder.display().to_string());
+    out
+}
+
+/// Of several trials; `folder` holds theirs.
+pub(super) fn of_many(results: &[ToyResult], trials: usize, folder: &Path) -> String {
+    let Some(first) = results.first() else { return String::new() };
+    let mut out =
+        format!("{} on toy regression, seed {}, {} iterations\n\n", first.method, first.seed, first.iterations);
+    let mut row = |cells: [&str; 6]| {
+        let [trial, loss, edges, found, best, speed] = cells;
+        writeln!(out, "{trial:>6}  {loss:>10}  {edges:>11}  {found:>13}  {best:>12}  {speed:>8}").expect(FITS);
+    };
+    row(["trial", "test loss", "edges right", "teacher found", "process best", "steps/s"]);
+    for result in results {
+        row([
+            &result.trial.to_string(),
+            &number(result.argmax.test_loss),
+            &format!("{}/{}", result.argmax.edges_right, result.teacher.architecture.len()),
+            &result.first_hit.map_or_else(|| "not found".to_owned(), |iteration| iteration.to_string()),
+            &result.process_best.as_ref().map_or_else(|| "-".to_owned(), |best| number(best.loss)),
+            &format!("{:.0}", result.steps_per_second),
+        ]);
+    }
+    let median_of = |value: &dyn Fn(&ToyResult) -> f64| median(results.iter().map(value).collect());
+    // A trial that never found it counts as later than every other.
+    let hit = median_of(&|result| result.first_hit.map_or(f64::INFINITY, |iteration| iteration as f64));
+    row([
+        "median",
+        &number(median_of(&|result| result.argmax.test_loss)),
+        &median_of(&|result| result.argmax.edges_right as f64).to_string(),
+        &if hit.is_finite() { hit.to_string() } else { "not found".to_owned() },
+        &Some(median_of(&|result| result.process_best.as_ref().map_or(f64::INFINITY, |best| best.loss)))
+            .filter(|loss| loss.is_finite())
+            .map_or_else(|| "-".to_owned(), number),
+        &format!("{:.0}", median_of(&|result| result.steps_per_second)),
+    ]);
+    let count = results.len();
+    let found = results.iter().filter(|result| result.first_hit.is_some()).count();
+    let held = results.iter().filter(|result| result.argmax.edges_right == result.teacher.architecture.len()).count();
+    writeln!(
+        out,
+        "\nthe teacher's architecture was found in {found} of {count} trials and is the final one in {held} of {count}"
+    )
+    .expect(FITS);
+    if count < trials {
+        writeln!(out, "{count} of {trials} trials are finished").expect(FITS);
+    }
+    writeln!(out, "files in {}, one folder per trial", folder.display()).expect(FITS);
+    out
+}
+
+fn first_hit(iteration: Option<u64>) -> String {
+    iteration.map_or_else(|| "not found".to_owned(), |iteration| format!("at iteration {iteration}"))
+}
+
+fn process_best(result: &ToyResult) -> String {
+    match &result.process_best {
+        None => "-".to_owned(),
+        Some(best) => format!("minibatch loss {} at iteration {}", number(best.loss), best.iteration),
+    }
+}
+
+/// Four digits.
+fn number(value: f64) -> String {
+    if value == 0.0 {
+        "0".to_owned()
+    } else if (1e-3..1e4).contains(&value.abs()) {
+        format!("{value:.5}")
+    } else {
+        format!("{value:.3e}")
+    }
+}
+
+/// The middle value, or the mean of the two in the middle. Not of an empty list.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians() {
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
+        assert_eq!(median(vec![1.0, f64::INFINITY]), f64::INFINITY);
+        assert_eq!(median(vec![1.0, 2.0, f64::INFINITY]), 2.0);
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        let shown: Vec<String> = [0.0, 0.012_345_678, 1.234_567e-7, 12.0].into_iter().map(number).collect();
+        assert_eq!(shown, ["0", "0.01235", "1.235e-7", "12.00000"]);
+    }
+}

@@ -1,0 +1,260 @@
+//! Toy regression, section 5.1: a student is searched whose architecture is the teacher's.
+
+use advantage_nas::network::toy::Toy;
+use advantage_nas::random::Streams;
+use advantage_nas::search::{Plan, Snapshot, ThetaStep};
+use advantage_nas::strategy::{Proposal, Want};
+use advantage_nas::supernet::{Batch, Request, Set};
+use advantage_nas::{Architecture, Search, SearchSpace, Supernet};
+use advantage_nas_cpu::toy::ToySupernet;
+use serde::{Deserialize, Serialize};
+
+use crate::build::Provenance;
+use crate::error::{Error, Result};
+use crate::run::log::float;
+use crate::run::{Ended, Orders, Record, Run, drive};
+use crate::settings::Settings;
+
+/// Candidates in all edges that are still thought to be meant: far beyond any experiment, small enough for any memory.
+const MOST_CANDIDATES: usize = 1_000_000;
+
+/// What `result.json` says of a trial.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ToyResult {
+    /// `toy`.
+    pub experiment: String,
+    /// The method.
+    pub method: String,
+    /// The seed.
+    pub seed: u64,
+    /// The trial.
+    pub trial: u32,
+    /// Updates of `θ`.
+    pub iterations: u64,
+    /// The argmax architecture at the end.
+    pub argmax: Found,
+    /// The architecture with the smallest minibatch loss of the search; absent for methods that never evaluate one.
+    pub process_best: Option<ProcessBest>,
+    /// The teacher's architecture.
+    pub teacher: Named,
+    /// After how many updates the argmax architecture was the teacher's for the first time.
+    pub first_hit: Option<u64>,
+    /// Steps of the search.
+    pub steps: u64,
+    /// Time spent, in seconds.
+    pub wall_seconds: f64,
+    /// Steps per second of that time.
+    pub steps_per_second: f64,
+    /// What the run was finished with.
+    pub provenance: Provenance,
+}
+
+/// An architecture by index and by name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Named {
+    /// Index of the candidate of every edge.
+    pub architecture: Vec<usize>,
+    /// Its name.
+    pub candidates: Vec<String>,
+}
+
+/// An architecture and how good it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Found {
+    /// The architecture.
+    #[serde(flatten)]
+    pub named: Named,
+    /// Its loss on the last test minibatch.
+    pub test_loss: f64,
+    /// Number of edges at which it is the teacher's.
+    pub edges_right: usize,
+}
+
+/// The process best.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProcessBest {
+    /// The architecture.
+    #[serde(flatten)]
+    pub found: Found,
+    /// Its minibatch loss when it was seen.
+    pub loss: f64,
+    /// Updates of `θ` before it was seen.
+    pub iteration: u64,
+}
+
+/// How far a trial came.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Progressed {
+    /// To the end.
+    Finished(Box<ToyResult>),
+    /// To this step.
+    Paused {
+        /// Steps done.
+        position: u64,
+        /// Steps of the whole search.
+        steps: u64,
+    },
+}
+
+/// The search before its first step.
+///
+/// # Errors
+/// [`Error::Settings`] for settings that make no search.
+pub fn build(settings: &Settings) -> Result<Search<ToySupernet<f32>>> {
+    let toy: Toy = settings.own()?;
+    if toy.edges.saturating_mul(toy.candidates) > MOST_CANDIDATES {
+        let problem = format!("toy.edges times toy.candidates must be at most {MOST_CANDIDATES}");
+        return Err(Error::Usage(problem));
+    }
+    let build = || {
+        let streams = Streams::new(settings.seed);
+        let supernet = ToySupernet::new(toy, &streams, &[settings.trial])?;
+        let strategy = settings.method.build(supernet.space(), &settings.method_settings)?;
+        let plan = Plan::theta_only(settings.iterations, settings.interval);
+        Search::new(plan, streams, supernet, vec![(settings.trial, strategy)])
+    };
+    build().map_err(Error::Settings)
+}
+
+/// Steps of the search.
+///
+/// # Errors
+/// As [`build`].
+pub fn steps(settings: &Settings) -> Result<u64> {
+    Ok(build(settings)?.steps())
+}
+
+/// Works on a run that is not finished yet.
+///
+/// # Errors
+/// As [`drive`].
+pub fn work(settings: &Settings, run: &Run, orders: &Orders<'_>) -> Result<Progressed> {
+    let mut search = build(settings)?;
+    let teacher = search.supernet().teacher(settings.trial).expect("the supernet was built for this trial").clone();
+    let mut record = Watched::new(teacher);
+    match drive(&mut search, &mut record, run, orders)? {
+        Ended::Paused { position, steps } => Ok(Progressed::Paused { position, steps }),
+        Ended::Finished { wall_seconds } => {
+            let result = result(settings, &mut search, &record, wall_seconds)?;
+            run.finish(&result)?;
+            Ok(Progressed::Finished(Box::new(result)))
+        }
+    }
+}
+
+fn result(
+    settings: &Settings,
+    search: &mut Search<ToySupernet<f32>>,
+    watched: &Watched,
+    wall_seconds: f64,
+) -> Result<ToyResult> {
+    let space = search.supernet().space().clone();
+    let mut mode = Architecture::first(space.shape());
+    search.strategy(0).mode_into(&mut mode);
+    let best = search.best(0).cloned();
+    let batch = Batch { trial: settings.trial, set: Set::Test, step: settings.iterations };
+    let mut found = |architecture: &Architecture| -> Result<Found> {
+        let proposal = Proposal::one_hot(space.shape(), architecture, Want::Loss)?;
+        Ok(Found {
+            named: named(&space, architecture),
+            test_loss: search.supernet_mut().evaluate(&Request { batch, proposal })?.loss,
+            edges_right: architecture.agreement(&watched.teacher),
+        })
+    };
+    let argmax = found(&mode)?;
+    let process_best = match best {
+        None => None,
+        Some(best) => {
+            let found = found(&best.architecture)?;
+            Some(ProcessBest { found, loss: best.loss, iteration: best.theta_steps })
+        }
+    };
+    Ok(ToyResult {
+        experiment: settings.experiment.name().to_owned(),
+        method: settings.method.to_string(),
+        seed: settings.seed,
+        trial: settings.trial,
+        iterations: settings.iterations,
+        argmax,
+        process_best,
+        teacher: named(&space, &watched.teacher),
+        first_hit: watched.memory.first_hit,
+        steps: search.steps(),
+        wall_seconds,
+        steps_per_second: search.steps() as f64 / wall_seconds.max(f64::MIN_POSITIVE),
+        provenance: Provenance::of_this_cpu(),
+    })
+}
+
+fn named(space: &SearchSpace, architecture: &Architecture) -> Named {
+    let choices = architecture.choices();
+    let candidates =
+        space.edges().iter().zip(choices).map(|(edge, &choice)| edge.candidates()[choice].clone()).collect();
+    Named { architecture: choices.to_vec(), candidates }
+}
+
+/// What is recorded: how close the argmax architecture is to the teacher's.
+#[derive(Clone, Debug)]
+struct Watched {
+    teacher: Architecture,
+    memory: Memory,
+    loss: Option<f64>,
+    edges_right: usize,
+}
+
+/// What outlives a pause.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Memory {
+    first_hit: Option<u64>,
+}
+
+impl Watched {
+    fn new(teacher: Architecture) -> Self {
+        Self { teacher, memory: Memory::default(), loss: None, edges_right: 0 }
+    }
+
+    fn look(&mut self, mode: &Architecture, theta_steps: u64) {
+        if self.memory.first_hit.is_none() && *mode == self.teacher {
+            self.memory.first_hit = Some(theta_steps);
+        }
+    }
+}
+
+impl Record for Watched {
+    fn columns(&self) -> Vec<&'static str> {
+        vec!["iteration", "loss", "test_loss", "edges_right", "entropy"]
+    }
+
+    fn snapshot(&mut self, snapshot: &Snapshot<'_>) -> Vec<String> {
+        // Before the first update, only a snapshot shows the architecture.
+        self.look(snapshot.mode, snapshot.theta_steps);
+        self.loss = snapshot.loss;
+        self.edges_right = snapshot.mode.agreement(&self.teacher);
+        vec![
+            snapshot.theta_steps.to_string(),
+            snapshot.loss.map(float).unwrap_or_default(),
+            float(snapshot.evaluation.loss),
+            self.edges_right.to_string(),
+            float(snapshot.entropy),
+        ]
+    }
+
+    fn theta_step(&mut self, step: &ThetaStep<'_>) {
+        self.look(step.mode, step.theta_steps);
+    }
+
+    fn message(&self) -> String {
+        let loss = self.loss.map_or_else(|| "-".to_owned(), |loss| format!("{loss:.3e}"));
+        format!("loss {loss}, {}/{} edges right", self.edges_right, self.teacher.choices().len())
+    }
+
+    fn save(&self) -> serde_json::Value {
+        serde_json::json!(self.memory)
+    }
+
+    fn restore(&mut self, saved: &serde_json::Value) -> Result<(), String> {
+        self.memory = Memory::deserialize(saved).map_err(|error| error.to_string())?;
+        Ok(())
+    }
+}

@@ -1,0 +1,49 @@
+//! The progress bar: one for all trials, on standard error, hidden where nobody looks at it.
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Progress over the steps of all trials.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    /// A bar over `steps` steps; it hides itself if standard error is no terminal.
+    #[must_use]
+    pub fn new(steps: u64) -> Self {
+        let bar = ProgressBar::new(steps);
+        let template = "{bar:30} {human_pos}/{human_len} steps, {per_sec}, {eta} left, {wide_msg}";
+        bar.set_style(ProgressStyle::with_template(template).expect("the template is a constant"));
+        Self { bar }
+    }
+
+    /// A bar that is never shown.
+    #[must_use]
+    pub fn hidden() -> Self {
+        Self { bar: ProgressBar::hidden() }
+    }
+
+    /// Steps that were done before this process.
+    pub fn skip(&self, steps: u64) {
+        self.bar.inc(steps);
+        self.bar.reset_eta();
+    }
+
+    /// One step more.
+    pub fn step(&self) {
+        self.bar.inc(1);
+    }
+
+    /// What is said beside the bar.
+    pub fn say(&self, message: impl Into<String>) {
+        if !self.bar.is_hidden() {
+            self.bar.set_message(message.into());
+        }
+    }
+
+    /// Removes the bar.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}

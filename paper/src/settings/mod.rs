@@ -1,0 +1,198 @@
+//! The hyperparameters of an experiment: its preset, changed by the command line.
+//!
+//! The preset of an experiment is a commented TOML file that lists *every* setting; so it also says which settings there are
+//! and of which type. Here is how the two are put together and read; what the settings mean is said in the presets and in the
+//! types that read them. Everything in here must agree when a run is resumed; what may change (folder, threads, when to
+//! pause) is not a setting.
+
+mod difference;
+mod overrides;
+
+pub use difference::{Difference, differences};
+pub use overrides::Override;
+
+use std::str::FromStr;
+
+use advantage_nas::strategy::{Method, MethodSettings};
+use serde::de::DeserializeOwned;
+use toml::{Table, Value};
+
+use crate::error::{Error, Result};
+
+/// An experiment of the paper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Experiment {
+    /// Toy regression, section 5.1.
+    Toy,
+}
+
+impl Experiment {
+    /// The name on the command line, of the preset, and of the table with the experiment's own settings.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Toy => "toy",
+        }
+    }
+
+    /// The preset, as it is in `presets/`.
+    #[must_use]
+    pub fn preset(self) -> &'static str {
+        match self {
+            Self::Toy => include_str!("../../presets/toy.toml"),
+        }
+    }
+}
+
+/// The resolved settings of one run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// The experiment.
+    pub experiment: Experiment,
+    /// The method.
+    pub method: Method,
+    /// The seed of all random streams.
+    pub seed: u64,
+    /// Which trial of that seed.
+    pub trial: u32,
+    /// Updates of `θ`.
+    pub iterations: u64,
+    /// Updates of `θ` from one log row to the next.
+    pub interval: u64,
+    /// Hyperparameters of the methods.
+    pub method_settings: MethodSettings,
+    table: Table,
+}
+
+/// The settings that every experiment has, beside those of the methods and its own table.
+const COMMON: [&str; 6] = ["experiment", "method", "seed", "trial", "iterations", "interval"];
+
+impl Settings {
+    /// The preset of an experiment with changes.
+    ///
+    /// # Errors
+    /// [`Error::UnknownSetting`], [`Error::WrongSetting`], or [`Error::Usage`] for a setting that is given twice.
+    pub fn resolve(experiment: Experiment, overrides: &[Override]) -> Result<Self> {
+        let mut table: Table = experiment.preset().parse().expect("presets are well-formed");
+        for (index, change) in overrides.iter().enumerate() {
+            if overrides[..index].iter().any(|earlier| earlier.key == change.key) {
+                return Err(Error::Usage(format!("the setting {} is given twice", change.key)));
+            }
+            change.apply(&mut table)?;
+            // The preset is right, so that what is wrong now is wrong with this change.
+            Self::read(experiment, &table).map_err(|problem| change.wrong(&problem))?;
+        }
+        Ok(Self::read(experiment, &table).expect("presets are complete"))
+    }
+
+    /// The same settings for another trial.
+    #[must_use]
+    pub fn for_trial(&self, trial: u32) -> Self {
+        let mut settings = self.clone();
+        settings.trial = trial;
+        settings.table.insert("trial".to_owned(), Value::Integer(trial.into()));
+        settings
+    }
+
+    /// The settings as they are written to `config.toml`.
+    #[must_use]
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// The experiment's own settings, the table of its name.
+    ///
+    /// # Errors
+    /// A description of what does not fit.
+    pub fn own<T: DeserializeOwned>(&self) -> Result<T> {
+        read(&self.table, self.experiment.name()).map_err(Error::Usage)
+    }
+
+    fn read(experiment: Experiment, table: &Table) -> Result<Self, String> {
+        let method: String = read(table, "method")?;
+        let mut rest = table.clone();
+        for key in COMMON {
+            rest.remove(key);
+        }
+        rest.remove(experiment.name());
+        Ok(Self {
+            experiment,
+            method: Method::from_str(&method).map_err(|error| error.to_string())?,
+            seed: read(table, "seed")?,
+            trial: read(table, "trial")?,
+            iterations: read(table, "iterations")?,
+            interval: read(table, "interval")?,
+            method_settings: Value::Table(rest).try_into().map_err(first_line)?,
+            table: table.clone(),
+        })
+    }
+}
+
+fn read<T: DeserializeOwned>(table: &Table, key: &str) -> Result<T, String> {
+    let value = table.get(key).ok_or_else(|| format!("{key} is missing"))?;
+    value.clone().try_into().map_err(first_line)
+}
+
+fn first_line(error: toml::de::Error) -> String {
+    error.message().lines().next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use advantage_nas::network::toy::Toy;
+    use advantage_nas::strategy::ThetaSettings;
+
+    fn resolve(overrides: &[&str]) -> Result<Settings> {
+        let overrides: Vec<Override> = overrides.iter().map(|text| text.parse().unwrap()).collect();
+        Settings::resolve(Experiment::Toy, &overrides)
+    }
+
+    #[test]
+    fn the_preset_is_the_papers() {
+        let settings = resolve(&[]).unwrap();
+        assert_eq!(settings.own::<Toy>().unwrap(), Toy::paper());
+        assert_eq!((settings.iterations, settings.interval), (2000, 10));
+        let mut expected = MethodSettings::toy();
+        // No limit and an infinite limit are the same.
+        expected.theta = ThetaSettings { clip_norm: Some(f64::INFINITY), ..expected.theta };
+        assert_eq!(settings.method_settings, expected);
+    }
+
+    #[test]
+    fn overrides_reach_their_place() {
+        let settings = resolve(&["theta.learning_rate=1", "zero_rule=keep", "toy.edges=3", "baseline=true"]).unwrap();
+        assert_eq!(settings.method_settings.theta.learning_rate, 1.0);
+        assert_eq!(settings.own::<Toy>().unwrap().edges, 3);
+        assert!(settings.method_settings.baseline);
+        let table = settings.table();
+        assert_eq!(table["theta"]["learning_rate"].as_float(), Some(1.0));
+        assert_eq!(table["zero_rule"].as_str(), Some("keep"));
+        assert_eq!(settings.for_trial(7).table()["trial"].as_integer(), Some(7));
+    }
+
+    #[test]
+    fn wrong_overrides_are_named() {
+        let message = |text: &str| resolve(&[text]).unwrap_err().to_string();
+        let unknown = message("theta.learning_rat=1");
+        assert!(unknown.starts_with("unknown setting \"theta.learning_rat\", known are: method, seed, trial"));
+        assert!(unknown.contains("theta.learning_rate, ") && unknown.ends_with("toy.batch"));
+        assert!(message("theta=1").starts_with("unknown setting \"theta\""));
+        assert!(message("experiment=ptb").starts_with("unknown setting \"experiment\""));
+        assert_eq!(message("theta.beta1=fast"), "theta.beta1 = fast: expected a number");
+        assert_eq!(message("seed=1.5"), "seed = 1.5: expected a whole number");
+        assert_eq!(message("seed=-1"), "seed = -1: expected at least 0");
+        assert_eq!(message("baseline=1"), "baseline = 1: expected true or false");
+        assert!(message("trial=4294967296").starts_with("trial = 4294967296: "));
+        assert!(message("zero_rule=best").contains("`worst-of-others`"));
+        assert!(message("method=random").contains("known are: reinforce, "));
+        assert!(resolve(&["seed=1", "seed=2"]).unwrap_err().to_string().contains("seed is given twice"));
+    }
+
+    #[test]
+    fn overrides_are_values_not_documents() {
+        assert!(resolve(&["seed=1\niterations = 3"]).is_err());
+        assert!("seed".parse::<Override>().is_err());
+        assert!("=1".parse::<Override>().is_err());
+    }
+}
