@@ -221,16 +221,21 @@ impl<S: Supernet> Search<S> {
     /// A search before its first step, with one strategy for every trial number.
     ///
     /// # Errors
-    /// [`Error::Setting`] for an impossible plan, [`Error::Shape`] for a strategy of another space, [`Error::Length`] without a
-    /// trial.
+    /// [`Error::Setting`] for an impossible plan or a trial number given twice, [`Error::Shape`] for a strategy of another space,
+    /// [`Error::Length`] without a trial.
     pub fn new(plan: Plan, streams: Streams, supernet: S, trials: Vec<(u32, Box<dyn Strategy>)>) -> Result<Self> {
         plan.check(supernet.trains_weights())?;
         if trials.is_empty() {
             return Err(Error::Length { what: "trials", expected: 1, got: 0 });
         }
         let shape: Shape = supernet.space().shape().clone();
-        for (_, strategy) in &trials {
+        for (index, (number, strategy)) in trials.iter().enumerate() {
             shape.expect("the strategy's search space", strategy.shape())?;
+            // They would share their random numbers and their place in the saved state.
+            if trials[..index].iter().any(|(other, _)| other == number) {
+                let got = format!("{number} twice");
+                return Err(Error::Setting { name: "the trial numbers", expected: "distinct", got });
+            }
         }
         let batch = |trial| Batch { trial, set: Set::Validation, step: 0 };
         let requests =
