@@ -1,0 +1,810 @@
+//! Algorithm 1 over a fake supernet: the order and kinds of steps, which minibatch and random stream each gets, schedules,
+//! snapshots, the process best, pauses, divergence and refusals; a search saved and restored at *every* step goes on bit for
+//! bit, and trials in lockstep equal the same trials alone.
+
+mod common;
+
+use advantage_nas::estimator::ZeroRule;
+use advantage_nas::random::Streams;
+use advantage_nas::search::{Observer, Outcome, Plan, ProcessBest, Saves, Snapshot, ThetaStep};
+use advantage_nas::state::{State, Values};
+use advantage_nas::strategy::{
+    AdvantageKind, AdvantageNas, AdvantageSettings, Feedback, Proposal, RateSchedule, Reinforce, ReinforceSettings,
+    Step, StepKind, Strategy, ThetaSettings, Want,
+};
+use advantage_nas::supernet::{Batch, Evaluation, Request, Set, Supernet};
+use advantage_nas::tolerance::{F64_FEW_ROUNDINGS, assert_close};
+use advantage_nas::{Architecture, Edge, Error, OpTable, Result, Search, SearchSpace, Shape};
+use common::*;
+use rand::RngCore;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex};
+
+/// What happened, in order, as lines of text; shared by the fakes of one search.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    fn note(&self, line: String) {
+        self.0.lock().unwrap().push(line);
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+// ---------------------------------------------------------------- fakes
+
+fn space() -> SearchSpace {
+    SearchSpace::new(vec![Edge::new("first", ["a", "b", "none"]).with_zero(2), Edge::new("second", ["a", "b"])])
+        .unwrap()
+}
+
+/// A supernet whose answers depend on the request and, if it trains, on one weight per trial.
+struct FakeNet {
+    space: SearchSpace,
+    weights: Option<BTreeMap<u32, f64>>,
+    /// Losses that are prescribed: by trial, set and step.
+    losses: BTreeMap<(u32, u8, u64), f64>,
+    log: Log,
+}
+
+impl FakeNet {
+    fn new(trains: bool, log: &Log) -> Self {
+        let weights = trains.then(BTreeMap::new);
+        Self { space: space(), weights, losses: BTreeMap::new(), log: log.clone() }
+    }
+
+    fn with_loss(mut self, trial: u32, set: Set, step: u64, loss: f64) -> Self {
+        self.losses.insert((trial, set as u8, step), loss);
+        self
+    }
+
+    fn loss(&self, request: &Request) -> f64 {
+        let Batch { trial, set, step } = request.batch;
+        if let Some(loss) = self.losses.get(&(trial, set as u8, step)) {
+            return *loss;
+        }
+        let weights = request.proposal.weights();
+        let chosen: f64 =
+            weights.values().iter().enumerate().map(|(index, weight)| weight * (index + 1) as f64 * 17.0).sum();
+        let noise = (u64::from(trial) * 7919 + set as u64 * 101 + step * 31) % 97;
+        let trained = self.weights.as_ref().and_then(|weights| weights.get(&trial)).copied().unwrap_or(0.0);
+        ((noise as f64 + chosen) % 101.0) / 101.0 + 0.1 * trained
+    }
+}
+
+fn describe(request: &Request) -> String {
+    let Batch { trial, set, step } = request.batch;
+    let what = match request.proposal.architecture() {
+        Some(architecture) => architecture.to_string(),
+        None => "mixture".to_owned(),
+    };
+    format!("trial {trial} {set:?} {step}: {what}")
+}
+
+impl Supernet for FakeNet {
+    fn space(&self) -> &SearchSpace {
+        &self.space
+    }
+
+    fn probe(&mut self, requests: &[Request], feedback: &mut [Feedback]) -> Result<()> {
+        assert_eq!(requests.len(), feedback.len());
+        for (request, feedback) in requests.iter().zip(feedback) {
+            self.log.note(format!("probe {}", describe(request)));
+            let loss = self.loss(request);
+            feedback.begin(request.proposal.want());
+            feedback.loss = loss;
+            for (index, slope) in feedback.gradient.values_mut().iter_mut().enumerate() {
+                *slope = loss - 0.3 * index as f64;
+            }
+            for (edge, removal) in feedback.removals.iter_mut().enumerate() {
+                *removal = 0.5 + 0.1 * edge as f64;
+            }
+        }
+        Ok(())
+    }
+
+    fn trains_weights(&self) -> bool {
+        self.weights.is_some()
+    }
+
+    fn weight_step(&mut self, step: &Step, request: &Request) -> Result<f64> {
+        self.log.note(format!("train {:?} schedule {:?} {}", step.kind, step.schedule, describe(request)));
+        let loss = self.loss(request);
+        let weight = self.weights.as_mut().expect("asked only if trained").entry(request.batch.trial).or_default();
+        *weight += (1.0 + step.schedule) * (loss - *weight) / 3.0;
+        Ok(loss)
+    }
+
+    fn evaluate(&mut self, request: &Request) -> Result<Evaluation> {
+        assert_eq!(request.proposal.want(), Want::Loss);
+        self.log.note(format!("evaluate {}", describe(request)));
+        Ok(Evaluation { loss: self.loss(request), accuracy: Some(0.25), count: 10 + request.batch.step })
+    }
+
+    fn save(&self) -> State {
+        let mut state = State::new();
+        if let Some(weights) = &self.weights {
+            state.insert_u64("trials", &weights.keys().map(|trial| u64::from(*trial)).collect::<Vec<_>>());
+            state.insert_f64("weights", &weights.values().copied().collect::<Vec<_>>());
+        }
+        state
+    }
+
+    fn restore(&mut self, state: &State) -> Result<()> {
+        if let Some(weights) = &mut self.weights {
+            let Values::U64(trials) = &state.get("trials")?.values else { panic!("trial numbers") };
+            let values = state.f64("weights", trials.len())?;
+            *weights = trials.iter().map(|trial| u32::try_from(*trial).unwrap()).zip(values.iter().copied()).collect();
+        }
+        Ok(())
+    }
+}
+
+/// A strategy that proposes what it is told (`None` is a mixture), over and over, and whose mode is what it last learned from.
+struct Scripted {
+    shape: Shape,
+    script: Vec<Option<[usize; 2]>>,
+    proposed: usize,
+    learned: u64,
+    mode: Architecture,
+    log: Log,
+}
+
+impl Scripted {
+    fn boxed(script: &[Option<[usize; 2]>], log: &Log) -> Box<dyn Strategy> {
+        let shape = space().shape().clone();
+        let mode = Architecture::first(&shape);
+        Box::new(Self { shape, script: script.to_vec(), proposed: 0, learned: 0, mode, log: log.clone() })
+    }
+}
+
+impl Strategy for Scripted {
+    fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    fn propose(&mut self, step: &Step, rng: &mut dyn RngCore, proposal: &mut Proposal) -> Result<()> {
+        let Step { kind, progress, schedule } = step;
+        self.log.note(format!("propose {kind:?} progress {progress:?} schedule {schedule:?} word {}", rng.next_u32()));
+        let told = self.script[self.proposed % self.script.len()];
+        self.proposed += 1;
+        match told {
+            Some(a) => proposal.set_one_hot(&architecture(&self.shape, &a), Want::Loss),
+            None => proposal.set_dense(&OpTable::filled(&self.shape, 0.5), Want::Loss),
+        }
+    }
+
+    fn learn(&mut self, step: &Step, proposal: &Proposal, feedback: &Feedback) -> Result<()> {
+        self.log.note(format!("learn {:?} schedule {:?} from {:?}", step.kind, step.schedule, feedback.loss));
+        self.learned += 1;
+        if let Some(architecture) = proposal.architecture() {
+            self.mode = architecture.clone();
+        }
+        Ok(())
+    }
+
+    fn probabilities_into(&self, out: &mut OpTable<f64>) {
+        out.fill(self.learned as f64 / 8.0);
+    }
+
+    fn mode_into(&self, out: &mut Architecture) {
+        *out = self.mode.clone();
+    }
+
+    fn entropy(&self) -> f64 {
+        self.learned as f64
+    }
+
+    fn save(&self) -> State {
+        State::new()
+    }
+
+    fn restore(&mut self, _state: &State) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Notes what it sees; pauses at the positions it is told.
+#[derive(Default)]
+struct Watcher {
+    log: Log,
+    pauses: Vec<u64>,
+    saved: Vec<State>,
+    keep: bool,
+}
+
+impl Watcher {
+    fn new(log: &Log) -> Self {
+        Self { log: log.clone(), ..Self::default() }
+    }
+}
+
+impl Observer for Watcher {
+    fn snapshot(&mut self, seen: &Snapshot<'_>) -> Result<()> {
+        let probability = seen.probabilities[(0, 0)];
+        self.log.note(format!(
+            "snapshot trial {} theta {} weights {} loss {:?} mode {} evaluation {:?}/{} probability {:?} entropy {:?}",
+            seen.trial,
+            seen.theta_steps,
+            seen.weight_steps,
+            seen.loss,
+            seen.mode,
+            seen.evaluation.loss,
+            seen.evaluation.count,
+            probability,
+            seen.entropy
+        ));
+        Ok(())
+    }
+
+    fn theta_step(&mut self, seen: &ThetaStep<'_>) -> Result<()> {
+        let ThetaStep { trial, theta_steps, loss, mode } = seen;
+        self.log.note(format!("theta step trial {trial} theta {theta_steps} loss {loss:?} mode {mode}"));
+        Ok(())
+    }
+
+    fn between_steps(&mut self, search: &dyn Saves) -> Result<ControlFlow<()>> {
+        self.log.note(format!("between {} of {}", search.position(), search.steps()));
+        if self.keep {
+            self.saved.push(search.save());
+        }
+        Ok(if self.pauses.contains(&search.position()) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+}
+
+/// Says nothing.
+struct Blind;
+
+impl Observer for Blind {
+    fn snapshot(&mut self, _seen: &Snapshot<'_>) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn plan(warmup: u64, iterations: u64, interval: u64) -> Plan {
+    Plan {
+        warmup,
+        iterations,
+        interval,
+        weight_steps_per_epoch: 2.0,
+        theta_steps_per_epoch: 1.5,
+        process_best: ProcessBest::ThetaSteps,
+    }
+}
+
+// ---------------------------------------------------------------- the order of things
+
+#[test]
+fn algorithm_1_step_by_step() {
+    // Two warm-up steps, then three rounds of w and θ, a snapshot before every second θ step and at the end. 5 w steps in
+    // epochs of 2 are 2.5 epochs, 3 θ steps in epochs of 1.5 are 2. Trial 7 has stream 7 · 2¹⁶, every step its own place.
+    let log = Log::default();
+    let script = [Some([0, 1]), Some([1, 0]), None, Some([2, 1])];
+    let net = FakeNet::new(true, &log)
+        .with_loss(7, Set::Validation, 0, 0.5)
+        .with_loss(7, Set::Validation, 1, 0.25)
+        .with_loss(7, Set::Validation, 2, 0.75)
+        .with_loss(7, Set::Test, 0, 4.0)
+        .with_loss(7, Set::Test, 2, 5.0)
+        .with_loss(7, Set::Test, 3, 6.0);
+    let strategies = vec![(7, Scripted::boxed(&script, &log))];
+    let mut search = Search::new(plan(2, 3, 2), Streams::new(11), net, strategies).unwrap();
+    assert_eq!((search.position(), search.steps()), (0, 8));
+    assert_eq!(search.run(None, &mut Watcher::new(&log)).unwrap(), Outcome::Finished);
+    assert_eq!(search.position(), 8);
+
+    let word = |position: u128| common::chacha::word(11, 7 << 16, position << 20);
+    let third = 1.0 / 3.0;
+    let expected = [
+        format!("propose Warmup progress 0.0 schedule 0.0 word {}", word(0)),
+        "train Warmup schedule 0.0 trial 7 Training 0: 0 1".into(),
+        "between 1 of 8".into(),
+        format!("propose Warmup progress 0.0 schedule 0.0 word {}", word(1)),
+        "train Warmup schedule 0.0 trial 7 Training 1: 1 0".into(),
+        "between 2 of 8".into(),
+        format!("propose Weights progress 0.0 schedule 0.4 word {}", word(2)),
+        "train Weights schedule 0.4 trial 7 Training 2: mixture".into(),
+        "between 3 of 8".into(),
+        "evaluate trial 7 Test 0: 0 0".into(),
+        "snapshot trial 7 theta 0 weights 3 loss None mode 0 0 evaluation 4.0/10 probability 0.0 entropy 0.0".into(),
+        format!("propose Theta progress 0.0 schedule 0.0 word {}", word(3)),
+        "probe trial 7 Validation 0: 2 1".into(),
+        "learn Theta schedule 0.0 from 0.5".into(),
+        "theta step trial 7 theta 1 loss 0.5 mode 2 1".into(),
+        "between 4 of 8".into(),
+        format!("propose Weights progress {third:?} schedule 0.4 word {}", word(4)),
+        "train Weights schedule 0.4 trial 7 Training 3: 0 1".into(),
+        "between 5 of 8".into(),
+        format!("propose Theta progress {third:?} schedule 0.0 word {}", word(5)),
+        "probe trial 7 Validation 1: 1 0".into(),
+        "learn Theta schedule 0.0 from 0.25".into(),
+        "theta step trial 7 theta 2 loss 0.25 mode 1 0".into(),
+        "between 6 of 8".into(),
+        format!("propose Weights progress {:?} schedule 0.8 word {}", 2.0 * third, word(6)),
+        "train Weights schedule 0.8 trial 7 Training 4: mixture".into(),
+        "between 7 of 8".into(),
+        "evaluate trial 7 Test 2: 1 0".into(),
+        "snapshot trial 7 theta 2 weights 5 loss Some(0.25) mode 1 0 evaluation 5.0/12 probability 0.25 entropy 2.0"
+            .into(),
+        format!("propose Theta progress {:?} schedule 0.5 word {}", 2.0 * third, word(7)),
+        "probe trial 7 Validation 2: 2 1".into(),
+        "learn Theta schedule 0.5 from 0.75".into(),
+        "theta step trial 7 theta 3 loss 0.75 mode 2 1".into(),
+        "evaluate trial 7 Test 3: 2 1".into(),
+        "snapshot trial 7 theta 3 weights 5 loss Some(0.75) mode 2 1 evaluation 6.0/13 probability 0.375 entropy 3.0"
+            .into(),
+    ];
+    assert_eq!(log.lines(), expected);
+}
+
+#[test]
+fn fixed_weights_leave_theta_steps_only() {
+    let log = Log::default();
+    let net = FakeNet::new(false, &log)
+        .with_loss(0, Set::Validation, 0, 0.5)
+        .with_loss(0, Set::Validation, 1, 0.25)
+        .with_loss(0, Set::Test, 0, 4.0)
+        .with_loss(0, Set::Test, 1, 5.0)
+        .with_loss(0, Set::Test, 2, 6.0);
+    let strategies = vec![(0, Scripted::boxed(&[Some([1, 1])], &log))];
+    let mut search = Search::new(Plan::theta_only(2, 1), Streams::new(1), net, strategies).unwrap();
+    assert_eq!(search.steps(), 2);
+    search.run(None, &mut Watcher::new(&log)).unwrap();
+    let word = |position: u128| common::chacha::word(1, 0, position << 20);
+    let expected = [
+        "evaluate trial 0 Test 0: 0 0".into(),
+        "snapshot trial 0 theta 0 weights 0 loss None mode 0 0 evaluation 4.0/10 probability 0.0 entropy 0.0".into(),
+        format!("propose Theta progress 0.0 schedule 0.0 word {}", word(0)),
+        "probe trial 0 Validation 0: 1 1".into(),
+        "learn Theta schedule 0.0 from 0.5".into(),
+        "theta step trial 0 theta 1 loss 0.5 mode 1 1".into(),
+        "between 1 of 2".into(),
+        "evaluate trial 0 Test 1: 1 1".into(),
+        "snapshot trial 0 theta 1 weights 0 loss Some(0.5) mode 1 1 evaluation 5.0/11 probability 0.125 entropy 1.0"
+            .into(),
+        format!("propose Theta progress 0.5 schedule 0.5 word {}", word(1)),
+        "probe trial 0 Validation 1: 1 1".into(),
+        "learn Theta schedule 0.5 from 0.25".into(),
+        "theta step trial 0 theta 2 loss 0.25 mode 1 1".into(),
+        "evaluate trial 0 Test 2: 1 1".into(),
+        "snapshot trial 0 theta 2 weights 0 loss Some(0.25) mode 1 1 evaluation 6.0/12 probability 0.25 entropy 2.0"
+            .into(),
+    ];
+    assert_eq!(log.lines(), expected);
+}
+
+/// Records every step that it is asked to propose for.
+struct Recorder {
+    shape: Shape,
+    steps: Arc<Mutex<Vec<Step>>>,
+}
+
+impl Strategy for Recorder {
+    fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    fn propose(&mut self, step: &Step, _rng: &mut dyn RngCore, proposal: &mut Proposal) -> Result<()> {
+        self.steps.lock().unwrap().push(*step);
+        proposal.set_one_hot(&Architecture::first(&self.shape), Want::Loss)
+    }
+
+    fn learn(&mut self, step: &Step, _proposal: &Proposal, _feedback: &Feedback) -> Result<()> {
+        assert_eq!(self.steps.lock().unwrap().last(), Some(step), "learns in the step it proposed in");
+        Ok(())
+    }
+
+    fn probabilities_into(&self, _out: &mut OpTable<f64>) {}
+
+    fn mode_into(&self, _out: &mut Architecture) {}
+
+    fn entropy(&self) -> f64 {
+        0.0
+    }
+
+    fn save(&self) -> State {
+        State::new()
+    }
+
+    fn restore(&mut self, _state: &State) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn schedules_count_whole_epochs_of_fractional_length() {
+    // 25000 images in minibatches of 64: 390.625 = 3125/8 steps per epoch. Epochs done are counted in whole numbers here,
+    // ⌊8 · steps / 3125⌋; all epochs are 8 · total / 3125.
+    let steps = Arc::new(Mutex::new(Vec::new()));
+    let recorder = Recorder { shape: space().shape().clone(), steps: steps.clone() };
+    let (warmup, iterations) = (391, 1172);
+    let plan = Plan {
+        warmup,
+        iterations,
+        interval: 1000,
+        weight_steps_per_epoch: 390.625,
+        theta_steps_per_epoch: 390.625,
+        process_best: ProcessBest::AllSteps,
+    };
+    let net = FakeNet::new(true, &Log::default());
+    let mut search = Search::new(plan, Streams::new(0), net, vec![(0, Box::new(recorder))]).unwrap();
+    assert_eq!(search.steps(), 391 + 2 * 1172);
+    search.run(None, &mut Blind).unwrap();
+    let steps = steps.lock().unwrap();
+    assert_eq!(steps.len(), 391 + 2 * 1172);
+
+    let schedule = |done: u64, total: u64| ((8 * done / 3125) as f64 / (8.0 * total as f64 / 3125.0)).min(1.0);
+    let mut seen = BTreeMap::<String, usize>::new();
+    for (position, step) in steps.iter().enumerate() {
+        let position = position as u64;
+        let (kind, done, total, theta_done) = if position < warmup {
+            (StepKind::Warmup, position, warmup + iterations, 0)
+        } else {
+            let round = (position - warmup) / 2;
+            if (position - warmup).is_multiple_of(2) {
+                (StepKind::Weights, warmup + round, warmup + iterations, round)
+            } else {
+                (StepKind::Theta, round, iterations, round)
+            }
+        };
+        assert_eq!(step.kind, kind);
+        assert_close(step.schedule, schedule(done, total), F64_FEW_ROUNDINGS, 0.0);
+        assert_close(step.progress, theta_done as f64 / iterations as f64, F64_FEW_ROUNDINGS, 0.0);
+        *seen.entry(format!("{kind:?} in epoch {}", 8 * done / 3125)).or_default() += 1;
+    }
+    // Epochs begin at the steps 0, 391, 782, 1172 and 1563: their lengths alternate.
+    let lengths = |kind: &str| -> Vec<usize> {
+        (0..4).map(|epoch| seen.get(&format!("{kind} in epoch {epoch}")).copied().unwrap_or(0)).collect()
+    };
+    assert_eq!(lengths("Warmup"), [391, 0, 0, 0]);
+    assert_eq!(lengths("Weights"), [0, 391, 390, 391]);
+    assert_eq!(lengths("Theta"), [391, 391, 390, 0]);
+}
+
+// ---------------------------------------------------------------- process best
+
+#[test]
+fn the_process_best_is_the_smallest_one_hot_loss() {
+    // w steps see losses 9, 0.1, 9, 9; θ steps 3, 2 (a mixture), 2.5, 2.5: the best θ step is the third, the tie is lost by
+    // the later one; among all steps it is the second w step, after one θ step.
+    let script = [
+        Some([0, 0]), // w 0
+        Some([0, 1]), // θ 0: 3
+        Some([1, 0]), // w 1: 0.1
+        None,         // θ 1: 2
+        Some([1, 1]), // w 2
+        Some([2, 0]), // θ 2: 2.5
+        None,         // w 3: 0.05
+        Some([2, 1]), // θ 3: 2.5
+    ];
+    let best = |process_best, until| {
+        let log = Log::default();
+        let mut net = FakeNet::new(true, &log);
+        for (step, (training, validation)) in [(9.0, 3.0), (0.1, 2.0), (9.0, 2.5), (0.05, 2.5)].into_iter().enumerate()
+        {
+            net = net.with_loss(3, Set::Training, step as u64, training);
+            net = net.with_loss(3, Set::Validation, step as u64, validation);
+        }
+        let plan = Plan { process_best, ..plan(0, 4, 9) };
+        let strategies = vec![(3, Scripted::boxed(&script, &log))];
+        let mut search = Search::new(plan, Streams::new(0), net, strategies).unwrap();
+        search.run(until, &mut Blind).unwrap();
+        search.best(0).map(|best| (best.architecture.choices().to_vec(), best.loss, best.theta_steps))
+    };
+    assert_eq!(best(ProcessBest::ThetaSteps, Some(0)), None);
+    assert_eq!(best(ProcessBest::ThetaSteps, Some(1)), None);
+    assert_eq!(best(ProcessBest::ThetaSteps, Some(2)), Some((vec![0, 1], 3.0, 0)));
+    assert_eq!(best(ProcessBest::ThetaSteps, Some(5)), Some((vec![0, 1], 3.0, 0)));
+    assert_eq!(best(ProcessBest::ThetaSteps, None), Some((vec![2, 0], 2.5, 2)));
+    assert_eq!(best(ProcessBest::AllSteps, Some(1)), Some((vec![0, 0], 9.0, 0)));
+    assert_eq!(best(ProcessBest::AllSteps, Some(2)), Some((vec![0, 1], 3.0, 0)));
+    assert_eq!(best(ProcessBest::AllSteps, None), Some((vec![1, 0], 0.1, 1)));
+}
+
+// ---------------------------------------------------------------- pauses
+
+#[test]
+fn a_search_pauses_where_it_is_told() {
+    let log = Log::default();
+    let strategies = vec![(0, Scripted::boxed(&[Some([1, 1])], &log))];
+    let mut search = Search::new(plan(1, 3, 1), Streams::new(0), FakeNet::new(true, &log), strategies).unwrap();
+    let mut watcher = Watcher::new(&log);
+    assert_eq!(search.run(Some(0), &mut watcher).unwrap(), Outcome::Paused);
+    assert!(log.lines().is_empty());
+    assert_eq!(search.run(Some(3), &mut watcher).unwrap(), Outcome::Paused);
+    assert_eq!(search.position(), 3);
+    let lines = log.lines().len();
+    assert_eq!(search.run(Some(3), &mut watcher).unwrap(), Outcome::Paused, "at once");
+    assert_eq!(search.run(Some(1), &mut watcher).unwrap(), Outcome::Paused, "it does not go back");
+    assert_eq!((search.position(), log.lines().len()), (3, lines));
+    watcher.pauses = vec![5];
+    assert_eq!(search.run(None, &mut watcher).unwrap(), Outcome::Paused);
+    assert_eq!(search.position(), 5);
+    assert_eq!(search.run(Some(1000), &mut watcher).unwrap(), Outcome::Finished);
+    assert_eq!(search.position(), 7);
+    let lines = log.lines().len();
+    assert_eq!(search.run(None, &mut watcher).unwrap(), Outcome::Finished, "nothing is left to do");
+    assert_eq!((search.position(), log.lines().len()), (7, lines));
+    let between = log.lines().iter().filter(|line| line.starts_with("between")).count();
+    assert_eq!(between, 6, "between seven steps");
+}
+
+#[test]
+fn pausing_at_the_last_step_is_finishing() {
+    let log = Log::default();
+    let strategies = vec![(0, Scripted::boxed(&[Some([1, 1])], &log))];
+    let mut search =
+        Search::new(Plan::theta_only(2, 1), Streams::new(0), FakeNet::new(false, &log), strategies).unwrap();
+    assert_eq!(search.run(Some(2), &mut Blind).unwrap(), Outcome::Finished);
+}
+
+// ---------------------------------------------------------------- state
+
+fn theta() -> ThetaSettings {
+    ThetaSettings { learning_rate: 0.3, rate_schedule: RateSchedule::Cosine, ..ThetaSettings::toy() }
+}
+
+/// Real strategies: one with a baseline, one with footnote 4 and baselines, one exact.
+fn strategy(trial: u32) -> Box<dyn Strategy> {
+    let settings = |kind, zero_rule, baseline| AdvantageSettings { kind, zero_rule, decay: 0.9, baseline };
+    match trial % 3 {
+        0 => {
+            Box::new(Reinforce::new(space().shape(), theta(), ReinforceSettings { baseline_decay: Some(0.9) }).unwrap())
+        }
+        1 => {
+            let settings = settings(AdvantageKind::FirstOrder, ZeroRule::WorstOfOthers, true);
+            Box::new(AdvantageNas::new(&space(), theta(), settings).unwrap())
+        }
+        _ => {
+            let settings = settings(AdvantageKind::Exact, ZeroRule::Keep, false);
+            Box::new(AdvantageNas::new(&space(), theta(), settings).unwrap())
+        }
+    }
+}
+
+fn search(trains: bool, trials: &[u32], log: &Log) -> Search<FakeNet> {
+    let plan = if trains {
+        Plan { process_best: ProcessBest::AllSteps, ..plan(3, 6, 2) }
+    } else {
+        Plan { interval: 2, ..Plan::theta_only(9, 2) }
+    };
+    let strategies = trials.iter().map(|&trial| (trial, strategy(trial))).collect();
+    Search::new(plan, Streams::new(5), FakeNet::new(trains, log), strategies).unwrap()
+}
+
+/// The state with every number as its bits, so that equality is equality of bits.
+fn bits(state: &State) -> Vec<(String, Vec<u64>)> {
+    let of = |values: &Values| match values {
+        Values::F64(values) => values.iter().map(|value| value.to_bits()).collect(),
+        Values::F32(values) => values.iter().map(|value| u64::from(value.to_bits())).collect(),
+        Values::U64(values) => values.clone(),
+    };
+    state.iter().map(|(name, entry)| (name.to_owned(), of(&entry.values))).collect()
+}
+
+#[test]
+fn restored_at_every_step_it_goes_on_bit_for_bit() {
+    // The log holds losses, probabilities and entropies with all their digits (Debug of f64 tells all finite values apart).
+    for trains in [true, false] {
+        let log = Log::default();
+        let mut reference = search(trains, &[4, 0, 2], &log);
+        let mut watcher = Watcher { keep: true, ..Watcher::new(&log) };
+        let start = reference.save();
+        reference.run(None, &mut watcher).unwrap();
+        let steps = reference.steps();
+        assert_eq!(watcher.saved.len() as u64, steps - 1);
+        // The state really changes from step to step.
+        assert!(watcher.saved.windows(2).all(|pair| bits(&pair[0]) != bits(&pair[1])));
+
+        for (position, saved) in std::iter::once(&start).chain(&watcher.saved).enumerate() {
+            let rest = Log::default();
+            let mut resumed = search(trains, &[4, 0, 2], &rest);
+            // Something else before, so that it can't be right by being fresh.
+            resumed.run(Some(4), &mut Blind).unwrap();
+            resumed.restore(saved).unwrap();
+            assert_eq!(resumed.position(), position as u64);
+            assert_eq!(bits(&resumed.save()), bits(saved));
+            rest.0.lock().unwrap().clear();
+            resumed.run(None, &mut Watcher::new(&rest)).unwrap();
+            let (all, rest) = (log.lines(), rest.lines());
+            assert!(!rest.is_empty());
+            assert_eq!(all[all.len() - rest.len()..], rest);
+            let between = |lines: &[String]| lines.iter().filter(|line| line.starts_with("between")).count();
+            assert_eq!(between(&rest) as u64, steps - 1 - position as u64, "nothing was left out");
+            assert_eq!(bits(&resumed.save()), bits(&reference.save()));
+            for index in 0..3 {
+                assert_eq!(resumed.best(index), reference.best(index));
+            }
+        }
+
+        // A finished search is restored as finished.
+        let mut finished = search(trains, &[4, 0, 2], &Log::default());
+        finished.restore(&reference.save()).unwrap();
+        assert_eq!(finished.run(None, &mut Blind).unwrap(), Outcome::Finished);
+        assert_eq!(bits(&finished.save()), bits(&reference.save()));
+    }
+}
+
+#[test]
+fn trials_in_lockstep_equal_trials_alone() {
+    for trains in [true, false] {
+        let trials = [4, 0, 2];
+        let together = Log::default();
+        let mut lockstep = search(trains, &trials, &together);
+        lockstep.run(None, &mut Watcher::new(&together)).unwrap();
+        let mut seen = 0;
+        for (index, trial) in trials.into_iter().enumerate() {
+            let alone = Log::default();
+            let mut single = search(trains, &[trial], &alone);
+            single.run(None, &mut Watcher::new(&alone)).unwrap();
+            let name = format!("trial {trial} ");
+            let of_trial =
+                |log: &Log| -> Vec<String> { log.lines().into_iter().filter(|line| line.contains(&name)).collect() };
+            assert_eq!(of_trial(&together), of_trial(&alone));
+            seen += of_trial(&alone).len();
+            let prefix = format!("trial-{trial:03}");
+            assert_eq!(bits(&lockstep.save().below(&prefix)), bits(&single.save().below(&prefix)));
+            assert_eq!(lockstep.best(index), single.best(0));
+            assert!(lockstep.best(index).is_some());
+        }
+        let between = together.lines().iter().filter(|line| line.starts_with("between")).count();
+        assert_eq!(seen + between, together.lines().len(), "every line belongs to a trial");
+    }
+}
+
+#[test]
+fn the_seed_and_the_trial_decide_what_is_drawn() {
+    let drawn = |seed: u64, trial: u32| {
+        let log = Log::default();
+        let reinforce = Reinforce::new(space().shape(), theta(), ReinforceSettings { baseline_decay: None }).unwrap();
+        let strategies: Vec<(u32, Box<dyn Strategy>)> = vec![(trial, Box::new(reinforce))];
+        let plan = Plan::theta_only(30, 100);
+        let mut search = Search::new(plan, Streams::new(seed), FakeNet::new(false, &log), strategies).unwrap();
+        search.run(None, &mut Blind).unwrap();
+        let lines = log.lines().into_iter().filter(|line| line.starts_with("probe"));
+        lines.map(|line| line.rsplit(": ").next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(drawn(1, 0), drawn(1, 0));
+    assert_ne!(drawn(1, 0), drawn(2, 0));
+    assert_ne!(drawn(1, 0), drawn(1, 1));
+}
+
+#[test]
+fn states_that_do_not_fit_are_refused() {
+    let log = Log::default();
+    let mut full = search(true, &[4, 0], &log);
+    full.run(None, &mut Blind).unwrap();
+    let saved = full.save();
+    let refuse =
+        |state: &State, trials: &[u32]| search(true, trials, &Log::default()).restore(state).unwrap_err().to_string();
+    assert_eq!(refuse(&State::new(), &[4, 0]), "saved state, \"position\": is missing");
+    assert!(refuse(&saved, &[4, 1]).contains("is missing"));
+    let mut late = saved.clone();
+    late.insert_u64("position", &[16]);
+    assert_eq!(refuse(&late, &[4, 0]), "saved state, \"position\": is 16, the search has 15 steps");
+    let mut outside = saved.clone();
+    outside.insert_u64("trial-004/best.architecture", &[0, 2]);
+    let message = refuse(&outside, &[4, 0]);
+    assert!(message.starts_with("saved state, \"best.architecture\": edge 1 has no candidate 2"), "{message}");
+    let mut short = saved.clone();
+    short.insert_f64("trial-000/strategy/theta/logits", &[1.0]);
+    assert_eq!(refuse(&short, &[4, 0]), "saved state, \"logits\": has 1 values, expected 5");
+    // What was saved does fit.
+    search(true, &[4, 0], &log).restore(&saved).unwrap();
+}
+
+// ---------------------------------------------------------------- what goes wrong
+
+#[test]
+fn a_loss_that_is_not_finite_stops_the_search() {
+    for loss in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        // One warm-up step is step 0; then w 1, θ 0, w 2, θ 1 are the steps 1 to 4.
+        for (set, step, position) in [(Set::Training, 2, 3), (Set::Validation, 1, 4), (Set::Training, 0, 0)] {
+            let log = Log::default();
+            let net = FakeNet::new(true, &log).with_loss(8, set, step, loss);
+            let strategies = [5, 8].map(|trial| (trial, Scripted::boxed(&[Some([0, 1])], &log))).into();
+            let mut search = Search::new(plan(1, 3, 1), Streams::new(0), net, strategies).unwrap();
+            let error = search.run(None, &mut Blind).unwrap_err();
+            match &error {
+                Error::Diverged { trial: 8, position: at, loss: got } => {
+                    assert_eq!((*at, got.to_bits()), (position, loss.to_bits()));
+                }
+                other => panic!("{other}"),
+            }
+            let message = format!("trial 8: the loss at step {position} is {loss}, the search has diverged");
+            assert_eq!(error.to_string(), message);
+            assert_eq!(search.position(), position, "the step was not done");
+        }
+    }
+}
+
+#[test]
+fn errors_of_observers_stop_the_search() {
+    struct Full(&'static str);
+    impl Observer for Full {
+        fn snapshot(&mut self, _seen: &Snapshot<'_>) -> Result<()> {
+            if self.0 == "snapshot" { Err(Error::other("the disk is full")) } else { Ok(()) }
+        }
+        fn theta_step(&mut self, _seen: &ThetaStep<'_>) -> Result<()> {
+            if self.0 == "theta step" { Err(Error::other("the disk is full")) } else { Ok(()) }
+        }
+        fn between_steps(&mut self, _search: &dyn Saves) -> Result<ControlFlow<()>> {
+            if self.0 == "between" { Err(Error::other("the disk is full")) } else { Ok(ControlFlow::Continue(())) }
+        }
+    }
+    for (place, position) in [("snapshot", 1), ("theta step", 1), ("between", 1)] {
+        let log = Log::default();
+        let strategies = vec![(0, Scripted::boxed(&[Some([0, 1])], &log))];
+        let mut search = Search::new(plan(0, 2, 1), Streams::new(0), FakeNet::new(true, &log), strategies).unwrap();
+        let error = search.run(None, &mut Full(place)).unwrap_err();
+        assert_eq!((error.to_string().as_str(), search.position()), ("the disk is full", position), "{place}");
+    }
+}
+
+#[test]
+fn impossible_searches_are_refused() {
+    let refuse = |plan: Plan, trains: bool, trials: &[u32]| {
+        let log = Log::default();
+        let strategies = trials.iter().map(|&trial| (trial, Scripted::boxed(&[Some([0, 0])], &log))).collect();
+        Search::new(plan, Streams::new(0), FakeNet::new(trains, &log), strategies).err().expect("refused").to_string()
+    };
+    let good = plan(1, 2, 1);
+    assert_eq!(
+        refuse(Plan { iterations: 0, ..good }, true, &[0]),
+        "the number of iterations must be at least 1, got 0"
+    );
+    assert_eq!(refuse(Plan { interval: 0, ..good }, true, &[0]), "the log interval must be at least 1, got 0");
+    for length in [0.0, 0.5, -2.0, f64::NAN, f64::INFINITY] {
+        let expected = |which| format!("{which} steps per epoch must be finite and at least 1, got {length}");
+        assert_eq!(refuse(Plan { weight_steps_per_epoch: length, ..good }, true, &[0]), expected("weight"));
+        assert_eq!(refuse(Plan { theta_steps_per_epoch: length, ..good }, true, &[0]), expected("theta"));
+    }
+    assert_eq!(refuse(good, false, &[0]), "the supernet can't warm up: the weights of this network are fixed");
+    assert_eq!(refuse(good, true, &[]), "trials: expected 1 values, got 0");
+    assert_eq!(refuse(good, true, &[3, 1, 3]), "the trial numbers must be distinct, got 3 twice");
+
+    let other = SearchSpace::anonymous([2, 3]).unwrap();
+    let settings = ReinforceSettings { baseline_decay: None };
+    let strategy = Reinforce::new(other.shape(), theta(), settings).unwrap();
+    let trials: Vec<(u32, Box<dyn Strategy>)> = vec![(0, Box::new(strategy))];
+    let error = Search::new(good, Streams::new(0), FakeNet::new(true, &Log::default()), trials).err().expect("refused");
+    let message = "the strategy's search space: candidates per edge differ, expected [3, 2], got [2, 3]";
+    assert_eq!(error.to_string(), message);
+}
+
+#[test]
+fn a_supernet_with_fixed_weights_refuses_to_train_them() {
+    struct Fixed(SearchSpace);
+    impl Supernet for Fixed {
+        fn space(&self) -> &SearchSpace {
+            &self.0
+        }
+        fn probe(&mut self, _requests: &[Request], _feedback: &mut [Feedback]) -> Result<()> {
+            Err(Error::Unsupported { operation: "answer", reason: "it is broken" })
+        }
+        fn evaluate(&mut self, _request: &Request) -> Result<Evaluation> {
+            Ok(Evaluation { loss: 0.0, accuracy: None, count: 1 })
+        }
+        fn save(&self) -> State {
+            State::new()
+        }
+        fn restore(&mut self, _state: &State) -> Result<()> {
+            Ok(())
+        }
+    }
+    let mut net = Fixed(space());
+    assert!(!net.trains_weights());
+    let batch = Batch { trial: 0, set: Set::Training, step: 0 };
+    let request = Request { batch, proposal: Proposal::new(space().shape()) };
+    let step = Step { kind: StepKind::Weights, progress: 0.0, schedule: 0.0 };
+    let error = net.weight_step(&step, &request).unwrap_err();
+    assert_eq!(error.to_string(), "the supernet can't update the weights: they are fixed in this network");
+    // And what a supernet reports reaches the caller.
+    let strategies = vec![(0, Scripted::boxed(&[Some([0, 0])], &Log::default()))];
+    let mut search = Search::new(Plan::theta_only(1, 1), Streams::new(0), net, strategies).unwrap();
+    assert_eq!(search.run(None, &mut Blind).unwrap_err().to_string(), "the supernet can't answer: it is broken");
+}
