@@ -99,12 +99,12 @@ proptest! {
         let best = optimal_baseline(&mu, &r).unwrap().unwrap();
         prop_assert_eq!(&best, &(&mu[1] * &r[0] + &mu[0] * &r[1]));
         prop_assert_eq!(variance(&mu, &r, &best), whole(0));
-        let truth = gradient(&[mu.clone()], |a| r[a[0]].clone());
+        let truth = gradient(std::slice::from_ref(&mu), |a| r[a[0]].clone());
         let probabilities = table(&[mu]);
-        for j in 0..2 {
+        for (j, reward) in r.iter().enumerate() {
             let mut out = probabilities.clone();
             let a = architecture(probabilities.shape(), &[j]);
-            policy_gradient(&[&r[j] - &best], &a, &probabilities, &mut out).unwrap();
+            policy_gradient(&[reward - &best], &a, &probabilities, &mut out).unwrap();
             prop_assert_eq!(&rows(&out), &truth);
         }
     }

@@ -121,11 +121,11 @@ impl PlainTheta {
             RateSchedule::Constant => 1.0,
             RateSchedule::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * schedule).cos()),
         };
-        for edge in 0..2 {
-            for j in 0..descent[edge].len() {
+        for (edge, slopes) in descent.iter().enumerate() {
+            for (j, slope) in slopes.iter().enumerate() {
                 let adam = &mut self.adam[edge][j];
                 adam.alpha = self.settings.learning_rate * factor;
-                self.theta[edge][j] = adam.step(self.theta[edge][j], scale * descent[edge][j]);
+                self.theta[edge][j] = adam.step(self.theta[edge][j], scale * slope);
             }
         }
     }
@@ -437,6 +437,9 @@ fn states_of_other_strategies_are_refused() {
 
 // ---------------------------------------------------------------- what is refused
 
+/// The methods that this file is about.
+const METHODS: [Method; 4] = [Method::Reinforce, Method::ReinforcePlain, Method::AdvantageNas, Method::AdvantageExact];
+
 #[test]
 fn feedback_of_another_kind_is_refused_and_changes_nothing() {
     let shape = space().shape().clone();
@@ -511,13 +514,13 @@ fn settings_out_of_range_are_refused() {
         ),
     ];
     for (theta, message) in bad {
-        for method in Method::implemented() {
+        for method in METHODS {
             let error = method.build(&space(), &MethodSettings { theta, ..MethodSettings::toy() }).err().unwrap();
             assert_eq!(error.to_string(), message);
         }
     }
     for average_decay in [1.0, -0.1, f64::NAN] {
-        for method in Method::implemented() {
+        for method in METHODS {
             let built = method.build(&space(), &MethodSettings { average_decay, ..MethodSettings::toy() });
             // Plain REINFORCE has no average.
             assert_eq!(built.is_ok(), method == Method::ReinforcePlain, "{method}");
@@ -529,9 +532,12 @@ fn settings_out_of_range_are_refused() {
 fn methods_are_built_by_name() {
     let settings = MethodSettings { baseline: true, zero_rule: ZeroRule::WorstOfAll, ..MethodSettings::toy() };
     let names: Vec<&str> = Method::implemented().map(Method::name).collect();
-    for name in ["reinforce", "reinforce-plain", "advantage-nas", "advantage-exact"] {
+    for (name, expected) in
+        ["reinforce", "reinforce-plain", "advantage-nas", "advantage-exact"].into_iter().zip(METHODS)
+    {
         assert!(names.contains(&name));
         let method: Method = name.parse().unwrap();
+        assert_eq!(method, expected);
         assert_eq!(method.to_string(), name);
         let mut strategy = method.build(&space(), &settings).unwrap();
         let mut proposal = Proposal::new(space().shape());
