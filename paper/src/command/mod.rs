@@ -53,7 +53,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     log(cli.verbose);
     let done = match cli.command {
-        Command::Search { experiment } => search::run(experiment, cli.verbose),
+        Command::Search { experiment } => search::run(experiment),
         Command::Methods => methods::run(),
         Command::Info => info::run(),
     };

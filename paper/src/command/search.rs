@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use advantage_nas::strategy::Method;
-use anyhow::Context;
 use clap::{Args, Subcommand, value_parser};
 
 use super::{print, summary};
@@ -59,7 +58,7 @@ struct Search {
     #[arg(long, value_name = "S", value_parser = value_parser!(u64).range(..=LARGEST))]
     seed: Option<u64>,
     /// Number of independent trials of the seed
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..=10_000))]
     trials: u32,
     /// Updates of theta [default: 2000]
     #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..=LARGEST))]
@@ -91,13 +90,15 @@ struct Search {
 }
 
 /// Runs the searches of one command.
-pub(super) fn run(experiment: Experiment, verbose: u8) -> anyhow::Result<ExitCode> {
+pub(super) fn run(experiment: Experiment) -> anyhow::Result<ExitCode> {
     let Experiment::Toy(Toy { search }) = experiment;
     let name = settings::Experiment::Toy;
     let settings = search.settings(name)?;
     let steps = toy::steps(&settings)?;
     let folder = search.folder(&settings);
     let provenance = Provenance::of_this_cpu();
+    // Before anything is written, so that nothing that is written can be left half done by a signal.
+    let stop = Stop::on_signals()?;
     let trials = Trials::new(&folder, search.trials, search.resume)?;
 
     let mut tasks = Vec::new();
@@ -119,10 +120,10 @@ pub(super) fn run(experiment: Experiment, verbose: u8) -> anyhow::Result<ExitCod
         tracing::warn!("{path}: started with another build, the last bits may differ: {differences}");
     }
 
-    let stop = Stop::on_signals()?;
     let left = tasks.iter().filter(|task| task.standing != Standing::Finished).count();
-    let hidden = search.quiet || verbose > 0 || left == 0;
-    let progress = if hidden { Progress::hidden() } else { Progress::new(left as u64 * steps) };
+    // A bar and log lines would overwrite each other.
+    let hidden = search.quiet || left == 0 || tracing::enabled!(tracing::Level::INFO);
+    let progress = if hidden { Progress::hidden() } else { Progress::new(steps.saturating_mul(left as u64)) };
     let orders = Orders {
         stop: &stop,
         stop_after: search.stop_after,
@@ -141,7 +142,7 @@ pub(super) fn run(experiment: Experiment, verbose: u8) -> anyhow::Result<ExitCod
         end.map(Some)
     })?;
     progress.finish();
-    let ends = ends.into_iter().collect::<Result<Vec<_>>>().context("the search failed")?;
+    let ends = ends.into_iter().collect::<Result<Vec<_>>>()?;
 
     report(&search, &settings, &folder, left, &ends, &stop)
 }

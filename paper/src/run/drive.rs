@@ -85,7 +85,7 @@ pub fn drive<S: Supernet>(
         let unusable =
             |problem: String| Error::damaged(&run.checkpoint_path(), format!("not a usable checkpoint: {problem}"));
         search.restore(state).map_err(|error| unusable(error.to_string()))?;
-        record.restore(&note.record).map_err(unusable)?;
+        record.restore(&note.record).map_err(|problem| unusable(format!("its record: {problem}")))?;
         earlier_seconds = note.wall_seconds;
         tracing::info!("{}: resuming at step {}", run.folder().display(), search.position());
         orders.progress.skip(search.position());
