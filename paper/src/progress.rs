@@ -1,6 +1,8 @@
 //! The progress bar: one for all trials, on standard error, hidden where nobody looks at it.
 
-use indicatif::{ProgressBar, ProgressStyle};
+use std::fmt::Write;
+
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 /// Progress over the steps of all trials.
 #[derive(Clone, Debug)]
@@ -13,8 +15,12 @@ impl Progress {
     #[must_use]
     pub fn new(steps: u64) -> Self {
         let bar = ProgressBar::new(steps);
-        let template = "{bar:30} {human_pos}/{human_len} steps, {per_sec}, {eta} left, {wide_msg}";
-        bar.set_style(ProgressStyle::with_template(template).expect("the template is a constant"));
+        let template = "{bar:30} {human_pos}/{human_len} steps, {rate} steps/s, {eta} left, {wide_msg}";
+        let style = ProgressStyle::with_template(template).expect("the template is a constant");
+        bar.set_style(style.with_key("rate", |state: &ProgressState, out: &mut dyn Write| {
+            // Nobody is told if the terminal is gone.
+            let _ = write!(out, "{:.0}", state.per_sec());
+        }));
         Self { bar }
     }
 

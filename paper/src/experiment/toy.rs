@@ -127,7 +127,7 @@ pub fn steps(settings: &Settings) -> Result<u64> {
 /// Works on a run that is not finished yet.
 ///
 /// # Errors
-/// As [`drive`].
+/// As [`drive()`].
 pub fn work(settings: &Settings, run: &Run, orders: &Orders<'_>) -> Result<Progressed> {
     let mut search = build(settings)?;
     let teacher = search.supernet().teacher(settings.trial).expect("the supernet was built for this trial").clone();

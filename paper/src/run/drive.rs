@@ -154,7 +154,7 @@ impl<R: Record> Watch<'_, R> {
 impl<R: Record> Observer for Watch<'_, R> {
     fn snapshot(&mut self, snapshot: &Snapshot<'_>) -> advantage_nas::Result<()> {
         self.log(snapshot).map_err(to_core)?;
-        self.orders.progress.say(self.record.message());
+        self.orders.progress.say(format!("trial {}: {}", snapshot.trial, self.record.message()));
         Ok(())
     }
 
