@@ -19,10 +19,11 @@ impl Observer for Silent {
 
 fn steps(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("toy_step");
-    for method in Method::implemented() {
+    for method in Method::ALL {
         let streams = Streams::new(0);
         let supernet = ToySupernet::<f32>::new(Toy::paper(), &streams, &[0]).expect("the paper's sizes");
-        let strategy = method.build(supernet.space(), &MethodSettings::toy()).expect("the paper's settings");
+        let strategy =
+            method.build(supernet.space(), &MethodSettings::toy(), &streams, 0).expect("the paper's settings");
         // More steps than any benchmark takes; the test loss every 10 steps, as in a run, is outside the measured step.
         let plan = Plan::theta_only(u64::MAX / 2, u64::MAX / 2);
         let mut search = Search::new(plan, streams, supernet, vec![(0, strategy)]).expect("a valid plan");

@@ -183,8 +183,7 @@ impl Policy {
     pub fn sample_into<R: Rng + ?Sized>(&self, rng: &mut R, out: &mut Architecture) {
         assert_eq!(out.choices().len(), self.shape().edges(), "architecture of another search space");
         for (edge, choice) in out.choices_mut().iter_mut().enumerate() {
-            let uniform: f64 = rng.sample(StandardUniform);
-            *choice = inverse_distribution(self.probabilities.edge(edge), uniform);
+            *choice = draw(rng, self.probabilities.edge(edge));
         }
     }
 
@@ -210,8 +209,7 @@ impl Policy {
                     got: logits.len().to_string(),
                 });
             }
-            let uniform: f64 = rng.sample(StandardUniform);
-            let first = inverse_distribution(self.probabilities.edge(edge), uniform);
+            let first = draw(rng, self.probabilities.edge(edge));
             let others = || logits.iter().copied().enumerate().filter(|&(candidate, _)| candidate != first);
             let largest = others().map(|(_, logit)| logit).fold(f64::NEG_INFINITY, f64::max);
             let weights = || others().map(|(candidate, logit)| (candidate, (logit - largest).exp()));
@@ -302,6 +300,24 @@ pub fn score<T: Scalar>(architecture: &Architecture, probabilities: &OpTable<T>,
     Ok(())
 }
 
+/// Pulls a gradient with respect to `h = softmax(z)` back to `z`, for one edge, over any number type.
+///
+/// # Formula
+/// `δ = (diag(h) − h hᵀ) g`, that is `δ_j = h_j (g_j − g · h)`; `h` are the weights, `g` the gradient, all `[candidates]`.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn softmax_pullback<T: Scalar>(weights: &[T], gradient: &[T], out: &mut [T]) {
+    assert!(weights.len() == gradient.len() && weights.len() == out.len(), "rows of different lengths");
+    let mut mean = T::zero();
+    for (weight, slope) in weights.iter().zip(gradient) {
+        mean = mean + weight.clone() * slope;
+    }
+    for ((value, weight), slope) in out.iter_mut().zip(weights).zip(gradient) {
+        *value = (slope.clone() - &mean) * weight;
+    }
+}
+
 /// Index of the first of the largest values.
 pub(crate) fn first_maximum(values: &[f64]) -> usize {
     let mut best = 0;
@@ -311,6 +327,12 @@ pub(crate) fn first_maximum(values: &[f64]) -> usize {
         }
     }
     best
+}
+
+/// Draws a candidate with the given probabilities, see [`Policy::sample`].
+pub(crate) fn draw<R: Rng + ?Sized>(rng: &mut R, probabilities: &[f64]) -> usize {
+    let uniform: f64 = rng.sample(StandardUniform);
+    inverse_distribution(probabilities, uniform)
 }
 
 fn inverse_distribution(probabilities: &[f64], uniform: f64) -> usize {

@@ -9,8 +9,8 @@ use advantage_nas::random::Streams;
 use advantage_nas::search::{Observer, Outcome, Plan, ProcessBest, Saves, Snapshot, ThetaStep};
 use advantage_nas::state::{State, Values};
 use advantage_nas::strategy::{
-    AdvantageKind, AdvantageNas, AdvantageSettings, Feedback, Proposal, RateSchedule, Reinforce, ReinforceSettings,
-    Step, StepKind, Strategy, ThetaSettings, Want,
+    AdvantageBaseline, AdvantageKind, AdvantageNas, AdvantageSettings, Feedback, Proposal, RateSchedule, Reinforce,
+    ReinforceSettings, Step, StepKind, Strategy, ThetaSettings, Want,
 };
 use advantage_nas::supernet::{Batch, Evaluation, Request, Set, Supernet};
 use advantage_nas::tolerance::{F64_FEW_ROUNDINGS, assert_close};
@@ -556,11 +556,11 @@ fn strategy(trial: u32) -> Box<dyn Strategy> {
             Box::new(Reinforce::new(space().shape(), theta(), ReinforceSettings { baseline_decay: Some(0.9) }).unwrap())
         }
         1 => {
-            let settings = settings(AdvantageKind::FirstOrder, ZeroRule::WorstOfOthers, true);
+            let settings = settings(AdvantageKind::FirstOrder, ZeroRule::WorstOfOthers, AdvantageBaseline::EdgeAverage);
             Box::new(AdvantageNas::new(&space(), theta(), settings).unwrap())
         }
         _ => {
-            let settings = settings(AdvantageKind::Exact, ZeroRule::Keep, false);
+            let settings = settings(AdvantageKind::Exact, ZeroRule::Keep, AdvantageBaseline::None);
             Box::new(AdvantageNas::new(&space(), theta(), settings).unwrap())
         }
     }

@@ -203,3 +203,28 @@ pub fn optimal_baseline<T: Scalar>(probabilities: &[T], rewards: &[T]) -> Result
     }
     Ok(Some(baseline))
 }
+
+/// The optimal baseline of one edge as far as it is known: `Σ_j w_j y_j / Σ_j w_j` over the candidates that have an average `y_j`
+/// of past rewards (or advantages), with the weights of [`optimal_weights`]. Zero if none has, or if those that have weigh
+/// nothing. Because the averages see past samples only, it leaves the estimator unbiased.
+///
+/// # Errors
+/// [`Error::Length`] if there is not one entry per candidate.
+pub fn optimal_baseline_of_drawn<T: Scalar>(probabilities: &[T], averages: &[Option<T>]) -> Result<T> {
+    if probabilities.len() != averages.len() {
+        return Err(Error::Length {
+            what: "averages of the candidates",
+            expected: probabilities.len(),
+            got: averages.len(),
+        });
+    }
+    let mut sum = T::zero();
+    let mut total = T::zero();
+    for (weight, average) in optimal_weights(probabilities).into_iter().flatten().zip(averages) {
+        if let Some(average) = average {
+            sum = sum + weight.clone() * average;
+            total = total + weight;
+        }
+    }
+    Ok(if total > T::zero() { sum / total } else { T::zero() })
+}

@@ -17,7 +17,9 @@ pub mod reinforce;
 pub mod zero_op;
 
 pub use advantage::advantages;
-pub use baseline::{CandidateAverages, EdgeBaselines, MovingAverage, optimal_baseline, optimal_weights};
+pub use baseline::{
+    CandidateAverages, EdgeBaselines, MovingAverage, optimal_baseline, optimal_baseline_of_drawn, optimal_weights,
+};
 pub use first_order::first_order;
 pub use reinforce::{reinforce, reinforce_mean, reinforce_with_baseline};
 pub use zero_op::{ZeroOperation, ZeroRule};

@@ -2,10 +2,14 @@
 
 use rand::RngCore;
 
-use super::{Feedback, Proposal, Rewards, Step, Strategy, Theta, ThetaSettings, Want};
-use crate::error::{Error, Result};
-use crate::estimator::{EdgeBaselines, ZeroOperation, ZeroRule, advantages, first_order, policy_gradient};
-use crate::space::{Architecture, OpTable, SearchSpace, Shape};
+use super::product::{ProductStrategy, one_hot};
+use super::{Feedback, Proposal, Rewards, Step, Theta, ThetaSettings, Want};
+use crate::error::Result;
+use crate::estimator::{
+    CandidateAverages, EdgeBaselines, ZeroOperation, ZeroRule, advantages, first_order, optimal_baseline_of_drawn,
+    policy_gradient,
+};
+use crate::space::{Architecture, OpTable, SearchSpace};
 use crate::state::State;
 
 /// Which advantage.
@@ -26,8 +30,27 @@ pub struct AdvantageSettings {
     pub zero_rule: ZeroRule,
     /// Decay of all moving averages.
     pub decay: f64,
-    /// Whether each edge's moving average of its advantage is subtracted as a baseline.
-    pub baseline: bool,
+    /// What is subtracted from the advantages.
+    pub baseline: AdvantageBaseline,
+}
+
+/// What is subtracted from the advantages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdvantageBaseline {
+    /// Nothing, as in the paper.
+    None,
+    /// Each edge's moving average of its own earlier advantages.
+    EdgeAverage,
+    /// The baseline that minimises the variance (claim C15), from moving averages of every candidate's earlier advantages.
+    Optimal,
+}
+
+/// A baseline with its averages.
+#[derive(Clone, Debug)]
+enum Baseline {
+    None,
+    Edges(EdgeBaselines<f64>),
+    Optimal(CandidateAverages<f64>),
 }
 
 /// AdvantageNAS.
@@ -39,7 +62,9 @@ pub struct AdvantageNas {
     theta: Theta,
     kind: AdvantageKind,
     zero: ZeroOperation<f64>,
-    baselines: Option<EdgeBaselines<f64>>,
+    baseline: Baseline,
+    /// The optimal baselines of the current step.
+    baselines: Vec<f64>,
     drawn: Architecture,
     rewards: Rewards,
     advantages: Vec<f64>,
@@ -53,12 +78,17 @@ impl AdvantageNas {
     /// [`Error::Setting`] for hyperparameters outside their range.
     pub fn new(space: &SearchSpace, theta: ThetaSettings, settings: AdvantageSettings) -> Result<Self> {
         let shape = space.shape();
-        let baselines = if settings.baseline { Some(EdgeBaselines::new(shape.edges(), settings.decay)?) } else { None };
+        let baseline = match settings.baseline {
+            AdvantageBaseline::None => Baseline::None,
+            AdvantageBaseline::EdgeAverage => Baseline::Edges(EdgeBaselines::new(shape.edges(), settings.decay)?),
+            AdvantageBaseline::Optimal => Baseline::Optimal(CandidateAverages::new(shape, settings.decay)?),
+        };
         Ok(Self {
             theta: Theta::new(shape, theta)?,
             kind: settings.kind,
             zero: ZeroOperation::new(space, settings.zero_rule, settings.decay)?,
-            baselines,
+            baseline,
+            baselines: Vec::with_capacity(shape.edges()),
             drawn: Architecture::first(shape),
             rewards: Rewards::new(shape),
             advantages: vec![0.0; shape.edges()],
@@ -83,18 +113,22 @@ impl AdvantageNas {
     pub fn estimate(&self) -> &OpTable<f64> {
         &self.estimate
     }
+}
 
+impl ProductStrategy for AdvantageNas {
     fn name(&self) -> &'static str {
         match self.kind {
             AdvantageKind::FirstOrder => "AdvantageNAS",
             AdvantageKind::Exact => "AdvantageNAS with the exact advantage",
         }
     }
-}
 
-impl Strategy for AdvantageNas {
-    fn shape(&self) -> &Shape {
-        self.theta.policy().shape()
+    fn theta(&self) -> &Theta {
+        &self.theta
+    }
+
+    fn theta_mut(&mut self) -> &mut Theta {
+        &mut self.theta
     }
 
     fn propose(&mut self, _step: &Step, rng: &mut dyn RngCore, proposal: &mut Proposal) -> Result<()> {
@@ -108,58 +142,63 @@ impl Strategy for AdvantageNas {
 
     fn learn(&mut self, step: &Step, proposal: &Proposal, feedback: &Feedback) -> Result<()> {
         feedback.rewards_into(self.name(), proposal, &mut self.rewards)?;
-        let architecture = proposal.architecture().ok_or(Error::Feedback {
-            strategy: self.name(),
-            needed: "a one-hot proposal",
-            got: "a mixture",
-        })?;
+        let architecture = one_hot(self.name(), proposal)?;
         match self.kind {
             AdvantageKind::FirstOrder => first_order(&self.rewards.gradient, architecture, &mut self.advantages)?,
             AdvantageKind::Exact => advantages(&self.rewards.reward, &self.rewards.removals, &mut self.advantages)?,
         }
         self.zero.apply(architecture, &mut self.advantages)?;
-        if let Some(baselines) = &mut self.baselines {
-            baselines.subtract_then_update(&mut self.advantages)?;
-        }
         let probabilities = self.theta.policy().probabilities();
+        match &mut self.baseline {
+            Baseline::None => {}
+            Baseline::Edges(baselines) => baselines.subtract_then_update(&mut self.advantages)?,
+            Baseline::Optimal(averages) => {
+                self.baselines.clear();
+                for (probabilities, averages) in probabilities.rows().zip(averages.averages().rows()) {
+                    self.baselines.push(optimal_baseline_of_drawn(probabilities, averages)?);
+                }
+                averages.update(architecture, &self.advantages)?;
+                for (advantage, baseline) in self.advantages.iter_mut().zip(&self.baselines) {
+                    *advantage -= baseline;
+                }
+            }
+        }
         policy_gradient(&self.advantages, architecture, probabilities, &mut self.estimate)?;
         self.theta.ascend(step, &self.estimate)
     }
 
-    fn probabilities_into(&self, out: &mut OpTable<f64>) {
-        out.values_mut().copy_from_slice(self.theta.policy().probabilities().values());
-    }
-
-    fn mode_into(&self, out: &mut Architecture) {
-        self.theta.policy().mode_into(out);
-    }
-
-    fn entropy(&self) -> f64 {
-        self.theta.policy().entropy()
-    }
-
-    fn save(&self) -> State {
-        let mut state = State::new();
-        state.nest("theta", self.theta.save());
+    fn save_rest(&self, state: &mut State) {
         if self.zero.is_active() {
             state.insert_optional("zero_averages", self.zero.averages().averages().values());
         }
-        if let Some(baselines) = &self.baselines {
-            state.insert_optional("baselines", baselines.averages());
+        match &self.baseline {
+            Baseline::None => {}
+            Baseline::Edges(baselines) => state.insert_optional("baselines", baselines.averages()),
+            Baseline::Optimal(averages) => {
+                state.insert_optional("candidate_averages", averages.averages().values());
+            }
         }
-        state
     }
 
-    fn restore(&mut self, state: &State) -> Result<()> {
+    fn restore_rest(&mut self, state: &State) -> Result<()> {
         if self.zero.is_active() {
-            let averages = self.zero.averages_mut().averages_mut();
-            let saved = state.optional("zero_averages", averages.shape().len())?;
-            averages.values_mut().clone_from_slice(&saved);
+            restore_averages(self.zero.averages_mut(), state, "zero_averages")?;
         }
-        if let Some(baselines) = &mut self.baselines {
-            let saved = state.optional("baselines", self.advantages.len())?;
-            baselines.averages_mut().clone_from_slice(&saved);
+        match &mut self.baseline {
+            Baseline::None => {}
+            Baseline::Edges(baselines) => {
+                let saved = state.optional("baselines", self.advantages.len())?;
+                baselines.averages_mut().clone_from_slice(&saved);
+            }
+            Baseline::Optimal(averages) => restore_averages(averages, state, "candidate_averages")?,
         }
-        self.theta.restore(&state.below("theta"))
+        Ok(())
     }
+}
+
+fn restore_averages(averages: &mut CandidateAverages<f64>, state: &State, name: &str) -> Result<()> {
+    let averages = averages.averages_mut();
+    let saved = state.optional(name, averages.shape().len())?;
+    averages.values_mut().clone_from_slice(&saved);
+    Ok(())
 }

@@ -3,9 +3,14 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{AdvantageKind, AdvantageNas, AdvantageSettings, Reinforce, ReinforceSettings, Strategy, ThetaSettings};
+use super::{
+    AdvantageBaseline, AdvantageKind, AdvantageNas, AdvantageSettings, Darts, Enas, EnasSettings, Gdas, GdasSettings,
+    Nasp, Parsec, ParsecSettings, ProxylessNas, Reinforce, ReinforceSettings, Snas, SnasSettings, Strategy,
+    ThetaSettings,
+};
 use crate::error::{Error, Result};
 use crate::estimator::ZeroRule;
+use crate::random::{Purpose, Streams};
 use crate::space::SearchSpace;
 
 /// A search method: those of Table 1, what the experiments compare them with, and two of ours.
@@ -56,17 +61,6 @@ impl Method {
         Method::Nasp,
     ];
 
-    /// The methods that can be built.
-    pub fn implemented() -> impl Iterator<Item = Method> {
-        Self::ALL.into_iter().filter(|method| method.is_implemented())
-    }
-
-    /// Whether the method can be built.
-    #[must_use]
-    pub fn is_implemented(self) -> bool {
-        matches!(self, Method::Reinforce | Method::ReinforcePlain | Method::AdvantageNas | Method::AdvantageExact)
-    }
-
     /// The name on the command line and in files.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -105,26 +99,38 @@ impl Method {
         }
     }
 
-    /// Builds the strategy for a search space.
+    /// Builds the strategy of one trial for a search space. Initial parameters of a strategy, where it has random ones, are
+    /// drawn from the trial's own stream.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for a method that is not implemented yet, [`Error::Setting`] for hyperparameters outside their
-    /// range.
-    pub fn build(self, space: &SearchSpace, settings: &MethodSettings) -> Result<Box<dyn Strategy>> {
-        let theta = settings.theta;
-        let reinforce = |baseline_decay| Reinforce::new(space.shape(), theta, ReinforceSettings { baseline_decay });
-        let advantage = |kind| {
+    /// [`Error::Setting`] for hyperparameters outside their range.
+    pub fn build(
+        self,
+        space: &SearchSpace,
+        settings: &MethodSettings,
+        streams: &Streams,
+        trial: u32,
+    ) -> Result<Box<dyn Strategy>> {
+        let (shape, theta) = (space.shape(), settings.theta);
+        let reinforce = |baseline_decay| Reinforce::new(shape, theta, ReinforceSettings { baseline_decay });
+        let advantage = |kind, baseline| {
             let (zero_rule, decay) = (settings.zero_rule, settings.average_decay);
-            AdvantageNas::new(space, theta, AdvantageSettings { kind, zero_rule, decay, baseline: settings.baseline })
+            AdvantageNas::new(space, theta, AdvantageSettings { kind, zero_rule, decay, baseline })
         };
+        let chosen = if settings.baseline { AdvantageBaseline::EdgeAverage } else { AdvantageBaseline::None };
         Ok(match self {
             Method::Reinforce => Box::new(reinforce(Some(settings.average_decay))?),
             Method::ReinforcePlain => Box::new(reinforce(None)?),
-            Method::AdvantageNas => Box::new(advantage(AdvantageKind::FirstOrder)?),
-            Method::AdvantageExact => Box::new(advantage(AdvantageKind::Exact)?),
-            _ => {
-                return Err(Error::Unsupported { operation: "build the method", reason: "it is not implemented yet" });
-            }
+            Method::AdvantageNas => Box::new(advantage(AdvantageKind::FirstOrder, chosen)?),
+            Method::AdvantageExact => Box::new(advantage(AdvantageKind::Exact, chosen)?),
+            Method::AdvantageOptimal => Box::new(advantage(AdvantageKind::FirstOrder, AdvantageBaseline::Optimal)?),
+            Method::Enas => Box::new(Enas::new(shape, settings.enas, &mut streams.at(Purpose::Strategy, trial, 0))?),
+            Method::Parsec => Box::new(Parsec::new(shape, theta, settings.parsec)?),
+            Method::ProxylessNas => Box::new(ProxylessNas::new(shape, theta)?),
+            Method::Gdas => Box::new(Gdas::new(shape, theta, settings.gdas)?),
+            Method::Darts => Box::new(Darts::new(shape, theta)?),
+            Method::Snas => Box::new(Snas::new(shape, theta, settings.snas)?),
+            Method::Nasp => Box::new(Nasp::new(shape, theta)?),
         })
     }
 }
@@ -139,10 +145,10 @@ impl FromStr for Method {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        Self::implemented().find(|method| method.name() == name).ok_or_else(|| Error::UnknownName {
+        Self::ALL.into_iter().find(|method| method.name() == name).ok_or_else(|| Error::UnknownName {
             what: "method",
             got: name.to_owned(),
-            known: Self::implemented().map(Method::name).collect::<Vec<_>>().join(", "),
+            known: Self::ALL.map(Method::name).join(", "),
         })
     }
 }
@@ -159,12 +165,29 @@ pub struct MethodSettings {
     pub zero_rule: ZeroRule,
     /// AdvantageNAS: whether every edge's moving average of its advantage is subtracted.
     pub baseline: bool,
+    /// PARSEC.
+    pub parsec: ParsecSettings,
+    /// GDAS.
+    pub gdas: GdasSettings,
+    /// SNAS.
+    pub snas: SnasSettings,
+    /// ENAS, whose controller has an optimiser of its own.
+    pub enas: EnasSettings,
 }
 
 impl MethodSettings {
     /// The settings of the toy regression (section 5.1).
     #[must_use]
     pub fn toy() -> Self {
-        Self { theta: ThetaSettings::toy(), average_decay: 0.95, zero_rule: ZeroRule::WorstOfOthers, baseline: false }
+        Self {
+            theta: ThetaSettings::toy(),
+            average_decay: 0.95,
+            zero_rule: ZeroRule::WorstOfOthers,
+            baseline: false,
+            parsec: ParsecSettings { samples: 8 },
+            gdas: GdasSettings { first_temperature: 10.0, last_temperature: 0.1 },
+            snas: SnasSettings { lowest_temperature: 1e-3 },
+            enas: EnasSettings::default(),
+        }
     }
 }

@@ -6,18 +6,34 @@
 //! table itself, as data, in [`table1`].
 
 mod advantage_nas;
+mod darts;
+mod enas;
 pub mod feedback;
+mod gdas;
 mod method;
+mod nasp;
+mod parsec;
+mod product;
 pub mod proposal;
+mod proxyless_nas;
 mod reinforce;
+mod snas;
 pub mod table1;
 mod theta;
 
-pub use advantage_nas::{AdvantageKind, AdvantageNas, AdvantageSettings};
+pub use advantage_nas::{AdvantageBaseline, AdvantageKind, AdvantageNas, AdvantageSettings};
+pub use darts::Darts;
+pub use enas::{Enas, EnasSettings};
 pub use feedback::{Feedback, Rewards};
+pub use gdas::{Gdas, GdasSettings};
 pub use method::{Method, MethodSettings};
+pub use nasp::Nasp;
+pub use parsec::{Parsec, ParsecSettings};
+pub use product::ProductStrategy;
 pub use proposal::{Proposal, Want};
+pub use proxyless_nas::ProxylessNas;
 pub use reinforce::{Reinforce, ReinforceSettings};
+pub use snas::{Snas, SnasSettings};
 pub use theta::{RateSchedule, Theta, ThetaSettings};
 
 use rand::RngCore;

@@ -2,8 +2,9 @@
 
 use rand::RngCore;
 
-use super::{Feedback, Proposal, Rewards, Step, Strategy, Theta, ThetaSettings, Want};
-use crate::error::{Error, Result};
+use super::product::{ProductStrategy, one_hot};
+use super::{Feedback, Proposal, Rewards, Step, Theta, ThetaSettings, Want};
+use crate::error::Result;
 use crate::estimator::{MovingAverage, reinforce_with_baseline};
 use crate::space::{Architecture, OpTable, Shape};
 use crate::state::State;
@@ -28,8 +29,6 @@ pub struct Reinforce {
     rewards: Rewards,
     estimate: OpTable<f64>,
 }
-
-const NAME: &str = "REINFORCE";
 
 impl Reinforce {
     /// REINFORCE over a search space.
@@ -59,9 +58,17 @@ impl Reinforce {
     }
 }
 
-impl Strategy for Reinforce {
-    fn shape(&self) -> &Shape {
-        self.theta.policy().shape()
+impl ProductStrategy for Reinforce {
+    fn name(&self) -> &'static str {
+        "REINFORCE"
+    }
+
+    fn theta(&self) -> &Theta {
+        &self.theta
+    }
+
+    fn theta_mut(&mut self) -> &mut Theta {
+        &mut self.theta
     }
 
     fn propose(&mut self, _step: &Step, rng: &mut dyn RngCore, proposal: &mut Proposal) -> Result<()> {
@@ -70,12 +77,8 @@ impl Strategy for Reinforce {
     }
 
     fn learn(&mut self, step: &Step, proposal: &Proposal, feedback: &Feedback) -> Result<()> {
-        feedback.rewards_into(NAME, proposal, &mut self.rewards)?;
-        let architecture = proposal.architecture().ok_or(Error::Feedback {
-            strategy: NAME,
-            needed: "a one-hot proposal",
-            got: "a mixture",
-        })?;
+        feedback.rewards_into(self.name(), proposal, &mut self.rewards)?;
+        let architecture = one_hot(self.name(), proposal)?;
         let reward = self.rewards.reward;
         let baseline = match &mut self.baseline {
             None => 0.0,
@@ -91,31 +94,16 @@ impl Strategy for Reinforce {
         self.theta.ascend(step, &self.estimate)
     }
 
-    fn probabilities_into(&self, out: &mut OpTable<f64>) {
-        out.values_mut().copy_from_slice(self.theta.policy().probabilities().values());
-    }
-
-    fn mode_into(&self, out: &mut Architecture) {
-        self.theta.policy().mode_into(out);
-    }
-
-    fn entropy(&self) -> f64 {
-        self.theta.policy().entropy()
-    }
-
-    fn save(&self) -> State {
-        let mut state = State::new();
-        state.nest("theta", self.theta.save());
+    fn save_rest(&self, state: &mut State) {
         if let Some(average) = &self.baseline {
             state.insert_optional("baseline", &[average.value().copied()]);
         }
-        state
     }
 
-    fn restore(&mut self, state: &State) -> Result<()> {
+    fn restore_rest(&mut self, state: &State) -> Result<()> {
         if let Some(average) = &mut self.baseline {
             average.set(state.optional("baseline", 1)?[0]);
         }
-        self.theta.restore(&state.below("theta"))
+        Ok(())
     }
 }

@@ -107,11 +107,11 @@ pub fn build(settings: &Settings) -> Result<Search<ToySupernet<f32>>> {
         return Err(Error::Usage(problem));
     }
     let build = || {
-        let streams = Streams::new(settings.seed);
-        let supernet = ToySupernet::new(toy, &streams, &[settings.trial])?;
-        let strategy = settings.method.build(supernet.space(), &settings.method_settings)?;
+        let (streams, trial) = (Streams::new(settings.seed), settings.trial);
+        let supernet = ToySupernet::new(toy, &streams, &[trial])?;
+        let strategy = settings.method.build(supernet.space(), &settings.method_settings, &streams, trial)?;
         let plan = Plan::theta_only(settings.iterations, settings.interval);
-        Search::new(plan, streams, supernet, vec![(settings.trial, strategy)])
+        Search::new(plan, streams, supernet, vec![(trial, strategy)])
     };
     build().map_err(Error::Settings)
 }
