@@ -181,24 +181,22 @@ impl ProductStrategy for AdvantageNas {
     }
 
     fn restore_rest(&mut self, state: &State) -> Result<()> {
-        if self.zero.is_active() {
-            restore_averages(self.zero.averages_mut(), state, "zero_averages")?;
-        }
+        let length = self.estimate.shape().len();
+        let zero = self.zero.is_active().then(|| state.optional("zero_averages", length)).transpose()?;
         match &mut self.baseline {
             Baseline::None => {}
             Baseline::Edges(baselines) => {
                 let saved = state.optional("baselines", self.advantages.len())?;
                 baselines.averages_mut().clone_from_slice(&saved);
             }
-            Baseline::Optimal(averages) => restore_averages(averages, state, "candidate_averages")?,
+            Baseline::Optimal(averages) => {
+                let saved = state.optional("candidate_averages", length)?;
+                averages.averages_mut().values_mut().clone_from_slice(&saved);
+            }
+        }
+        if let Some(saved) = zero {
+            self.zero.averages_mut().averages_mut().values_mut().clone_from_slice(&saved);
         }
         Ok(())
     }
-}
-
-fn restore_averages(averages: &mut CandidateAverages<f64>, state: &State, name: &str) -> Result<()> {
-    let averages = averages.averages_mut();
-    let saved = state.optional(name, averages.shape().len())?;
-    averages.values_mut().clone_from_slice(&saved);
-    Ok(())
 }

@@ -102,6 +102,6 @@ pub trait Strategy: Send {
     /// Goes on from a saved state.
     ///
     /// # Errors
-    /// [`crate::Error::State`] if something is missing or does not fit.
+    /// [`crate::Error::State`] if something is missing or does not fit; nothing is changed then.
     fn restore(&mut self, state: &State) -> Result<()>;
 }

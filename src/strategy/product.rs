@@ -37,7 +37,7 @@ pub trait ProductStrategy: Send {
     /// Restores what [`ProductStrategy::save_rest`] saved.
     ///
     /// # Errors
-    /// [`Error::State`] if something is missing or does not fit.
+    /// [`Error::State`] if something is missing or does not fit; nothing is changed then.
     fn restore_rest(&mut self, _state: &State) -> Result<()> {
         Ok(())
     }
@@ -76,8 +76,12 @@ impl<P: ProductStrategy> Strategy for P {
     }
 
     fn restore(&mut self, state: &State) -> Result<()> {
+        // The rest may be refused too: until then, only a copy changes.
+        let mut theta = self.theta().clone();
+        theta.restore(&state.below("theta"))?;
         self.restore_rest(state)?;
-        self.theta_mut().restore(&state.below("theta"))
+        *self.theta_mut() = theta;
+        Ok(())
     }
 }
 

@@ -136,10 +136,22 @@ impl Theta {
     /// Goes on from saved logits and moments.
     ///
     /// # Errors
-    /// [`Error::State`] if something is missing or does not fit.
+    /// [`Error::State`] if something is missing, does not fit or is not finite; nothing is changed then.
     pub fn restore(&mut self, state: &State) -> Result<()> {
         let logits = state.f64("logits", self.policy.shape().len())?;
+        expect_finite("logits", logits)?;
         self.adam.restore(&state.below("adam"))?;
         self.policy.update(|values| values.values_mut().copy_from_slice(logits))
+    }
+}
+
+/// Checks saved numbers.
+pub(super) fn expect_finite(name: &str, values: &[f64]) -> Result<()> {
+    match values.iter().position(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(index) => {
+            let problem = format!("value {index} is {}, expected a finite number", values[index]);
+            Err(Error::State { name: name.to_owned(), problem })
+        }
     }
 }
