@@ -41,13 +41,14 @@ impl Feedback {
     /// Turns losses into rewards, `r = −loss`: the only place where the sign flips.
     ///
     /// # Errors
-    /// [`Error::Feedback`] if the proposal wanted something else than was answered, [`Error::Shape`] or [`Error::Length`] for an
-    /// answer over another space.
+    /// [`Error::Feedback`] if the proposal wanted something else than was answered, [`Error::Shape`] or [`Error::Length`] for a
+    /// proposal or an answer over another space.
     pub fn rewards_into(&self, strategy: &'static str, proposal: &Proposal, rewards: &mut Rewards) -> Result<()> {
         if self.answered != proposal.want() {
             return Err(Error::Feedback { strategy, needed: proposal.want().name(), got: self.answered.name() });
         }
         let shape = rewards.gradient.shape();
+        shape.expect("proposal", proposal.shape())?;
         shape.expect("gradient of the feedback", self.gradient.shape())?;
         shape.expect_edges("losses without each edge", self.removals.len())?;
         rewards.reward = -self.loss;

@@ -2,9 +2,9 @@
 
 use rand::RngCore;
 
-use super::product::{ProductStrategy, positive};
+use super::product::{ProductStrategy, one_hot, positive};
 use super::{Feedback, Proposal, Rewards, Step, Theta, ThetaSettings, Want};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::policy::{first_maximum, softmax_pullback};
 use crate::space::{Architecture, OpTable, Shape};
 
@@ -97,6 +97,11 @@ impl ProductStrategy for Gdas {
 
     fn learn(&mut self, step: &Step, proposal: &Proposal, feedback: &Feedback) -> Result<()> {
         feedback.rewards_into(self.name(), proposal, &mut self.rewards)?;
+        if one_hot(self.name(), proposal)? != &self.drawn {
+            // The relaxed sample belongs to the architecture that was drawn with it.
+            let (needed, got) = ("its own last proposal", "another architecture");
+            return Err(Error::Feedback { strategy: self.name(), needed, got });
+        }
         let temperature = self.temperature(step);
         for edge in 0..proposal.shape().edges() {
             let estimate = self.estimate.edge_mut(edge);

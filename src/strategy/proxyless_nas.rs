@@ -4,7 +4,7 @@ use rand::RngCore;
 
 use super::product::ProductStrategy;
 use super::{Feedback, Proposal, Rewards, Step, Theta, ThetaSettings, Want};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::policy::softmax_pullback;
 use crate::space::{OpTable, Shape};
 
@@ -45,6 +45,13 @@ impl ProxylessNas {
     }
 }
 
+/// The two active candidates of an edge, if it has just two.
+fn active_pair(active: &[bool]) -> Option<[usize; 2]> {
+    let mut members = active.iter().enumerate().filter(|(_, active)| **active).map(|(candidate, _)| candidate);
+    let pair = [members.next()?, members.next()?];
+    members.next().is_none().then_some(pair)
+}
+
 /// `ln((μ_k + μ_l) / (1 − μ_k − μ_l))`; infinite if there are only two candidates.
 fn log_odds(logits: &[f64], pair: [usize; 2]) -> f64 {
     let pooled = |inside: bool| {
@@ -79,6 +86,14 @@ impl ProductStrategy for ProxylessNas {
 
     fn learn(&mut self, step: &Step, proposal: &Proposal, feedback: &Feedback) -> Result<()> {
         feedback.rewards_into(self.name(), proposal, &mut self.rewards)?;
+        for (pair, active) in self.pairs.iter_mut().zip(proposal.active().rows()) {
+            let (needed, got) = ("two active candidates per edge", "another number of them");
+            let [k, l] = active_pair(active).ok_or(Error::Feedback { strategy: "ProxylessNAS", needed, got })?;
+            // The order drawn is kept where the proposal is our own.
+            if *pair != [l, k] {
+                *pair = [k, l];
+            }
+        }
         self.estimate.fill(0.0);
         for (edge, &[k, l]) in self.pairs.iter().enumerate() {
             let logits = self.theta.policy().logits().edge(edge);

@@ -7,7 +7,7 @@ mod controller;
 use rand::{Rng, RngCore};
 
 use self::controller::{Controller, Trace};
-use super::{Feedback, Proposal, Rewards, Step, Strategy, Want, product::one_hot};
+use super::{Feedback, Proposal, Rewards, Step, Strategy, Want, product::one_hot, theta::expect_finite};
 use crate::error::{Error, Result};
 use crate::estimator::MovingAverage;
 use crate::optim::Adam;
@@ -72,6 +72,8 @@ pub struct Enas {
     adam: Adam<f64>,
     baseline: MovingAverage<f64>,
     trace: Trace,
+    /// Whether `trace` is what the parameters give now.
+    current: bool,
     drawn: Architecture,
     rewards: Rewards,
     gradient: Vec<f64>,
@@ -108,6 +110,7 @@ impl Enas {
             adam: Adam::new(length, settings.beta1, settings.beta2, settings.epsilon)?,
             baseline: MovingAverage::new(settings.baseline_decay)?,
             trace: Trace::new(&controller),
+            current: false,
             drawn: Architecture::first(shape),
             rewards: Rewards::new(shape),
             gradient: vec![0.0; length],
@@ -131,6 +134,7 @@ impl Strategy for Enas {
 
     fn propose(&mut self, _step: &Step, rng: &mut dyn RngCore, proposal: &mut Proposal) -> Result<()> {
         self.controller.forward(&mut self.trace, |_, probabilities| draw(rng, probabilities));
+        self.current = true;
         self.drawn.choices_mut().copy_from_slice(self.trace.choices());
         proposal.set_one_hot(&self.drawn, Want::Loss)
     }
@@ -141,9 +145,10 @@ impl Strategy for Enas {
         let architecture = one_hot(NAME, proposal)?;
         architecture.expect_in(self.controller.shape())?;
         // The activations of the last proposal, unless it came from elsewhere.
-        if architecture.choices() != self.trace.choices() {
+        if !self.current || architecture.choices() != self.trace.choices() {
             self.controller.forward(&mut self.trace, |edge, _| architecture.choice(edge));
         }
+        self.current = false;
         let reward = self.rewards.reward;
         let baseline = self.baseline.value().copied().unwrap_or(reward);
         self.baseline.update(&reward);
@@ -179,12 +184,13 @@ impl Strategy for Enas {
     fn restore(&mut self, state: &State) -> Result<()> {
         let length = self.controller.parameters().len();
         let parameters = state.f64("controller", length)?;
+        expect_finite("controller", parameters)?;
         let baseline = state.optional("baseline", 1)?[0];
         self.adam.restore(&state.below("adam"))?;
         self.controller.parameters_mut().copy_from_slice(parameters);
         self.baseline.set(baseline);
         // What was computed with other parameters must not be taken for the next proposal's.
-        self.controller.forward(&mut self.trace, |_, probabilities| first_maximum(probabilities));
+        self.current = false;
         Ok(())
     }
 }
