@@ -3,6 +3,8 @@
 //! - [`settings`]: the hyperparameters of an experiment, from its preset and the command line
 //! - [`experiment`]: what is searched and what is recorded, one file per experiment
 //! - [`run`]: what a run leaves on disk, and how it is paused and resumed; the same for every experiment
+//! - [`sweep`]: many runs
+//! - [`reproduce`], [`plot`], [`statistics`]: tables and figures of the paper from finished runs
 //! - [`pool`], [`stop`], [`progress`]: several trials at once, stopping them, watching them
 //! - [`build`]: what this program was built from
 //! - [`command`]: the command line
@@ -15,10 +17,14 @@ pub mod build;
 pub mod command;
 mod error;
 pub mod experiment;
+pub mod plot;
 pub mod pool;
 pub mod progress;
+pub mod reproduce;
 pub mod run;
 pub mod settings;
+pub mod statistics;
 pub mod stop;
+pub mod sweep;
 
 pub use error::{Error, Result};

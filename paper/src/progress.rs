@@ -24,6 +24,12 @@ impl Progress {
         Self { bar }
     }
 
+    /// A bar over `steps` steps, unless there are none, it was asked for quiet, or log lines would overwrite it.
+    #[must_use]
+    pub fn over(steps: u64, quiet: bool) -> Self {
+        if quiet || steps == 0 || tracing::enabled!(tracing::Level::INFO) { Self::hidden() } else { Self::new(steps) }
+    }
+
     /// A bar that is never shown.
     #[must_use]
     pub fn hidden() -> Self {

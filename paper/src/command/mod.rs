@@ -5,6 +5,7 @@
 
 mod info;
 mod methods;
+mod reproduce;
 mod search;
 mod summary;
 
@@ -32,7 +33,8 @@ struct Cli {
 const EXAMPLE: &str = "\
 Example:
   advnas search toy                     a search of a second, its files in runs/
-  advnas search toy --help              its settings";
+  advnas search toy --help              its settings
+  advnas reproduce figure-1             eight methods, ten trials each";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -40,6 +42,11 @@ enum Command {
     Search {
         #[command(subcommand)]
         experiment: search::Experiment,
+    },
+    /// Reproduce a table or a figure of the paper
+    Reproduce {
+        #[command(subcommand)]
+        subject: reproduce::Subject,
     },
     /// List the methods: Table 1 of the paper and what is implemented
     Methods,
@@ -54,6 +61,7 @@ pub fn main() -> ExitCode {
     log(cli.verbose);
     let done = match cli.command {
         Command::Search { experiment } => search::run(experiment),
+        Command::Reproduce { subject } => reproduce::run(subject),
         Command::Methods => methods::run(),
         Command::Info => info::run(),
     };

@@ -7,23 +7,22 @@ use advantage_nas::strategy::Method;
 use clap::{Args, Subcommand, value_parser};
 
 use super::{print, summary};
-use crate::build::Provenance;
 use crate::error::{Error, Result};
 use crate::experiment::toy::{self, Progressed, ToyResult};
-use crate::pool;
 use crate::progress::Progress;
-use crate::run::directory::survey;
-use crate::run::{Config, Orders, Run, Standing, Trials};
+use crate::run::{Orders, Trials};
 use crate::settings::{self, Override, Settings};
 use crate::stop::{EXIT_INTERRUPTED, Stop};
+use crate::sweep::Sweep;
 
 /// Where runs lie if `--out` does not say otherwise.
 pub(super) const RUNS: &str = "runs";
 
-const CHECKPOINT_EVERY: u64 = 500;
+/// Steps from one checkpoint to the next.
+pub(super) const CHECKPOINT_EVERY: u64 = 500;
 
 /// TOML's integers have a sign.
-const LARGEST: u64 = i64::MAX as u64;
+pub(super) const LARGEST: u64 = i64::MAX as u64;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Experiment {
@@ -96,34 +95,18 @@ pub(super) fn run(experiment: Experiment) -> anyhow::Result<ExitCode> {
     let settings = search.settings(name)?;
     let steps = toy::steps(&settings)?;
     let folder = search.folder(&settings);
-    let provenance = Provenance::of_this_cpu();
     // Before anything is written, so that nothing that is written can be left half done by a signal.
     let stop = Stop::on_signals()?;
     let trials = Trials::new(&folder, search.trials, search.resume)?;
-
-    let mut tasks = Vec::new();
-    let mut other_builds = Vec::new();
-    for (index, path) in trials.folders().into_iter().enumerate() {
+    let runs = trials.folders().into_iter().enumerate().map(|(index, path)| {
         // A single run may be any trial; several are numbered as their folders.
         let settings = if search.trials > 1 { settings.for_trial(index as u32) } else { settings.clone() };
-        let config = Config::new(settings.table(), &provenance)?;
-        let (standing, other_build) = survey(&path, &config, search.resume)?;
-        if let Some(differences) = other_build.filter(|_| standing != Standing::Finished) {
-            other_builds.push((path.clone(), differences));
-        }
-        tasks.push(Task { settings, config, path, standing, run: None });
-    }
-    // The lock on the first trial, held to the end, keeps other processes from all of them.
-    tasks[0].run = Some(tasks[0].claim(search.resume)?);
-    if let Some((path, differences)) = other_builds.first() {
-        let path = path.display();
-        tracing::warn!("{path}: started with another build, the last bits may differ: {differences}");
-    }
+        (path, settings)
+    });
+    let sweep = Sweep::prepare(runs, search.resume)?;
 
-    let left = tasks.iter().filter(|task| task.standing != Standing::Finished).count();
-    // A bar and log lines would overwrite each other.
-    let hidden = search.quiet || left == 0 || tracing::enabled!(tracing::Level::INFO);
-    let progress = if hidden { Progress::hidden() } else { Progress::new(steps.saturating_mul(left as u64)) };
+    let left = sweep.left();
+    let progress = Progress::over(steps.saturating_mul(left as u64), search.quiet);
     let orders = Orders {
         stop: &stop,
         stop_after: search.stop_after,
@@ -131,50 +114,11 @@ pub(super) fn run(experiment: Experiment) -> anyhow::Result<ExitCode> {
         progress: &progress,
     };
     let threads = search.threads.map_or_else(available_threads, |threads| threads as usize);
-    let ends = pool::map(threads, tasks.iter().collect(), |task: &Task| {
-        if stop.is_requested() {
-            return Ok(None);
-        }
-        let end = task.work(search.resume, &orders);
-        if end.is_err() {
-            stop.request();
-        }
-        end.map(Some)
-    })?;
+    let ends = sweep.work(threads, &orders);
     progress.finish();
-    let ends = ends.into_iter().collect::<Result<Vec<_>>>()?;
+    let ends = ends?;
 
     report(&search, &settings, &folder, left, &ends, &stop)
-}
-
-/// One trial and what is to be done for it.
-struct Task {
-    settings: Settings,
-    config: Config,
-    path: PathBuf,
-    standing: Standing,
-    run: Option<Run>,
-}
-
-impl Task {
-    fn claim(&self, resume: bool) -> Result<Run> {
-        Run::claim(&self.path, &self.config, resume)
-    }
-
-    fn work(&self, resume: bool, orders: &Orders<'_>) -> Result<Progressed> {
-        let claimed;
-        let run = match &self.run {
-            Some(run) => run,
-            None => {
-                claimed = self.claim(resume)?;
-                &claimed
-            }
-        };
-        if run.standing() == Standing::Finished {
-            return Ok(Progressed::Finished(Box::new(run.result()?)));
-        }
-        toy::work(&self.settings, run, orders)
-    }
 }
 
 /// Says how the trials ended; a trial without an end was not begun.

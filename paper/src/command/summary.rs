@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use crate::experiment::toy::ToyResult;
+use crate::statistics::median;
 
 const FITS: &str = "writing to a string does not fail";
 
@@ -50,7 +51,7 @@ pub(super) fn of_many(results: &[ToyResult], trials: usize, folder: &Path) -> St
             &format!("{:.0}", result.steps_per_second),
         ]);
     }
-    let median_of = |value: &dyn Fn(&ToyResult) -> f64| median(results.iter().map(value).collect());
+    let median_of = |value: &dyn Fn(&ToyResult) -> f64| median(&results.iter().map(value).collect::<Vec<f64>>());
     // A trial that never found it counts as later than every other.
     let hit = median_of(&|result| result.first_hit.map_or(f64::INFINITY, |iteration| iteration as f64));
     row([
@@ -100,24 +101,9 @@ fn number(value: f64) -> String {
     }
 }
 
-/// The middle value, or the mean of the two in the middle. Not of an empty list.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn medians() {
-        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
-        assert_eq!(median(vec![1.0, f64::INFINITY]), f64::INFINITY);
-        assert_eq!(median(vec![1.0, 2.0, f64::INFINITY]), 2.0);
-    }
 
     #[test]
     fn numbers_are_short() {

@@ -1,0 +1,115 @@
+//! `advnas reproduce`: a table or a figure of the paper, from the searches it needs to the files that show it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use advantage_nas::strategy::Method;
+use anyhow::Context;
+use clap::{Args, Subcommand, value_parser};
+
+use super::print;
+use super::search::{CHECKPOINT_EVERY, LARGEST, RUNS, available_threads};
+use crate::experiment::toy;
+use crate::progress::Progress;
+use crate::reproduce::figure_1::{self, Curves};
+use crate::run::Orders;
+use crate::settings::{Experiment, Override, Settings};
+use crate::stop::{EXIT_INTERRUPTED, Stop};
+use crate::sweep::Sweep;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Subject {
+    /// Figure 1: toy regression, test loss over the iterations for every method
+    ///
+    /// Leaves figure-1.svg, figure-1.csv and figure-1.md in the folder, beside one folder of runs per method. Finished runs are
+    /// not repeated; after an interrupt, the same command goes on.
+    #[command(name = "figure-1", after_help = EXAMPLE)]
+    Figure1(Figure1),
+}
+
+const EXAMPLE: &str = "\
+Example:
+  advnas reproduce figure-1                       10 trials of 8 methods
+  advnas reproduce figure-1 --trials 100 --all --out runs/figure-1-100";
+
+#[derive(Debug, Args)]
+pub(super) struct Figure1 {
+    /// Trials of every method
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = value_parser!(u32).range(1..=10_000))]
+    trials: u32,
+    /// Updates of theta
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = value_parser!(u64).range(1..=LARGEST))]
+    iterations: u64,
+    /// Seed of all random numbers
+    #[arg(long, value_name = "S", default_value_t = 0, value_parser = value_parser!(u64).range(..=LARGEST))]
+    seed: u64,
+    /// All methods instead of the figure's eight
+    #[arg(long)]
+    all: bool,
+    /// Logarithmic axis of the loss
+    #[arg(long)]
+    log: bool,
+    /// Folder for the files [default: runs/figure-1]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Searches that run at the same time [default: all processors]; changes no number
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..=65_536))]
+    threads: Option<u64>,
+    /// No progress bar
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+pub(super) fn run(subject: Subject) -> anyhow::Result<ExitCode> {
+    let Subject::Figure1(figure) = subject;
+    let folder = figure.out.clone().unwrap_or_else(|| Path::new(RUNS).join("figure-1"));
+    let methods = figure_1::METHODS.to_vec();
+    let others = Method::ALL.into_iter().filter(|method| figure.all && !figure_1::METHODS.contains(method));
+    let settings = methods
+        .into_iter()
+        .chain(others)
+        .map(|method| {
+            let overrides = [
+                Override::new("method", method),
+                Override::new("seed", figure.seed),
+                Override::new("iterations", figure.iterations),
+            ];
+            Settings::resolve(Experiment::Toy, &overrides)
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let stop = Stop::on_signals()?;
+    let runs = figure_1::runs(&folder, &settings, figure.trials);
+    let places: Vec<PathBuf> = runs.iter().map(|(place, _)| place.clone()).collect();
+    let sweep = Sweep::prepare(runs, true)?;
+    let steps = toy::steps(&settings[0])?;
+    let progress = Progress::over(steps.saturating_mul(sweep.left() as u64), figure.quiet);
+    let orders = Orders { stop: &stop, stop_after: None, checkpoint_every: CHECKPOINT_EVERY, progress: &progress };
+    let threads = figure.threads.map_or_else(available_threads, |threads| threads as usize);
+    let ends = sweep.work(threads, &orders);
+    progress.finish();
+    ends?;
+    if stop.is_interrupted() {
+        print("interrupted; the same command goes on\n")?;
+        return Ok(ExitCode::from(EXIT_INTERRUPTED));
+    }
+
+    let trials = figure.trials as usize;
+    let all = settings
+        .iter()
+        .zip(places.chunks(trials))
+        .map(|(settings, places)| Curves::read(settings.method, places))
+        .collect::<Result<Vec<_>, _>>()?;
+    let table = figure_1::table(&all);
+    let files = [
+        ("figure-1.svg", figure_1::svg(&all, figure.log)?),
+        ("figure-1.csv", figure_1::csv(&all)),
+        ("figure-1.md", table.clone()),
+    ];
+    for (name, content) in files {
+        let path = folder.join(name);
+        fs::write(&path, content).with_context(|| format!("can't write {}", path.display()))?;
+    }
+    print(&format!("{table}\nfigure-1.svg, figure-1.csv and figure-1.md are in {}\n", folder.display()))?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,190 @@
+//! Pictures: curves with bands, side by side in panels, as SVG.
+
+use plotters::coord::ranged1d::ValueFormatter;
+use plotters::element::DashedPathElement;
+use plotters::prelude::*;
+
+/// Curves with bands in one or more panels that differ in how far they look.
+#[derive(Clone, Debug)]
+pub struct Chart {
+    /// Title above everything.
+    pub title: String,
+    /// Name of the horizontal axis.
+    pub x: String,
+    /// Name of the vertical axis.
+    pub y: String,
+    /// Whether the vertical axis is logarithmic; values below its lower end are drawn there.
+    pub logarithmic: bool,
+    /// The panels, from left to right.
+    pub panels: Vec<Panel>,
+    /// The curves.
+    pub bands: Vec<Band>,
+}
+
+/// One panel.
+#[derive(Clone, Debug)]
+pub struct Panel {
+    /// Title of the panel.
+    pub title: String,
+    /// Where its horizontal axis ends; it begins at zero.
+    pub last: f64,
+}
+
+/// A curve with a band.
+#[derive(Clone, Debug)]
+pub struct Band {
+    /// Name in the legend.
+    pub name: String,
+    /// Number of its colour and line.
+    pub style: usize,
+    /// Places, and lower end, middle and upper end at each.
+    pub points: Vec<(f64, [f64; 3])>,
+}
+
+/// Colours that people with colour vision deficiencies can tell apart: Okabe and Ito (2008), with grey for their yellow, which is
+/// hard to see on white.
+const COLOURS: [RGBColor; 8] = [
+    RGBColor(213, 94, 0),
+    RGBColor(0, 0, 0),
+    RGBColor(120, 120, 120),
+    RGBColor(0, 114, 178),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(230, 159, 0),
+    RGBColor(86, 180, 233),
+];
+
+const FONT: &str = "sans-serif";
+const PANEL: (u32, u32) = (620, 430);
+const TITLE: u32 = 40;
+const LEGEND_ROW: u32 = 26;
+const LEGEND_COLUMNS: usize = 4;
+/// Decades of a logarithmic axis.
+const DECADES: i32 = 4;
+
+impl Chart {
+    /// The picture.
+    ///
+    /// # Errors
+    /// A description of what can't be drawn: a chart without panels or curves, or with values that are no numbers.
+    pub fn svg(&self) -> Result<String, String> {
+        if self.panels.is_empty() || self.bands.iter().all(|band| band.points.is_empty()) {
+            return Err("there is nothing to draw".to_owned());
+        }
+        if self
+            .bands
+            .iter()
+            .flat_map(|band| &band.points)
+            .any(|(x, ys)| !x.is_finite() || ys.iter().any(|y| !y.is_finite()))
+        {
+            return Err("a value is not a number".to_owned());
+        }
+        let rows = self.bands.len().div_ceil(LEGEND_COLUMNS) as u32;
+        let size = (PANEL.0 * self.panels.len() as u32, TITLE + PANEL.1 + rows * LEGEND_ROW + 12);
+        let mut svg = String::new();
+        {
+            let root = SVGBackend::with_string(&mut svg, size).into_drawing_area();
+            self.draw(&root).map_err(|problem| problem.to_string())?;
+        }
+        Ok(svg)
+    }
+
+    fn draw(
+        &self,
+        root: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>,
+    ) -> Result<(), DrawingAreaErrorKind<std::io::Error>> {
+        root.fill(&WHITE)?;
+        let (title, rest) = root.split_vertically(TITLE);
+        title.draw(&Text::new(self.title.clone(), (16, 12), (FONT, 18)))?;
+        let (plots, legend) = rest.split_vertically(PANEL.1);
+        for (panel, area) in self.panels.iter().zip(plots.split_evenly((1, self.panels.len()))) {
+            let inside = |band: &Band| {
+                band.points.iter().filter(|(x, _)| *x <= panel.last).map(|(_, ys)| ys[2]).fold(0.0, f64::max)
+            };
+            let top = self.bands.iter().map(inside).fold(0.0, f64::max).max(f64::MIN_POSITIVE);
+            let mut builder = ChartBuilder::on(&area);
+            builder
+                .caption(&panel.title, (FONT, 15))
+                .margin(12)
+                .margin_right(28)
+                .x_label_area_size(38)
+                .y_label_area_size(58);
+            if self.logarithmic {
+                let top = 10f64.powf(top.log10().ceil());
+                let bottom = top * 10f64.powi(-DECADES);
+                let mut chart = builder.build_cartesian_2d(0.0..panel.last, (bottom..top).log_scale())?;
+                self.panel(&mut chart, panel, bottom)?;
+            } else {
+                let mut chart = builder.build_cartesian_2d(0.0..panel.last, 0.0..1.05 * top)?;
+                self.panel(&mut chart, panel, 0.0)?;
+            }
+        }
+        let (width, _) = legend.dim_in_pixel();
+        for (index, band) in self.bands.iter().enumerate() {
+            let column = (width as i32 - 100) / LEGEND_COLUMNS as i32;
+            let x = 60 + (index % LEGEND_COLUMNS) as i32 * column;
+            let y = 8 + (index / LEGEND_COLUMNS) as i32 * LEGEND_ROW as i32;
+            let line = [(x, y + 7), (x + 34, y + 7)];
+            let style = style(band.style).stroke_width(3);
+            if is_dashed(band.style) {
+                legend.draw(&DashedPathElement::new(line, 7, 4, style))?;
+            } else {
+                legend.draw(&PathElement::new(line, style))?;
+            }
+            legend.draw(&Text::new(band.name.clone(), (x + 42, y), (FONT, 15)))?;
+        }
+        root.present()
+    }
+
+    fn panel<Y>(
+        &self,
+        chart: &mut ChartContext<'_, SVGBackend<'_>, Cartesian2d<plotters::coord::types::RangedCoordf64, Y>>,
+        panel: &Panel,
+        bottom: f64,
+    ) -> Result<(), DrawingAreaErrorKind<std::io::Error>>
+    where
+        Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
+    {
+        chart
+            .configure_mesh()
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(BLACK.mix(0.12))
+            .x_label_formatter(&|x| format!("{x:.0}"))
+            .x_desc(&self.x)
+            .y_desc(&self.y)
+            .axis_desc_style((FONT, 15))
+            .label_style((FONT, 13))
+            .draw()?;
+        // The bands first, so that no band covers a curve.
+        let shown = |band: &Band, end: usize| -> Vec<(f64, f64)> {
+            let inside = band.points.iter().filter(|(x, _)| *x <= panel.last);
+            inside.map(|(x, ys)| (*x, ys[end].max(bottom))).collect()
+        };
+        for band in &self.bands {
+            let mut outline = shown(band, 0);
+            outline.extend(shown(band, 2).into_iter().rev());
+            chart.draw_series(std::iter::once(Polygon::new(outline, colour(band.style).mix(0.13).filled())))?;
+        }
+        for band in &self.bands {
+            let (curve, style) = (shown(band, 1), style(band.style));
+            if is_dashed(band.style) {
+                chart.draw_series(DashedLineSeries::new(curve, 7, 4, style))?;
+            } else {
+                chart.draw_series(LineSeries::new(curve, style))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn colour(style: usize) -> RGBColor {
+    COLOURS[style % COLOURS.len()]
+}
+
+fn is_dashed(style: usize) -> bool {
+    style >= COLOURS.len()
+}
+
+fn style(number: usize) -> ShapeStyle {
+    colour(number).stroke_width(2)
+}

@@ -1,0 +1,106 @@
+//! Many runs of one experiment: a list of independent tasks, each in a folder of its own, worked on by a pool of threads.
+//!
+//! First everything is looked at ([`Sweep::prepare`]), so that what can't be done is refused before anything is written; then
+//! the tasks that are not finished are worked on ([`Sweep::work`]).
+
+use std::path::PathBuf;
+
+use crate::build::Provenance;
+use crate::error::Result;
+use crate::experiment::toy::{self, Progressed};
+use crate::pool;
+use crate::run::directory::survey;
+use crate::run::{Config, Orders, Run, Standing};
+use crate::settings::Settings;
+
+/// Runs to be worked on.
+#[derive(Debug)]
+pub struct Sweep {
+    tasks: Vec<Task>,
+    resume: bool,
+}
+
+/// One run and what is to be done for it.
+#[derive(Debug)]
+struct Task {
+    settings: Settings,
+    config: Config,
+    path: PathBuf,
+    standing: Standing,
+    run: Option<Run>,
+}
+
+impl Sweep {
+    /// Looks at the folder of every run. The lock on the first run is held from here to the end, which keeps other processes
+    /// from the whole sweep.
+    ///
+    /// # Errors
+    /// Whatever forbids one of the runs, see [`survey`].
+    pub fn prepare(runs: impl IntoIterator<Item = (PathBuf, Settings)>, resume: bool) -> Result<Self> {
+        let provenance = Provenance::of_this_cpu();
+        let mut tasks = Vec::new();
+        let mut other_builds = Vec::new();
+        for (path, settings) in runs {
+            let config = Config::new(settings.table(), &provenance)?;
+            let (standing, other_build) = survey(&path, &config, resume)?;
+            if let Some(differences) = other_build.filter(|_| standing != Standing::Finished) {
+                other_builds.push((path.clone(), differences));
+            }
+            tasks.push(Task { settings, config, path, standing, run: None });
+        }
+        if let Some(first) = tasks.first_mut() {
+            first.run = Some(first.claim(resume)?);
+        }
+        if let Some((path, differences)) = other_builds.first() {
+            let path = path.display();
+            tracing::warn!("{path}: started with another build, the last bits may differ: {differences}");
+        }
+        Ok(Self { tasks, resume })
+    }
+
+    /// Number of runs that are not finished.
+    #[must_use]
+    pub fn left(&self) -> usize {
+        self.tasks.iter().filter(|task| task.standing != Standing::Finished).count()
+    }
+
+    /// Works on all runs with at most `threads` threads. The ends are in the order of the runs; a run without an end was not
+    /// begun, because it was asked to stop.
+    ///
+    /// # Errors
+    /// The first failure; the other runs pause then.
+    pub fn work(&self, threads: usize, orders: &Orders<'_>) -> Result<Vec<Option<Progressed>>> {
+        let ends = pool::map(threads, self.tasks.iter().collect(), |task: &Task| {
+            if orders.stop.is_requested() {
+                return Ok(None);
+            }
+            let end = task.work(self.resume, orders);
+            if end.is_err() {
+                orders.stop.request();
+            }
+            end.map(Some)
+        })?;
+        ends.into_iter().collect()
+    }
+}
+
+impl Task {
+    fn claim(&self, resume: bool) -> Result<Run> {
+        Run::claim(&self.path, &self.config, resume)
+    }
+
+    fn work(&self, resume: bool, orders: &Orders<'_>) -> Result<Progressed> {
+        let claimed;
+        let run = match &self.run {
+            Some(run) => run,
+            None => {
+                claimed = self.claim(resume)?;
+                &claimed
+            }
+        };
+        if run.standing() == Standing::Finished {
+            return Ok(Progressed::Finished(Box::new(run.result()?)));
+        }
+        toy::work(&self.settings, run, orders)
+    }
+}
