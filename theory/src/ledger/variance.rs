@@ -45,7 +45,7 @@ pub fn gradient_norm<E: Estimators>(code: &E, effort: &Effort) -> Result<Evidenc
                 let exact = norm2(gradient.edge(index));
                 differ += u64::from(exact != edge.printed_gradient_norm2());
                 let same = exact == edge.gradient_norm2()
-                    && exact == norm2(mean.edge(index))
+                    && gradient.edge(index) == mean.edge(index)
                     && gradient.edge(index) == edge.gradient();
                 if !same {
                     return Ok(Some(describe(&mu)));
