@@ -2,6 +2,7 @@
 //!
 //! - [`settings`]: the hyperparameters of an experiment, from its preset and the command line
 //! - [`experiment`]: what is searched and what is recorded, one file per experiment
+//! - [`instance`]: the file of an instance of section 4.4
 //! - [`run`]: what a run leaves on disk, and how it is paused and resumed; the same for every experiment
 //! - [`pool`], [`stop`], [`progress`]: several trials at once, stopping them, watching them
 //! - [`build`]: what this program was built from
@@ -15,6 +16,7 @@ pub mod build;
 pub mod command;
 mod error;
 pub mod experiment;
+pub mod instance;
 pub mod pool;
 pub mod progress;
 pub mod run;

@@ -13,6 +13,7 @@
 //! | Eq. (7), its error and bias | [`taylor`] |
 //! | section 4.4, as printed and as it is | [`testbed`] |
 //! | Table 1 on the linear testbed | [`methods`], [`testbed::Testbed`] |
+//! | one instance analysed, for `advnas variance` | [`instance`] |
 //! | all claims, verdicts and evidence | [`ledger`] |
 
 #![forbid(unsafe_code)]
@@ -23,6 +24,7 @@ pub mod enumerate;
 mod error;
 pub mod estimators;
 pub mod generate;
+pub mod instance;
 pub mod ledger;
 pub mod methods;
 pub mod number;

@@ -7,6 +7,8 @@ mod info;
 mod methods;
 mod search;
 mod summary;
+mod variance;
+mod verify;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -43,6 +45,10 @@ enum Command {
     },
     /// List the methods: Table 1 of the paper and what is implemented
     Methods,
+    /// Check every claim of the paper: one line each, exit code 0 only if every verdict is reached
+    Verify(verify::Verify),
+    /// Expectation, bias and variance of every estimator on an instance of section 4.4, beside what the paper prints
+    Variance(variance::Variance),
     /// Show version, commit, processor and folders
     Info,
 }
@@ -55,6 +61,8 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         Command::Search { experiment } => search::run(experiment),
         Command::Methods => methods::run(),
+        Command::Verify(arguments) => verify::run(&arguments),
+        Command::Variance(arguments) => variance::run(&arguments),
         Command::Info => info::run(),
     };
     done.unwrap_or_else(|error| {
