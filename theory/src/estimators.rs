@@ -123,6 +123,11 @@ pub trait Estimators {
         estimator::optimal_baseline(probabilities, rewards)
     }
 
+    /// The gradient through a softmax, for DARTS, SNAS, GDAS and the pairs of ProxylessNAS.
+    fn softmax_pullback<T: Scalar>(&self, weights: &[T], gradient: &[T], out: &mut [T]) {
+        policy::softmax_pullback(weights, gradient, out);
+    }
+
     /// Draws an architecture.
     fn sample(&self, policy: &Policy, rng: &mut dyn RngCore, out: &mut Architecture) {
         policy.sample_into(rng, out);

@@ -34,6 +34,8 @@ enum Mistake {
     ZeroIncluded,
     /// The mean in place of the optimal baseline.
     MeanBaseline,
+    /// The gradient through a softmax without its mean.
+    NoMean,
     /// One draw in fifty is the first architecture.
     BiasedSampler,
     /// Pairs in which the second draw ignores the logits.
@@ -157,6 +159,15 @@ impl Estimators for Mistake {
         Ok(baseline)
     }
 
+    fn softmax_pullback<T: Scalar>(&self, weights: &[T], gradient: &[T], out: &mut [T]) {
+        Core.softmax_pullback(weights, gradient, out);
+        if *self == Mistake::NoMean {
+            for ((value, weight), slope) in out.iter_mut().zip(weights).zip(gradient) {
+                *value = weight.clone() * slope;
+            }
+        }
+    }
+
     fn sample(&self, policy: &Policy, rng: &mut dyn RngCore, out: &mut Architecture) {
         Core.sample(policy, rng, out);
         if *self == Mistake::BiasedSampler && rng.random_range(0..50) == 0 {
@@ -234,6 +245,7 @@ fn mistakes_of_zero_rule_and_baseline() {
 #[test]
 fn mistakes_of_the_samplers() {
     check(Mistake::BiasedSampler, &["C2", "C3", "C6"], &["C7", "C10"]);
+    check(Mistake::NoMean, &["C16", "C17", "C19"], &["C1", "C2", "C18"]);
     check(Mistake::UniformSecond, &["C16"], &["C1", "C2"]);
     check(Mistake::Warmer, &["C17"], &["C1"]);
     check(Mistake::NotNormalised, &["C1"], &["C2"]);

@@ -1,5 +1,6 @@
 //! C16 to C19: what the other methods of Table 1 estimate.
 
+use advantage_nas::estimator::Scalar;
 use advantage_nas::{OpTable, Policy};
 
 use super::policy::{describe, random_policy};
@@ -19,6 +20,19 @@ fn rationals(values: &[(i64, i64)]) -> Vec<Rational> {
     values.iter().map(|(numerator, denominator)| rational(*numerator, *denominator)).collect()
 }
 
+/// The estimate from a pair with the code's gradient through a softmax, `[candidates]`.
+fn pair_estimate<T: Scalar, E: Estimators>(code: &E, mu: &[T], rewards: &[T], pair: [usize; 2]) -> Vec<T> {
+    let total = mu[pair[0]].clone() + &mu[pair[1]];
+    let weights = pair.map(|k| mu[k].clone() / &total);
+    let mut inner = [T::zero(), T::zero()];
+    code.softmax_pullback(&weights, &pair.map(|k| rewards[k].clone()), &mut inner);
+    let mut out = vec![T::zero(); mu.len()];
+    for (k, value) in pair.into_iter().zip(inner) {
+        out[k] = value;
+    }
+    out
+}
+
 /// C16.
 pub fn proxylessnas<E: Estimators>(code: &E, effort: &Effort) -> Result<Evidence> {
     let mut evidence = Evidence::new();
@@ -28,13 +42,14 @@ pub fn proxylessnas<E: Estimators>(code: &E, effort: &Effort) -> Result<Evidence
         let n = source.whole(2, 4) as usize;
         let mu = source.simplex(n, Corner::of(index));
         let rewards: Vec<Rational> = (0..n).map(|_| source.reward()).collect();
-        let (mean, second) = proxylessnas::enumerate(&mu, |pair| proxylessnas::estimate(&mu, &rewards, pair));
+        let (mean, second) = proxylessnas::enumerate(&mu, |pair| pair_estimate(code, &mu, &rewards, pair));
+        let plain = proxylessnas::enumerate(&mu, |pair| proxylessnas::estimate(&mu, &rewards, pair));
         let form = proxylessnas::form(&mu, &rewards);
         let edge = Edge::new(mu.clone(), rewards)?;
         let zero = form.bias.iter().all(|b| *b == whole(0));
         biased += u64::from(!zero);
         let alive = mu.iter().filter(|p| **p > whole(0)).count();
-        let mut same = mean == form.expectation && second == form.second_moment;
+        let mut same = mean == form.expectation && second == form.second_moment && plain == (mean.clone(), second);
         if alive <= 2 {
             same &= zero && form.variance == whole(0) && mean == edge.gradient();
         }
@@ -47,7 +62,7 @@ pub fn proxylessnas<E: Estimators>(code: &E, effort: &Effort) -> Result<Evidence
     evidence.condition("biased instances were among them", biased > effort.times(30), format!("{biased}"));
     let mu = rationals(&[(5, 8), (1, 4), (1, 8)]);
     let rewards = vec![whole(1), whole(0), whole(4)];
-    let (mean, _) = proxylessnas::enumerate(&mu, |pair| proxylessnas::estimate(&mu, &rewards, pair));
+    let (mean, _) = proxylessnas::enumerate(&mu, |pair| pair_estimate(code, &mu, &rewards, pair));
     evidence.pinned(
         "a sign flips",
         &(mean, Edge::new(mu, rewards)?.gradient()),
@@ -56,7 +71,7 @@ pub fn proxylessnas<E: Estimators>(code: &E, effort: &Effort) -> Result<Evidence
     );
     let mu = rationals(&[(900, 1000), (99, 1000), (1, 1000)]);
     let rewards = vec![whole(999), whole(1000), whole(0)];
-    let (mean, _) = proxylessnas::enumerate(&mu, |pair| proxylessnas::estimate(&mu, &rewards, pair));
+    let (mean, _) = proxylessnas::enumerate(&mu, |pair| pair_estimate(code, &mu, &rewards, pair));
     let gradient = Edge::new(mu, rewards)?.gradient();
     let cosine = to_f64(&dot(&mean, &gradient)) / (to_f64(&norm2(&mean)) * to_f64(&norm2(&gradient))).sqrt();
     evidence.numerical("descent near a vertex: the cosine with the gradient", cosine, -0.21, 5e-3);
@@ -99,7 +114,7 @@ pub fn proxylessnas<E: Estimators>(code: &E, effort: &Effort) -> Result<Evidence
         for _ in 0..draws {
             code.sample_two(&policy, source.rng(), &mut pair)?;
             counts[pair[0][0] * n + pair[0][1]] += 1;
-            for (k, value) in proxylessnas::estimate(&mu, &rewards, pair[0]).into_iter().enumerate() {
+            for (k, value) in pair_estimate(code, &mu, &rewards, pair[0]).into_iter().enumerate() {
                 sums[k] += value;
                 squares[k] += value * value;
             }
@@ -183,11 +198,15 @@ pub fn gdas<E: Estimators>(code: &E, effort: &Effort) -> Result<Evidence> {
         for _ in 0..draws {
             code.gumbel_softmax(&policy, tau, source.rng(), &mut h)?;
             let h = h.values();
-            let mean = dot(h, &rewards);
             let chosen = (0..n).fold(0, |best, k| if h[k] > h[best] { k } else { best });
-            let dense: Vec<f64> = (0..n).map(|k| h[k] * (rewards[k] - mean) / tau).collect();
-            let scale = (rewards[chosen] - unit) * h[chosen] / tau;
-            let one: Vec<f64> = (0..n).map(|k| scale * (if k == chosen { 1.0 } else { 0.0 } - h[k])).collect();
+            let through = |gradient: &[f64]| {
+                let mut out = vec![0.0; n];
+                code.softmax_pullback(h, gradient, &mut out);
+                out.iter_mut().for_each(|value| *value /= tau);
+                out
+            };
+            let dense = through(&rewards);
+            let one = through(&(0..n).map(|k| if k == chosen { rewards[k] } else { unit }).collect::<Vec<f64>>());
             let norms = [norm2(&dense), norm2(&one)];
             for (sum, value) in sums.iter_mut().zip(dense.iter().chain(&one).chain(&norms)) {
                 sum[0] += value;
@@ -350,7 +369,13 @@ pub fn darts<E: Estimators>(code: &E, effort: &Effort) -> Result<Evidence> {
             let gradient = enumerate::gradient(|a| reward.at(a), &mu)?;
             // The expectation of the code's own unbiased estimator is the same.
             let mean = enumerate::moments(code, &enumerate::Estimator::Advantage, &reward, &mu)?.expectation;
-            let same = mixture(&reward, &mu) == gradient.values() && mean == gradient;
+            let mut slope = mu.clone();
+            reward.gradient_into(&mu, &mut slope);
+            let mut through = mu.clone();
+            for edge in 0..shape.edges() {
+                code.softmax_pullback(mu.edge(edge), slope.edge(edge), through.edge_mut(edge));
+            }
+            let same = mixture(&reward, &mu) == gradient.values() && through == gradient && mean == gradient;
             Ok((!same).then(|| describe(&mu)))
         },
     )?;

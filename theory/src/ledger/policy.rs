@@ -66,11 +66,11 @@ pub fn weights_sum_to_one<E: Estimators>(code: &E, effort: &Effort) -> Result<Ev
         proposal.set_pairs(&pairs, Want::Gradient)?;
         Ok(wrong_sums(proposal.weights(), |total| total == 2.0))
     })?;
-    let methods: Vec<Method> = Method::implemented().collect();
+    let methods = Method::ALL;
     evidence.exact("what each method proposes", effort.times(10) * methods.len() as u64, |index| {
         let method = methods[index as usize % methods.len()];
         let space = SearchSpace::anonymous([3, 2, 4])?;
-        let mut strategy = method.build(&space, &MethodSettings::toy())?;
+        let mut strategy = method.build(&space, &MethodSettings::toy(), &Streams::new(effort.seed), 0)?;
         let mut proposal = Proposal::new(space.shape());
         let mut rng = Streams::new(effort.seed).at(Purpose::Architecture, 0, index);
         let step = Step { kind: StepKind::Theta, progress: 0.5, schedule: 0.5 };
