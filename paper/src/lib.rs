@@ -2,6 +2,7 @@
 //!
 //! - [`settings`]: the hyperparameters of an experiment, from its preset and the command line
 //! - [`experiment`]: what is searched and what is recorded, one file per experiment
+//! - [`instance`]: the file of an instance of section 4.4
 //! - [`run`]: what a run leaves on disk, and how it is paused and resumed; the same for every experiment
 //! - [`sweep`]: many runs
 //! - [`reproduce`], [`plot`], [`statistics`]: tables and figures of the paper from finished runs
@@ -17,6 +18,7 @@ pub mod build;
 pub mod command;
 mod error;
 pub mod experiment;
+pub mod instance;
 pub mod plot;
 pub mod pool;
 pub mod progress;

@@ -8,6 +8,8 @@ mod methods;
 mod reproduce;
 mod search;
 mod summary;
+mod variance;
+mod verify;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -50,6 +52,10 @@ enum Command {
     },
     /// List the methods: Table 1 of the paper and what is implemented
     Methods,
+    /// Check every claim of the paper: one line each, exit code 0 only if every verdict is reached
+    Verify(verify::Verify),
+    /// Expectation, bias and variance of every estimator on an instance of section 4.4, beside what the paper prints
+    Variance(variance::Variance),
     /// Show version, commit, processor and folders
     Info,
 }
@@ -63,6 +69,8 @@ pub fn main() -> ExitCode {
         Command::Search { experiment } => search::run(experiment),
         Command::Reproduce { subject } => reproduce::run(subject),
         Command::Methods => methods::run(),
+        Command::Verify(arguments) => verify::run(&arguments),
+        Command::Variance(arguments) => variance::run(&arguments),
         Command::Info => info::run(),
     };
     done.unwrap_or_else(|error| {
