@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use advantage_nas::state::State;
+use advantage_nas::strategy::Method;
 use advantage_nas_paper::Error;
 use advantage_nas_paper::build::Provenance;
 use advantage_nas_paper::run::{Checkpoint, Config};
@@ -47,9 +48,17 @@ fn kill_at(arguments: &[&str], out: &Path, logged_bytes: u64, random: &mut StdRn
 #[test]
 fn killed_at_any_moment() {
     const KILLS: u32 = 20;
-    // The first checkpoint comes after an eighth of the run.
-    let search =
-        ["--iterations", "4000", "--interval", "2", "--checkpoint-every", "500", "--set", "theta.rate_schedule=cosine"];
+    // The first checkpoint comes after a quarter of the run.
+    let search = [
+        "--iterations",
+        "4000",
+        "--interval",
+        "2",
+        "--checkpoint-every",
+        "1000",
+        "--set",
+        "theta.rate_schedule=cosine",
+    ];
     let folder = tempfile::tempdir().unwrap();
     let whole = folder.path().join("whole");
     uninterrupted(&whole, &search);
@@ -159,7 +168,7 @@ fn threads_change_nothing_and_trials_are_independent() {
 
 #[test]
 fn paused_by_steps() {
-    for method in ["advantage-nas", "reinforce", "reinforce-plain", "advantage-exact"] {
+    for method in Method::ALL.map(Method::name) {
         let search = ["--method", method, "--iterations", "500", "--set", "theta.rate_schedule=cosine"];
         let folder = tempfile::tempdir().unwrap();
         let (whole, out) = (folder.path().join("whole"), folder.path().join("run"));
