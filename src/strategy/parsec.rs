@@ -9,6 +9,9 @@ use crate::policy::score;
 use crate::space::{Architecture, OpTable, Shape};
 use crate::state::State;
 
+/// Largest number of samples per update: all of them are kept until then.
+const MOST_SAMPLES: usize = 1_000_000;
+
 /// Hyperparameters of PARSEC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,15 +43,16 @@ impl Parsec {
     /// # Errors
     /// [`Error::Setting`] for hyperparameters outside their range.
     pub fn new(shape: &Shape, theta: ThetaSettings, settings: ParsecSettings) -> Result<Self> {
-        if settings.samples == 0 {
+        if !(1..=MOST_SAMPLES).contains(&settings.samples) {
             let name = "the number of samples of PARSEC";
-            return Err(Error::Setting { name, expected: "at least 1", got: "0".to_owned() });
+            let got = settings.samples.to_string();
+            return Err(Error::Setting { name, expected: "from 1 to 1000000", got });
         }
         let zeros = OpTable::filled(shape, 0.0);
         Ok(Self {
             theta: Theta::new(shape, theta)?,
             samples: settings.samples,
-            collected: Vec::with_capacity(settings.samples),
+            collected: Vec::new(),
             drawn: Architecture::first(shape),
             rewards: Rewards::new(shape),
             one: zeros.clone(),
@@ -126,7 +130,7 @@ impl ProductStrategy for Parsec {
         let shape = self.theta.policy().shape();
         let rewards = state.f64("collected.rewards", count)?;
         let choices = state.u64("collected.architectures", count * shape.edges())?;
-        let mut collected = Vec::with_capacity(self.samples);
+        let mut collected = Vec::with_capacity(count);
         for (&reward, choices) in rewards.iter().zip(choices.chunks_exact(shape.edges())) {
             let choices: Vec<usize> = choices.iter().map(|&choice| choice as usize).collect();
             let architecture = Architecture::new(shape, choices)

@@ -15,6 +15,9 @@ use crate::policy::{draw, first_maximum};
 use crate::space::{Architecture, OpTable, Shape};
 use crate::state::State;
 
+/// Largest LSTM layer: its weights take 1 GiB.
+const MOST_UNITS: usize = 4096;
+
 /// Hyperparameters of ENAS.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -85,9 +88,9 @@ impl Enas {
     /// # Errors
     /// [`Error::Setting`] for hyperparameters outside their range.
     pub fn new(shape: &Shape, settings: EnasSettings, rng: &mut dyn RngCore) -> Result<Self> {
-        if settings.units == 0 {
+        if !(1..=MOST_UNITS).contains(&settings.units) {
             let name = "the number of LSTM units";
-            return Err(Error::Setting { name, expected: "at least 1", got: "0".to_owned() });
+            return Err(Error::Setting { name, expected: "from 1 to 4096", got: settings.units.to_string() });
         }
         for (name, value, positive) in [
             ("the initial range of the controller", settings.initial_range, false),

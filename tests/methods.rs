@@ -1,0 +1,472 @@
+//! The updates of PARSEC, ProxylessNAS, GDAS, DARTS, SNAS and NASP against independent derivations: the path of `θ` from
+//! made-up answers with a softmax, an Adam and an estimate of the test's own, and what each estimate is in expectation (by
+//! exact enumeration, by finite differences, by Monte Carlo) against the closed forms of the derivations (claims C16 to C19).
+
+mod common;
+
+use advantage_nas::strategy::{
+    Feedback, Parsec, ParsecSettings, ProductStrategy, Proposal, ProxylessNas, RateSchedule, Step, StepKind, Strategy,
+    ThetaSettings, Want,
+};
+use advantage_nas::tolerance::{F64_FEW_ROUNDINGS, F64_SUMS, assert_all_close, assert_close};
+use advantage_nas::{Error, OpTable, Shape};
+use common::*;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+// ---------------------------------------------------------------- the tiny space
+
+/// A ragged space: three candidates, two, four.
+const COUNTS: [usize; 3] = [3, 2, 4];
+
+fn shape(counts: &[usize]) -> Shape {
+    Shape::new(counts.iter().copied()).unwrap()
+}
+
+fn at(progress: f64, schedule: f64) -> Step {
+    Step { kind: StepKind::Theta, progress, schedule }
+}
+
+/// Plain, with decay, with a clip that bites, with the cosine, with everything and other betas.
+fn theta_settings() -> Vec<ThetaSettings> {
+    let plain = ThetaSettings { learning_rate: 0.05, ..ThetaSettings::toy() };
+    let decay = ThetaSettings { weight_decay: 0.3, ..plain };
+    let clip = ThetaSettings { clip_norm: Some(0.02), epsilon: 1e-3, ..plain };
+    let cosine = ThetaSettings { rate_schedule: RateSchedule::Cosine, ..plain };
+    let all = ThetaSettings { clip_norm: Some(0.2), beta1: 0.5, beta2: 0.9, epsilon: 0.1, ..decay };
+    vec![plain, decay, clip, cosine, ThetaSettings { rate_schedule: RateSchedule::Cosine, ..all }]
+}
+
+/// Made-up numbers between −1 and 1, different for every step and place.
+fn number(t: usize, place: usize) -> f64 {
+    ((29 * t + 17 * place + 5 * t * place) % 41) as f64 / 20.0 - 1.0
+}
+
+fn slopes(t: usize) -> Rows<f64> {
+    COUNTS.iter().enumerate().map(|(edge, &count)| (0..count).map(|j| number(t, 10 * edge + j)).collect()).collect()
+}
+
+/// An answer: the loss, and `∂loss/∂a` where it was asked for.
+fn answer(want: Want, loss: f64, slopes: &[Vec<f64>]) -> Feedback {
+    let slopes = table(slopes);
+    let mut feedback = Feedback::new(slopes.shape());
+    feedback.begin(want);
+    feedback.loss = loss;
+    if want != Want::Loss {
+        feedback.gradient = slopes;
+    }
+    feedback
+}
+
+fn flat(rows: &[Vec<f64>]) -> Vec<f64> {
+    rows.iter().flatten().copied().collect()
+}
+
+/// Puts a strategy at the given logits.
+fn place<S: ProductStrategy>(mut strategy: S, logits: &[Vec<f64>]) -> S {
+    let logits = table(logits);
+    strategy.theta_mut().policy_mut().update(|values| *values = logits).unwrap();
+    strategy
+}
+
+fn logits<S: ProductStrategy>(strategy: &S) -> Vec<f64> {
+    strategy.theta().policy().logits().values().to_vec()
+}
+
+fn logs(mu: &[Vec<f64>]) -> Rows<f64> {
+    mu.iter().map(|row| row.iter().map(|p| p.ln()).collect()).collect()
+}
+
+// ---------------------------------------------------------------- θ written out
+
+/// `θ` and its ascent, written out: initial logits 1 with a lead of 10⁻⁶, the L2 penalty, the clip, the cosine, Adam.
+struct PlainTheta {
+    theta: Rows<f64>,
+    adam: Rows<ScalarAdam>,
+    settings: ThetaSettings,
+}
+
+impl PlainTheta {
+    fn new(settings: ThetaSettings) -> Self {
+        let adam = ScalarAdam::new(0.0, settings.beta1, settings.beta2, settings.epsilon);
+        let mut theta: Rows<f64> = COUNTS.iter().map(|&count| vec![1.0; count]).collect();
+        for row in &mut theta {
+            row[0] = 1.000001;
+        }
+        Self { adam: COUNTS.iter().map(|&count| vec![adam.clone(); count]).collect(), theta, settings }
+    }
+
+    fn mu(&self) -> Rows<f64> {
+        self.theta.iter().map(|row| softmax(row)).collect()
+    }
+
+    fn ascend(&mut self, estimate: &[Vec<f64>], schedule: f64) {
+        let mut descent: Rows<f64> = Vec::new();
+        for (slopes, theta) in estimate.iter().zip(&self.theta) {
+            descent.push(slopes.iter().zip(theta).map(|(g, x)| -g + self.settings.weight_decay * x).collect());
+        }
+        let norm = descent.iter().flatten().map(|g| g * g).sum::<f64>().sqrt();
+        let scale = self.settings.clip_norm.map_or(1.0, |limit| if norm > limit { limit / norm } else { 1.0 });
+        let factor = match self.settings.rate_schedule {
+            RateSchedule::Constant => 1.0,
+            RateSchedule::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * schedule).cos()),
+        };
+        for (edge, slopes) in descent.iter().enumerate() {
+            for (j, slope) in slopes.iter().enumerate() {
+                let adam = &mut self.adam[edge][j];
+                adam.alpha = self.settings.learning_rate * factor;
+                self.theta[edge][j] = adam.step(self.theta[edge][j], scale * slope);
+            }
+        }
+    }
+}
+
+/// Tolerance of a path of a dozen Adam steps: Adam divides by √v, so roundings of a slope stay roundings of a step, and the
+/// rate is below one.
+const PATH: f64 = F64_SUMS;
+
+// ---------------------------------------------------------------- PARSEC
+
+const DRAWS: [[usize; 3]; 8] = [[0, 1, 3], [2, 0, 0], [1, 1, 1], [2, 1, 2], [0, 0, 3], [1, 0, 0], [0, 1, 2], [2, 0, 1]];
+
+fn parsec(counts: &[usize], theta: ThetaSettings, samples: usize) -> Parsec {
+    Parsec::new(&shape(counts), theta, ParsecSettings { samples }).unwrap()
+}
+
+fn tell_loss<S: Strategy>(strategy: &mut S, a: &[usize], loss: f64, step: Step) {
+    let shape = strategy.shape().clone();
+    let proposal = Proposal::one_hot(&shape, &architecture(&shape, a), Want::Loss).unwrap();
+    let mut feedback = Feedback::new(&shape);
+    feedback.begin(Want::Loss);
+    feedback.loss = loss;
+    strategy.learn(&step, &proposal, &feedback).unwrap();
+}
+
+/// `Σ_k ω_k (a_k − μ)` with `ω_k = e^{−loss_k} / Σ e^{−loss}`: for moderate losses, as printed.
+fn parsec_estimate(mu: &[Vec<f64>], draws: &[&[usize]], losses: &[f64]) -> Rows<f64> {
+    let total: f64 = losses.iter().map(|loss| (-loss).exp()).sum();
+    let mut sum: Rows<f64> = mu.iter().map(|row| vec![0.0; row.len()]).collect();
+    for (a, loss) in draws.iter().zip(losses) {
+        let omega = (-loss).exp() / total;
+        for (edge, row) in sum.iter_mut().enumerate() {
+            for (j, value) in row.iter_mut().enumerate() {
+                *value += omega * (if a[edge] == j { 1.0 } else { 0.0 } - mu[edge][j]);
+            }
+        }
+    }
+    sum
+}
+
+#[test]
+fn parsec_takes_one_step_per_eight_evaluations() {
+    for settings in theta_settings() {
+        let mut strategy = parsec(&COUNTS, settings, 8);
+        let mut plain = PlainTheta::new(settings);
+        let start = flat(&plain.theta);
+        for round in 0..4 {
+            let losses: Vec<f64> = (0..8).map(|k| 1.5 * number(8 * round + k, 3)).collect();
+            for (k, (a, &loss)) in DRAWS.iter().zip(&losses).enumerate() {
+                let before = strategy.theta().clone();
+                // The learning rate is that of the evaluation that completes the eight.
+                let schedule = (8 * round + k) as f64 / 32.0;
+                tell_loss(&mut strategy, a, loss, at(schedule, schedule));
+                if k < 7 {
+                    assert_eq!(strategy.theta(), &before, "neither θ nor Adam moves between");
+                }
+            }
+            let draws: Vec<&[usize]> = DRAWS.iter().map(|a| &a[..]).collect();
+            let estimate = parsec_estimate(&plain.mu(), &draws, &losses);
+            assert_all_close(strategy.estimate().values(), &flat(&estimate), F64_SUMS, F64_SUMS);
+            plain.ascend(&estimate, (8 * round + 7) as f64 / 32.0);
+            assert_all_close(&logits(&strategy), &flat(&plain.theta), PATH, PATH);
+        }
+        assert!(logits(&strategy).iter().zip(&start).any(|(x, x0)| (x - x0).abs() > 1e-3), "nothing was learned");
+    }
+}
+
+#[test]
+fn parsec_weights_survive_losses_of_any_size() {
+    // e^{1000} overflows, e^{−1000} underflows; the weights depend on differences of the losses only.
+    for offset in [-1000.0, 0.0, 1000.0] {
+        let mut strategy = parsec(&COUNTS, ThetaSettings::toy(), 2);
+        let mu: Rows<f64> = PlainTheta::new(ThetaSettings::toy()).mu();
+        tell_loss(&mut strategy, &DRAWS[0], offset + 0.25, at(0.0, 0.0));
+        tell_loss(&mut strategy, &DRAWS[1], offset - 0.5, at(0.0, 0.0));
+        let expected = parsec_estimate(&mu, &[&DRAWS[0], &DRAWS[1]], &[0.25, -0.5]);
+        assert_all_close(strategy.estimate().values(), &flat(&expected), F64_SUMS, F64_SUMS);
+    }
+}
+
+#[test]
+fn parsec_saved_between_updates_goes_on() {
+    let theta = ThetaSettings { learning_rate: 0.05, ..ThetaSettings::toy() };
+    for cut in 0..24 {
+        let run = |strategy: &mut Parsec, evaluations: std::ops::Range<usize>| {
+            for k in evaluations {
+                tell_loss(strategy, &DRAWS[k % 8], number(k, 3), at(0.0, 0.0));
+            }
+        };
+        let mut reference = parsec(&COUNTS, theta, 8);
+        run(&mut reference, 0..24);
+        let mut first = parsec(&COUNTS, theta, 8);
+        run(&mut first, 0..cut);
+        let saved = first.save();
+        let mut second = parsec(&COUNTS, theta, 8);
+        // Something else before: five collected, of which nothing may remain.
+        run(&mut second, 3..8);
+        second.restore(&saved).unwrap();
+        assert_eq!(second.save(), saved);
+        run(&mut second, cut..24);
+        assert_eq!(second.save(), reference.save(), "cut at {cut}");
+        assert_eq!(logits(&second), logits(&reference));
+    }
+}
+
+/// The mean of PARSEC's estimate over all tuples of `K` architectures of one edge, with their probabilities.
+fn parsec_expectation(mu: &[f64], rewards: &[f64], samples: usize) -> Vec<f64> {
+    let mut mean = vec![0.0; mu.len()];
+    for tuple in choices(&vec![mu.len(); samples]) {
+        let mut strategy = place(parsec(&[mu.len()], ThetaSettings::toy(), samples), &logs(&[mu.to_vec()]));
+        for &choice in &tuple {
+            tell_loss(&mut strategy, &[choice], -rewards[choice], at(0.0, 0.0));
+        }
+        let probability: f64 = tuple.iter().map(|&choice| mu[choice]).product();
+        for (mean, value) in mean.iter_mut().zip(strategy.estimate().values()) {
+            *mean += probability * value;
+        }
+    }
+    mean
+}
+
+/// Claim C18: nothing is learned from one sample; from two, `E δ_l = Σ_k μ_l μ_k tanh((r_l − r_k)/2)`; small rewards give
+/// `(1 − 1/K)` of the gradient, so the estimate is biased.
+#[test]
+fn parsec_expectations_are_the_closed_forms() {
+    let (mu, rewards) = ([0.5, 0.3, 0.2], [1.0, -0.7, 2.5]);
+    assert_all_close(&parsec_expectation(&mu, &rewards, 1), &[0.0; 3], 0.0, F64_FEW_ROUNDINGS);
+    let closed = |l: usize| -> f64 { (0..3).map(|k| mu[l] * mu[k] * ((rewards[l] - rewards[k]) / 2.0).tanh()).sum() };
+    assert_all_close(&parsec_expectation(&mu, &rewards, 2), &[0, 1, 2].map(closed), F64_SUMS, 0.0);
+    let small = rewards.map(|reward| 1e-4 * reward);
+    let mean: f64 = mu.iter().zip(&small).map(|(p, r)| p * r).sum();
+    for samples in [2, 3, 4] {
+        let factor = 1.0 - 1.0 / samples as f64;
+        let expected: Vec<f64> = (0..3).map(|j| factor * mu[j] * (small[j] - mean)).collect();
+        // The next order is the square of the rewards, 10⁻⁸.
+        assert_all_close(&parsec_expectation(&mu, &small, samples), &expected, 0.0, 1e-8);
+    }
+}
+
+#[test]
+fn parsec_refuses_a_broken_collection() {
+    let mut strategy = parsec(&COUNTS, ThetaSettings::toy(), 8);
+    for a in &DRAWS[..3] {
+        tell_loss(&mut strategy, a, 0.5, at(0.0, 0.0));
+    }
+    let saved = strategy.save();
+    let message = |strategy: &mut Parsec, name: &str, values: &[u64]| {
+        let mut broken = saved.clone();
+        broken.insert_u64(name, values);
+        let before = strategy.save();
+        let error = strategy.restore(&broken).unwrap_err();
+        assert!(matches!(error, Error::State { .. }), "{error}");
+        assert_eq!(strategy.save(), before, "nothing changes");
+        error.to_string()
+    };
+    assert_eq!(
+        message(&mut strategy, "collected", &[8]),
+        "saved state, \"collected\": is 8, expected fewer than 8 samples"
+    );
+    assert!(message(&mut strategy, "collected", &[2]).contains("collected.rewards"));
+    assert!(
+        message(&mut strategy, "collected.architectures", &[0, 1, 3, 2, 9, 0, 1, 1, 1]).contains("has no candidate 9")
+    );
+}
+
+// ---------------------------------------------------------------- ProxylessNAS
+
+fn proxyless(counts: &[usize], theta: ThetaSettings) -> ProxylessNas {
+    ProxylessNas::new(&shape(counts), theta).unwrap()
+}
+
+fn tell_pairs(strategy: &mut ProxylessNas, pairs: &[[usize; 2]], slopes: &[Vec<f64>], schedule: f64) {
+    let mut proposal = Proposal::new(Strategy::shape(strategy));
+    proposal.set_pairs(pairs, Want::Gradient).unwrap();
+    // Candidates that were not evaluated have no slope.
+    let mut slopes = slopes.to_vec();
+    for (row, pair) in slopes.iter_mut().zip(pairs) {
+        for (j, slope) in row.iter_mut().enumerate() {
+            if !pair.contains(&j) {
+                *slope = 0.0;
+            }
+        }
+    }
+    Strategy::learn(strategy, &at(0.0, schedule), &proposal, &answer(Want::Gradient, 0.3, &slopes)).unwrap();
+}
+
+/// `δ_k = p_k p_l (r_k − r_l)` with `p_k = μ_k/(μ_k + μ_l)`, from the probabilities instead of the logits.
+fn pair_estimate(mu: &[f64], [k, l]: [usize; 2], rewards: &[f64]) -> Vec<f64> {
+    let both = mu[k] + mu[l];
+    let value = mu[k] / both * (mu[l] / both) * (rewards[k] - rewards[l]);
+    let mut row = vec![0.0; mu.len()];
+    row[k] = value;
+    row[l] = -value;
+    row
+}
+
+const PAIRS: [[[usize; 2]; 3]; 6] = [
+    [[0, 1], [0, 1], [2, 3]],
+    [[2, 0], [1, 0], [0, 3]],
+    [[1, 2], [0, 1], [1, 0]],
+    [[0, 2], [0, 1], [3, 1]],
+    [[1, 0], [1, 0], [2, 0]],
+    [[2, 1], [0, 1], [2, 1]],
+];
+
+#[test]
+fn proxyless_follows_the_pairwise_gradient_and_restores_the_joint_probability() {
+    for settings in theta_settings() {
+        let mut strategy = proxyless(&COUNTS, settings);
+        let mut plain = PlainTheta::new(settings);
+        let mut others_moved = false;
+        for t in 0..12 {
+            let (pairs, schedule) = (PAIRS[t % 6], t as f64 / 12.0);
+            let losses = slopes(t);
+            let before = plain.mu();
+            let estimate: Rows<f64> = (0..3)
+                .map(|i| {
+                    let rewards: Vec<f64> = losses[i].iter().map(|slope| -slope).collect();
+                    pair_estimate(&before[i], pairs[i], &rewards)
+                })
+                .collect();
+            let theta_before = plain.theta.clone();
+            plain.ascend(&estimate, schedule);
+            for (edge, row) in plain.theta.iter_mut().enumerate() {
+                let pair = pairs[edge];
+                let inside: f64 = pair.iter().map(|&j| row[j].exp()).sum();
+                let outside: f64 = (0..row.len()).filter(|j| !pair.contains(j)).map(|j| row[j].exp()).sum();
+                if row.len() > 2 {
+                    let joint: f64 = pair.iter().map(|&j| before[edge][j]).sum();
+                    let shift = (joint * outside / ((1.0 - joint) * inside)).ln();
+                    for j in pair {
+                        row[j] += shift;
+                    }
+                    others_moved |= (0..row.len()).any(|j| !pair.contains(&j) && row[j] != theta_before[edge][j]);
+                }
+            }
+            tell_pairs(&mut strategy, &pairs, &losses, schedule);
+            assert_all_close(strategy.estimate().values(), &flat(&estimate), F64_SUMS, F64_SUMS);
+            // The shift is a logarithm of a ratio of sums; its roundings add up over the path.
+            assert_all_close(&logits(&strategy), &flat(&plain.theta), 4.0 * PATH, 4.0 * PATH);
+            let mu = strategy.theta().policy().probabilities();
+            for (edge, pair) in pairs.iter().enumerate() {
+                let joint = |row: &[f64]| pair.iter().map(|&j| row[j]).sum::<f64>();
+                assert_close(joint(mu.edge(edge)), joint(&before[edge]), F64_SUMS, 0.0);
+            }
+        }
+        // By Adam's momentum, in all settings: the restored probability is not a matter of the pair alone.
+        assert!(others_moved);
+    }
+}
+
+/// Edges do not see each other: a row of a large space moves as it would alone (no clipping, which is over all edges).
+#[test]
+fn proxyless_edges_do_not_talk() {
+    let settings = ThetaSettings { weight_decay: 0.3, ..theta_settings()[0] };
+    let mut together = proxyless(&COUNTS, settings);
+    let mut alone: Vec<ProxylessNas> = COUNTS.iter().map(|&count| proxyless(&[count], settings)).collect();
+    for t in 0..12 {
+        let (pairs, losses) = (PAIRS[t % 6], slopes(t));
+        tell_pairs(&mut together, &pairs, &losses, 0.0);
+        for (edge, one) in alone.iter_mut().enumerate() {
+            tell_pairs(one, &pairs[edge..=edge], &losses[edge..=edge], 0.0);
+            assert_eq!(together.theta().policy().logits().edge(edge), logits(one));
+        }
+    }
+}
+
+/// Of an edge of two, both are always drawn: the logits move apart by Adam's first step, the rate, and nothing is shifted.
+#[test]
+fn proxyless_leaves_the_logits_of_two_candidates_where_adam_puts_them() {
+    let mut strategy = proxyless(&[2], ThetaSettings { learning_rate: 0.25, ..ThetaSettings::toy() });
+    tell_pairs(&mut strategy, &[[0, 1]], &[vec![-2.0, 1.0]], 0.0);
+    // ε = 10⁻⁸ beside slopes of 0.75 shortens the step by 10⁻⁸ of it.
+    assert_all_close(&logits(&strategy), &[1.250001, 0.75], 0.0, 1e-8);
+}
+
+/// The mean of the estimate over all pairs of one edge, `π_kl = μ_k μ_l (1/(1 − μ_k) + 1/(1 − μ_l))`.
+fn proxyless_expectation(mu: &[f64], rewards: &[f64]) -> (Vec<f64>, f64) {
+    let mut mean = vec![0.0; mu.len()];
+    let mut ascent = 0.0;
+    let slopes: Vec<f64> = rewards.iter().map(|reward| -reward).collect();
+    let value = |mu: &[f64]| mu.iter().zip(rewards).map(|(p, r)| p * r).sum::<f64>();
+    for k in 0..mu.len() {
+        for l in 0..k {
+            let pi = mu[k] * mu[l] * (1.0 / (1.0 - mu[k]) + 1.0 / (1.0 - mu[l]));
+            let mut strategy = place(proxyless(&[mu.len()], ThetaSettings::toy()), &logs(&[mu.to_vec()]));
+            tell_pairs(&mut strategy, &[[k, l]], std::slice::from_ref(&slopes), 0.0);
+            for (mean, value) in mean.iter_mut().zip(strategy.estimate().values()) {
+                *mean += pi * value;
+            }
+            ascent += pi * (value(strategy.theta().policy().probabilities().values()) - value(mu));
+        }
+    }
+    (mean, ascent)
+}
+
+/// Claim C16: `E δ_k = Σ_l W_kl (r_k − r_l)`; the exact gradient for two candidates; `n/(2(n−1))` of it at the uniform policy; and
+/// at μ = (5/8, 1/4, 1/8), r = (1, 0, 4), the numbers of the derivations, whose first sign is wrong.
+#[test]
+fn proxyless_expectations_are_the_closed_forms() {
+    let gradient = |mu: &[f64], r: &[f64]| -> Vec<f64> {
+        let mean: f64 = mu.iter().zip(r).map(|(p, r)| p * r).sum();
+        mu.iter().zip(r).map(|(p, r)| p * (r - mean)).collect()
+    };
+    let (mu, r) = ([0.4, 0.3, 0.2, 0.1], [1.0, -2.0, 0.5, 3.0]);
+    let closed = |k: usize| -> f64 {
+        let others = (0..4).filter(|&l| l != k);
+        let weight = |l: usize| {
+            let sum: f64 = mu[k] + mu[l];
+            (mu[k] * mu[l]).powi(2) * (2.0 - sum) / ((1.0 - mu[k]) * (1.0 - mu[l]) * sum * sum)
+        };
+        others.map(|l| weight(l) * (r[k] - r[l])).sum()
+    };
+    assert_all_close(&proxyless_expectation(&mu, &r).0, &[0, 1, 2, 3].map(closed), F64_SUMS, 0.0);
+    let two = [0.9, 0.1];
+    assert_all_close(&proxyless_expectation(&two, &r[..2]).0, &gradient(&two, &r[..2]), F64_SUMS, 0.0);
+    let uniform = [0.25; 4];
+    let expected: Vec<f64> = gradient(&uniform, &r).iter().map(|slope| slope * 4.0 / 6.0).collect();
+    assert_all_close(&proxyless_expectation(&uniform, &r).0, &expected, F64_SUMS, 0.0);
+    let (mu, r) = ([0.625, 0.25, 0.125], [1.0, 0.0, 4.0]);
+    assert_all_close(&gradient(&mu, &r), &[-5.0 / 64.0, -9.0 / 32.0, 23.0 / 64.0], F64_SUMS, 0.0);
+    let expected = [25.0 / 7056.0, -1039.0 / 5292.0, 583.0 / 3024.0];
+    assert_all_close(&proxyless_expectation(&mu, &r).0, &expected, F64_SUMS, F64_SUMS);
+    // With the joint probability restored, every pair ascends nevertheless: also where the estimate points down.
+    let (mu, r) = ([0.9, 0.099, 0.001], [999.0, 1000.0, 0.0]);
+    let (mean, ascent) = proxyless_expectation(&mu, &r);
+    let against: f64 = mean.iter().zip(gradient(&mu, &r)).map(|(e, g)| e * g).sum();
+    assert!(against < 0.0 && ascent > 0.0, "{against}, {ascent}");
+}
+
+#[test]
+fn proxyless_refuses_what_it_can_not_work_on() {
+    let mut strategy = proxyless(&[3, 1], ThetaSettings::toy());
+    let mut proposal = Proposal::new(Strategy::shape(&strategy));
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    let error = Strategy::propose(&mut strategy, &at(0.0, 0.0), &mut rng, &mut proposal).unwrap_err();
+    assert_eq!(error.to_string(), "number of candidates per edge must be at least 2 to draw two of them, got 1");
+    let mut strategy = proxyless(&COUNTS, ThetaSettings::toy());
+    let before = strategy.save();
+    let mut proposal = Proposal::new(&shape(&COUNTS));
+    for dense in [true, false] {
+        if dense {
+            proposal.set_dense(&OpTable::filled(&shape(&COUNTS), 0.5), Want::Gradient).unwrap();
+        } else {
+            let first = architecture(&shape(&COUNTS), &[0, 0, 0]);
+            proposal.set_one_hot(&first, Want::Gradient).unwrap();
+        }
+        let feedback = answer(Want::Gradient, 0.0, &slopes(0));
+        let error = Strategy::learn(&mut strategy, &at(0.0, 0.0), &proposal, &feedback).unwrap_err();
+        assert!(matches!(error, Error::Feedback { needed: "two active candidates per edge", .. }), "{error}");
+    }
+    assert_eq!(strategy.save(), before);
+}
