@@ -338,7 +338,10 @@ mod tests {
     use crate::generate::{Corner, Source};
     use crate::number::rational;
 
-    fn instance(rows: &[(&[(i64, i64)], &[i64], Option<usize>)], constant: i64) -> Result<Instance> {
+    /// Probabilities as fractions, rewards, zero operation.
+    type Row<'a> = (&'a [(i64, i64)], &'a [i64], Option<usize>);
+
+    fn instance(rows: &[Row], constant: i64) -> Result<Instance> {
         let mu = rows.iter().map(|(mu, ..)| mu.iter().map(|(n, d)| rational(*n, *d)).collect::<Vec<_>>());
         let r = rows.iter().map(|(_, r, _)| r.iter().map(|r| whole(*r)).collect::<Vec<_>>());
         let zeros = rows.iter().map(|(.., zero)| *zero).collect();
@@ -381,7 +384,7 @@ mod tests {
     #[test]
     fn zero_operations_parsec_and_gdas() {
         let options = Options { parsec_samples: Some(2), gdas_temperature: Some(1.0) };
-        let rows: [(&[(i64, i64)], &[i64], Option<usize>); 2] = [(HALF, &[1, 0], Some(1)), (HALF, &[0, 3], None)];
+        let rows: [Row; 2] = [(HALF, &[1, 0], Some(1)), (HALF, &[0, 3], None)];
         let report = instance(&rows, 5).unwrap().analyse(&options).unwrap();
         let edge = &report.edges[0];
         assert_eq!(edge.zero, Some((1, whole(1))));
@@ -421,14 +424,14 @@ mod tests {
 
     #[test]
     fn what_is_refused() {
-        let message = |rows: &[(&[(i64, i64)], &[i64], Option<usize>)]| instance(rows, 0).unwrap_err().to_string();
+        let message = |rows: &[Row]| instance(rows, 0).unwrap_err().to_string();
         assert_eq!(message(&[(&[(1, 2), (1, 3)], &[0, 0], None)]), "edge 0: the probabilities sum to 5/6, not to 1");
         assert_eq!(message(&[(&[(3, 2), (-1, 2)], &[0, 0], None)]), "edge 0: probability 1 is negative: -1/2");
         assert_eq!(message(&[(HALF, &[0, 0, 1], None)]), "rewards: candidates per edge differ, expected 1x2, got 1x3");
         assert!(message(&[(HALF, &[0, 0], Some(2))]).starts_with("edge 0: candidate 2 can't be the zero operation"));
         assert!(message(&[(HALF, &[1, 1], Some(1))]).ends_with("got edge 0 with 1 for its zero operation 1"));
         assert!(message(&[(&[(1, 1)], &[0], Some(0))]).ends_with("got edge 0 with 1 candidate"));
-        let row: (&[(i64, i64)], &[i64], Option<usize>) = (&[(1, 1)], &[0], None);
+        let row: Row = (&[(1, 1)], &[0], None);
         assert!(instance(&vec![row; 2000], 0).is_ok());
         assert!(message(&vec![row; 2001]).starts_with("candidates of the instance: 2001 cases are too many"));
         let good = instance(&[(HALF, &[1, 0], None)], 0).unwrap();
