@@ -225,6 +225,23 @@ fn learning_from_the_last_proposal_is_no_different() {
     }
 }
 
+/// After a restore, what was proposed before with other parameters is not used.
+#[test]
+fn a_restore_forgets_the_last_proposal() {
+    let saved = enas(settings(), 4).save();
+    let mut strategy = enas(settings(), 5);
+    let mut proposal = Proposal::new(&shape());
+    strategy.propose(&at(0.0), &mut ChaCha8Rng::seed_from_u64(0), &mut proposal).unwrap();
+    let a = proposal.architecture().unwrap().choices().to_vec();
+    let mut fresh = enas(settings(), 4);
+    strategy.restore(&saved).unwrap();
+    for loss in [0.5, -1.0] {
+        tell(&mut strategy, &a, loss, at(0.0));
+        tell(&mut fresh, &a, loss, at(0.0));
+        assert_eq!(parameters(&strategy), parameters(&fresh));
+    }
+}
+
 #[test]
 fn the_first_evaluation_only_starts_the_baseline() {
     let settings = EnasSettings { entropy_weight: 0.0, learning_rate: 0.1, ..settings() };
