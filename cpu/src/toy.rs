@@ -1,6 +1,6 @@
 //! The toy regression of section 5.1 on the CPU; the network is described in [`advantage_nas::network::toy`].
 //!
-//! The images of a minibatch stand side by side in vectors: every operation is on [`LANES`] images at once, and nothing crosses
+//! The images of a minibatch stand side by side in vectors: every operation is on `LANES` images at once, and nothing crosses
 //! the lanes before the sums over the batch. One block of images goes through the whole network before the next, so that
 //! everything between the images and the sums stays in the first-level cache.
 

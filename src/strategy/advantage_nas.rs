@@ -75,7 +75,7 @@ impl AdvantageNas {
     /// AdvantageNAS over a search space.
     ///
     /// # Errors
-    /// [`Error::Setting`] for hyperparameters outside their range.
+    /// [`crate::Error::Setting`] for hyperparameters outside their range.
     pub fn new(space: &SearchSpace, theta: ThetaSettings, settings: AdvantageSettings) -> Result<Self> {
         let shape = space.shape();
         let baseline = match settings.baseline {

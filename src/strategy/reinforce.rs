@@ -34,7 +34,7 @@ impl Reinforce {
     /// REINFORCE over a search space.
     ///
     /// # Errors
-    /// [`Error::Setting`] for hyperparameters outside their range.
+    /// [`crate::Error::Setting`] for hyperparameters outside their range.
     pub fn new(shape: &Shape, theta: ThetaSettings, settings: ReinforceSettings) -> Result<Self> {
         Ok(Self {
             theta: Theta::new(shape, theta)?,
