@@ -77,16 +77,6 @@ fn run(strategy: &mut dyn Strategy, steps: std::ops::Range<u64>) -> Vec<Proposal
         .collect()
 }
 
-/// The state with every number as its bits, so that equality is equality of bits.
-fn bits(state: &State) -> Vec<(String, Vec<u64>)> {
-    let of = |values: &Values| match values {
-        Values::F64(values) => values.iter().map(|value| value.to_bits()).collect(),
-        Values::F32(values) => values.iter().map(|value| u64::from(value.to_bits())).collect(),
-        Values::U64(values) => values.clone(),
-    };
-    state.iter().map(|(name, entry)| (name.to_owned(), of(&entry.values))).collect()
-}
-
 // ---------------------------------------------------------------- saved and restored
 
 #[test]

@@ -452,11 +452,8 @@ fn proxyless_expectations_are_the_closed_forms() {
 
 #[test]
 fn proxyless_refuses_what_it_can_not_work_on() {
-    let mut strategy = proxyless(&[3, 1], ThetaSettings::toy());
-    let mut proposal = Proposal::new(Strategy::shape(&strategy));
-    let mut rng = ChaCha8Rng::seed_from_u64(0);
-    let error = Strategy::propose(&mut strategy, &at(0.0, 0.0), &mut rng, &mut proposal).unwrap_err();
-    assert_eq!(error.to_string(), "number of candidates per edge must be at least 2 to draw two of them, got 1");
+    let error = ProxylessNas::new(&shape(&[3, 1]), ThetaSettings::toy()).unwrap_err();
+    assert_eq!(error.to_string(), "the number of candidates per edge must be at least 2 for ProxylessNAS, got 1");
     let mut strategy = proxyless(&COUNTS, ThetaSettings::toy());
     let before = strategy.save();
     let mut proposal = Proposal::new(&shape(&COUNTS));

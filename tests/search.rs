@@ -576,16 +576,6 @@ fn search(trains: bool, trials: &[u32], log: &Log) -> Search<FakeNet> {
     Search::new(plan, Streams::new(5), FakeNet::new(trains, log), strategies).unwrap()
 }
 
-/// The state with every number as its bits, so that equality is equality of bits.
-fn bits(state: &State) -> Vec<(String, Vec<u64>)> {
-    let of = |values: &Values| match values {
-        Values::F64(values) => values.iter().map(|value| value.to_bits()).collect(),
-        Values::F32(values) => values.iter().map(|value| u64::from(value.to_bits())).collect(),
-        Values::U64(values) => values.clone(),
-    };
-    state.iter().map(|(name, entry)| (name.to_owned(), of(&entry.values))).collect()
-}
-
 #[test]
 fn restored_at_every_step_it_goes_on_bit_for_bit() {
     // The log holds losses, probabilities and entropies with all their digits (Debug of f64 tells all finite values apart).

@@ -411,17 +411,6 @@ fn a_restored_strategy_goes_on_bit_for_bit() {
     }
 }
 
-/// The state with every number as its bits, so that equality is equality of bits.
-fn bits(state: &State) -> Vec<(String, Vec<u64>)> {
-    use advantage_nas::state::Values;
-    let of = |values: &Values| match values {
-        Values::F64(values) => values.iter().map(|value| value.to_bits()).collect(),
-        Values::F32(values) => values.iter().map(|value| u64::from(value.to_bits())).collect(),
-        Values::U64(values) => values.clone(),
-    };
-    state.iter().map(|(name, entry)| (name.to_owned(), of(&entry.values))).collect()
-}
-
 #[test]
 fn states_of_other_strategies_are_refused() {
     for (mut strategy, _) in all_strategies(ThetaSettings::toy()) {

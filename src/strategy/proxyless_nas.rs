@@ -29,6 +29,13 @@ impl ProxylessNas {
     /// # Errors
     /// [`crate::Error::Setting`] for hyperparameters outside their range.
     pub fn new(shape: &Shape, theta: ThetaSettings) -> Result<Self> {
+        if let Some(candidates) = (0..shape.edges()).map(|edge| shape.candidates(edge)).find(|count| *count < 2) {
+            return Err(Error::Setting {
+                name: "the number of candidates per edge",
+                expected: "at least 2 for ProxylessNAS",
+                got: candidates.to_string(),
+            });
+        }
         Ok(Self {
             theta: Theta::new(shape, theta)?,
             pairs: vec![[0, 0]; shape.edges()],

@@ -9,6 +9,7 @@
 
 pub mod chacha;
 
+use advantage_nas::state::{State, Values};
 use advantage_nas::{Architecture, OpTable, Shape};
 use num_bigint::BigInt;
 use num_rational::BigRational;
@@ -413,4 +414,14 @@ impl ScalarAdam {
         let v_hat = self.v / (1.0 - self.beta2.powf(self.t));
         x - self.alpha * m_hat / (v_hat.sqrt() + self.epsilon)
     }
+}
+
+/// The state with every number as its bits, so that equality is equality of bits.
+pub fn bits(state: &State) -> Vec<(String, Vec<u64>)> {
+    let of = |values: &Values| match values {
+        Values::F64(values) => values.iter().map(|value| value.to_bits()).collect(),
+        Values::F32(values) => values.iter().map(|value| u64::from(value.to_bits())).collect(),
+        Values::U64(values) => values.clone(),
+    };
+    state.iter().map(|(name, entry)| (name.to_owned(), of(&entry.values))).collect()
 }

@@ -63,7 +63,10 @@ enum Command {
 /// Runs the command of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misunderstood(&error),
+    };
     log(cli.verbose);
     let done = match cli.command {
         Command::Search { experiment } => search::run(experiment),
@@ -79,6 +82,22 @@ pub fn main() -> ExitCode {
         let _ = writeln!(std::io::stderr(), "error: {error:#}");
         ExitCode::from(if usage { 2 } else { 1 })
     })
+}
+
+/// Help and version as they are; an error in one line, as all of ours: its first paragraph, without usage and tips.
+fn misunderstood(error: &clap::Error) -> ExitCode {
+    use clap::error::ErrorKind;
+    let shown =
+        [ErrorKind::DisplayHelp, ErrorKind::DisplayVersion, ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand];
+    if shown.contains(&error.kind()) {
+        // A reader that has seen enough is no failure.
+        let _ = error.print();
+    } else {
+        let text = error.to_string();
+        let paragraph: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+        let _ = writeln!(std::io::stderr(), "{}", paragraph.join(" "));
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
 fn log(verbose: u8) {

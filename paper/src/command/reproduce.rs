@@ -1,11 +1,9 @@
 //! `advnas reproduce`: a table or a figure of the paper, from the searches it needs to the files that show it.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use advantage_nas::strategy::Method;
-use anyhow::Context;
 use clap::{Args, Subcommand, value_parser};
 
 use super::print;
@@ -13,7 +11,7 @@ use super::search::{CHECKPOINT_EVERY, LARGEST, RUNS, available_threads};
 use crate::experiment::toy;
 use crate::progress::Progress;
 use crate::reproduce::figure_1::{self, Curves};
-use crate::run::Orders;
+use crate::run::{Orders, files};
 use crate::settings::{Experiment, Override, Settings};
 use crate::stop::{EXIT_INTERRUPTED, Stop};
 use crate::sweep::Sweep;
@@ -107,8 +105,7 @@ pub(super) fn run(subject: Subject) -> anyhow::Result<ExitCode> {
         ("figure-1.md", table.clone()),
     ];
     for (name, content) in files {
-        let path = folder.join(name);
-        fs::write(&path, content).with_context(|| format!("can't write {}", path.display()))?;
+        files::replace(&folder, name, content.as_bytes())?;
     }
     print(&format!("{table}\nfigure-1.svg, figure-1.csv and figure-1.md are in {}\n", folder.display()))?;
     Ok(ExitCode::SUCCESS)

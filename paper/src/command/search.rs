@@ -190,7 +190,8 @@ impl Search {
         let mut words = vec!["advnas".to_owned(), "search".to_owned(), settings.experiment.name().to_owned()];
         let mut option = |name: &str, value: Option<String>| {
             if let Some(value) = value {
-                words.extend([format!("--{name}"), value]);
+                // In one word, so that a value may begin with a dash.
+                words.push(format!("--{name}={value}"));
             }
         };
         option("method", self.method.map(|method| method.to_string()));

@@ -61,6 +61,10 @@ fn enter(folder: &Path, config: &Config, resume: bool) -> Result<Option<(Config,
                 let advice = "continue it with --resume, or choose another --out";
                 occupied("an unfinished run".to_owned(), advice)
             }
+            (false, _) if names.iter().all(|name| files::is_temporary(name)) => {
+                let advice = "start it again with --resume, or choose another --out";
+                occupied("a run that is just being started, or was killed then".to_owned(), advice)
+            }
             (false, _) => occupied(files::contents(&names), "choose another --out"),
         };
     }
@@ -119,7 +123,8 @@ impl Run {
                 // Locked before it has its name: nobody can come between.
                 lock(file.as_file(), folder)?;
                 file.persist_noclobber(&path).map_err(|failure| match failure.error.kind() {
-                    std::io::ErrorKind::AlreadyExists => Error::InUse(folder.to_owned()),
+                    // The other process was first, and may have tidied up our file.
+                    std::io::ErrorKind::AlreadyExists | std::io::ErrorKind::NotFound => Error::InUse(folder.to_owned()),
                     _ => Error::io("write", &path)(failure.error),
                 })?
             }

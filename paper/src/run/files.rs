@@ -26,7 +26,7 @@ pub(super) fn prepare(folder: &Path, content: &[u8]) -> Result<NamedTempFile> {
 }
 
 /// Writes `folder/name`, replacing what is there.
-pub(super) fn replace(folder: &Path, name: &str, content: &[u8]) -> Result<()> {
+pub(crate) fn replace(folder: &Path, name: &str, content: &[u8]) -> Result<()> {
     let path = folder.join(name);
     let file = prepare(folder, content)?;
     file.persist(&path).map_err(|error| error.error).map_err(Error::io("write", &path))?;

@@ -13,7 +13,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod directory;
 pub mod drive;
-mod files;
+pub(crate) mod files;
 pub mod log;
 pub mod trials;
 
