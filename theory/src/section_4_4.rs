@@ -183,7 +183,12 @@ pub fn printed_rows() -> Result<Vec<PrintedRow>> {
             rows.push(PrintedRow { quantity, instance: instance.clone(), printed, corrected, enumerated });
         };
         if values.len() == 1 {
-            row("||gradient||^2", edge.printed_gradient_norm2(), edge.gradient_norm2(), norm2(gradient.edge(0)));
+            row(
+                "squared norm of the gradient",
+                edge.printed_gradient_norm2(),
+                edge.gradient_norm2(),
+                norm2(gradient.edge(0)),
+            );
         }
         row(
             "Var[delta_adv]",
@@ -240,9 +245,9 @@ mod tests {
     fn sampled_points_lie_on_the_lines() {
         for (edges, mean) in [(2, 0.0), (10, 1.0)] {
             let point = variance_point(edges, mean, 20_000, 1).unwrap();
-            for estimator in 0..4 {
+            for (estimator, name) in ESTIMATORS.iter().enumerate() {
                 let off = (point.sampled[estimator] - point.exact[estimator]) / point.error[estimator];
-                assert!(off.abs() < 4.5, "{}: {off}", ESTIMATORS[estimator]);
+                assert!(off.abs() < 4.5, "{name}: {off}");
                 assert!(point.error[estimator] < 0.03 * point.exact[estimator]);
             }
         }
