@@ -416,6 +416,16 @@ impl<T> OpTable<T> {
         (0..self.shape.edges()).map(|edge| self.edge(edge))
     }
 
+    /// The rows, one per edge, to be written.
+    pub fn rows_mut(&mut self) -> impl Iterator<Item = &mut [T]> + '_ {
+        let mut rest = self.values.as_mut_slice();
+        self.shape.offsets.windows(2).map(move |ends| {
+            let (row, tail) = std::mem::take(&mut rest).split_at_mut(ends[1] - ends[0]);
+            rest = tail;
+            row
+        })
+    }
+
     /// A table of the same shape, value by value.
     pub fn map<U>(&self, value: impl FnMut(&T) -> U) -> OpTable<U> {
         OpTable { shape: self.shape.clone(), values: self.values.iter().map(value).collect() }
@@ -497,6 +507,17 @@ mod tests {
         let other = Shape::new([2, 1]).unwrap();
         let message = table.shape().expect("rewards", &other).unwrap_err().to_string();
         assert_eq!(message, "rewards: candidates per edge differ, expected [2, 1, 3], got [2, 1]");
+    }
+
+    #[test]
+    fn rows_are_the_edges() {
+        let mut table = OpTable::from_rows([vec![0, 1], vec![2], vec![3, 4, 5]]).unwrap();
+        assert_eq!(table.rows().collect::<Vec<_>>(), [&[0, 1][..], &[2], &[3, 4, 5]]);
+        for (edge, row) in table.rows_mut().enumerate() {
+            row.iter_mut().for_each(|value| *value += 10 * edge);
+        }
+        assert_eq!(table.values(), [0, 1, 12, 23, 24, 25]);
+        assert_eq!(table.rows_mut().count(), 3);
     }
 
     #[test]

@@ -197,3 +197,38 @@ fn verify_in_json() {
         }
     }
 }
+
+#[test]
+fn section_4_4_leaves_figures_numbers_and_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let reproduce =
+        |out: &str, seed| succeed(&["reproduce", "section-4-4", "--draws", "2000", "--seed", seed, "--out", out]).out;
+    let out = place("first");
+    let said = reproduce(&out, "1");
+    let read = |out: &str, name: &str| fs::read_to_string(format!("{out}/{name}")).unwrap();
+    assert!(said.starts_with(&read(&out, "section-4-4.md")), "{said}");
+    for name in ["section-4-4.svg", "section-4-4-bound.svg"] {
+        assert!(read(&out, name).starts_with("<svg "), "{name}");
+    }
+    // Sampled values lie by the exact ones.
+    let rows = read(&out, "section-4-4.csv");
+    let cells: Vec<Vec<&str>> = rows.lines().skip(1).map(|line| line.split(',').collect()).collect();
+    assert_eq!(cells.len(), 2 * 8 * 4);
+    for row in &cells {
+        let [exact, sampled, error] = [3, 4, 5].map(|at| row[at].parse::<f64>().unwrap());
+        assert!((sampled - exact).abs() < 5.0 * error, "{row:?}");
+    }
+    let rows = read(&out, "section-4-4-bound.csv");
+    for row in rows.lines().skip(1) {
+        let cells: Vec<f64> = row.split(',').map(|cell| cell.parse().unwrap()).collect();
+        assert!((cells[2] - cells[3]).abs() < 1e-10 && cells[2] < 0.25, "{row}");
+    }
+    // The same seed, the same numbers; another, others.
+    let (again, other) = (place("again"), place("other"));
+    reproduce(&again, "1");
+    reproduce(&other, "2");
+    assert_eq!(support::files(again.as_ref()), support::files(out.as_ref()));
+    assert_ne!(read(&other, "section-4-4.csv"), read(&out, "section-4-4.csv"));
+    fail(2, &["reproduce", "section-4-4", "--draws", "1"], &["--draws"]);
+}

@@ -71,8 +71,9 @@ pub fn policy_gradient<T: Scalar>(
     shape.expect_edges("advantages", advantages.len())?;
     architecture.expect_in(shape)?;
     shape.expect("gradient estimate", out.shape())?;
-    for (edge, (advantage, &choice)) in advantages.iter().zip(architecture.choices()).enumerate() {
-        scaled_score(advantage, choice, probabilities.edge(edge), out.edge_mut(edge));
+    let rows = probabilities.rows().zip(out.rows_mut());
+    for ((advantage, &choice), (row, out)) in advantages.iter().zip(architecture.choices()).zip(rows) {
+        scaled_score(advantage, choice, row, out);
     }
     Ok(())
 }

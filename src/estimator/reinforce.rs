@@ -20,8 +20,8 @@ pub fn reinforce<T: Scalar>(
     let shape = probabilities.shape();
     architecture.expect_in(shape)?;
     shape.expect("gradient estimate", out.shape())?;
-    for (edge, &choice) in architecture.choices().iter().enumerate() {
-        scaled_score(reward, choice, probabilities.edge(edge), out.edge_mut(edge));
+    for (&choice, (row, out)) in architecture.choices().iter().zip(probabilities.rows().zip(out.rows_mut())) {
+        scaled_score(reward, choice, row, out);
     }
     Ok(())
 }

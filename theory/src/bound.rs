@@ -253,6 +253,14 @@ mod tests {
     }
 
     #[test]
+    fn the_sharp_limit_by_hand() {
+        assert_eq!(sharp_limit(0.0), 0.25);
+        // (1/2 / 3/2)² / 4.
+        assert_close(sharp_limit(0.5), 1.0 / 36.0, 1e-15, 0.0);
+        assert_eq!(sharp_limit(1.0), 0.0);
+    }
+
+    #[test]
     fn the_best_step_is_the_maximum() {
         let (gradient, objective, second) = (0.3, 2.0, 1.7);
         let guarantee = |epsilon: f64, c: f64| epsilon * gradient / objective - c * epsilon * epsilon * second;

@@ -14,6 +14,7 @@
 //! | section 4.4, as printed and as it is | [`testbed`] |
 //! | Table 1 on the linear testbed | [`methods`], [`testbed::Testbed`] |
 //! | one instance analysed, for `advnas variance` | [`instance`] |
+//! | figures of section 4.4 | [`section_4_4`] |
 //! | all claims, verdicts and evidence | [`ledger`] |
 
 #![forbid(unsafe_code)]
@@ -29,6 +30,7 @@ pub mod ledger;
 pub mod methods;
 pub mod number;
 pub mod reward;
+pub mod section_4_4;
 pub mod statistics;
 pub mod taylor;
 pub mod testbed;

@@ -62,9 +62,8 @@ fn decimal_text(text: &str) -> Option<Rational> {
     if shift.abs() > MAX_EXPONENT {
         return None;
     }
-    let scale = Pow::pow(BigInt::from(10), shift.unsigned_abs());
     let magnitude: BigInt = all.parse().ok()?;
-    let value = if shift < 0 { Rational::new(magnitude, scale) } else { Rational::from_integer(magnitude * scale) };
+    let value = Rational::from_integer(magnitude) * Pow::pow(whole(10), i32::try_from(shift).ok()?);
     Some(if negative { -value } else { value })
 }
 

@@ -127,6 +127,9 @@ mod tests {
         assert_close(mean_p(100.0 * 0.5 + 1.959_963_985 * 10.0, 100, 0.5, 1.0), 0.05, 1e-6, 0.0);
         assert_eq!(mean_p(50.0, 100, 0.5, 0.0), 1.0);
         assert_eq!(mean_p(51.0, 100, 0.5, 0.0), 0.0);
+        // A constant of a million whose rounding looks like a variance, and one that is off by more.
+        assert_eq!(mean_p(100.0 * (1e6 + 1e-4), 100, 1e6, 1e-8), 1.0);
+        assert_eq!(mean_p(100.0 * (1e6 + 1e-2), 100, 1e6, 1e-8), 0.0);
         let mut rows = Bonferroni::default();
         assert_eq!(rows.p(), 0.0);
         rows.add(0.3);

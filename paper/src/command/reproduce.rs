@@ -1,9 +1,11 @@
 //! `advnas reproduce`: a table or a figure of the paper, from the searches it needs to the files that show it.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use advantage_nas::strategy::Method;
+use anyhow::Context;
 use clap::{Args, Subcommand, value_parser};
 
 use super::print;
@@ -11,6 +13,7 @@ use super::search::{CHECKPOINT_EVERY, LARGEST, RUNS, available_threads};
 use crate::experiment::toy;
 use crate::progress::Progress;
 use crate::reproduce::figure_1::{self, Curves};
+use crate::reproduce::section_4_4::Numbers;
 use crate::run::{Orders, files};
 use crate::settings::{Experiment, Override, Settings};
 use crate::stop::{EXIT_INTERRUPTED, Stop};
@@ -24,6 +27,11 @@ pub(super) enum Subject {
     /// not repeated; after an interrupt, the same command goes on.
     #[command(name = "figure-1", after_help = EXAMPLE)]
     Figure1(Figure1),
+    /// Section 4.4: variance against the number of edges, tightness of Theorem 4.1, the formulas as printed and correct
+    ///
+    /// Leaves section-4-4.svg, section-4-4-bound.svg, section-4-4.csv, section-4-4-bound.csv and section-4-4.md in the folder.
+    #[command(name = "section-4-4")]
+    Section44(Section44),
 }
 
 const EXAMPLE: &str = "\
@@ -59,8 +67,45 @@ pub(super) struct Figure1 {
     quiet: bool,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct Section44 {
+    /// Draws of rewards and architectures for every sampled point
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = value_parser!(u64).range(2..=1_000_000_000))]
+    draws: u64,
+    /// Seed of all random numbers
+    #[arg(long, value_name = "S", default_value_t = 0, value_parser = value_parser!(u64).range(..=LARGEST))]
+    seed: u64,
+    /// Folder for the files [default: runs/section-4-4]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
 pub(super) fn run(subject: Subject) -> anyhow::Result<ExitCode> {
-    let Subject::Figure1(figure) = subject;
+    match subject {
+        Subject::Figure1(figure) => figure_1(&figure),
+        Subject::Section44(section) => section_4_4(&section),
+    }
+}
+
+fn section_4_4(section: &Section44) -> anyhow::Result<ExitCode> {
+    let folder = section.out.clone().unwrap_or_else(|| Path::new(RUNS).join("section-4-4"));
+    fs::create_dir_all(&folder).with_context(|| format!("can't create {}", folder.display()))?;
+    let numbers = Numbers::compute(section.draws, section.seed)?;
+    let table = numbers.table();
+    let drawn = |svg: Result<String, String>| svg.map_err(anyhow::Error::msg).context("can't draw the figure");
+    let files = [
+        ("section-4-4.svg", drawn(numbers.variance_svg())?),
+        ("section-4-4-bound.svg", drawn(numbers.bound_svg())?),
+        ("section-4-4.csv", numbers.variance_csv()),
+        ("section-4-4-bound.csv", numbers.bound_csv()),
+        ("section-4-4.md", table.clone()),
+    ];
+    write(&folder, &files)?;
+    print(&format!("{table}\nfigures, numbers and this table are in {}\n", folder.display()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn figure_1(figure: &Figure1) -> anyhow::Result<ExitCode> {
     let folder = figure.out.clone().unwrap_or_else(|| Path::new(RUNS).join("figure-1"));
     let methods = figure_1::METHODS.to_vec();
     let others = Method::ALL.into_iter().filter(|method| figure.all && !figure_1::METHODS.contains(method));
@@ -104,9 +149,12 @@ pub(super) fn run(subject: Subject) -> anyhow::Result<ExitCode> {
         ("figure-1.csv", figure_1::csv(&all)),
         ("figure-1.md", table.clone()),
     ];
-    for (name, content) in files {
-        files::replace(&folder, name, content.as_bytes())?;
-    }
+    write(&folder, &files)?;
     print(&format!("{table}\nfigure-1.svg, figure-1.csv and figure-1.md are in {}\n", folder.display()))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes every file as a whole or not at all.
+fn write(folder: &Path, contents: &[(&str, String)]) -> crate::Result<()> {
+    contents.iter().try_for_each(|(name, content)| files::replace(folder, name, content.as_bytes()))
 }

@@ -4,3 +4,4 @@
 //! disk is read back. So a reproduction that was interrupted goes on with the runs that are not finished.
 
 pub mod figure_1;
+pub mod section_4_4;

@@ -228,7 +228,7 @@ pub fn ledger<E: Estimators>() -> Vec<Claim<E>> {
             "C13",
             "4.3",
             "Eq. (7) costs no additional computation",
-            "one backward pass and one dot product per edge, against a forward pass for REINFORCE: benches of the supernets",
+            "one backward pass and one dot product per edge, against a forward pass for REINFORCE: cargo bench --bench toy_step",
         ),
         claim(
             "C14",
@@ -284,7 +284,12 @@ pub fn ledger<E: Estimators>() -> Vec<Claim<E>> {
             "dense methods need memory for every candidate, sparse ones for one",
             "peak memory minus parameters and optimiser state, on CPU and GPU, for 2 to 32 candidates",
         ),
-        measured("C21", "Figure 1", "AdvantageNAS is faster than REINFORCE, PARSEC and GDAS", "the toy regression"),
+        measured(
+            "C21",
+            "Figure 1",
+            "AdvantageNAS is faster than REINFORCE, PARSEC and GDAS",
+            "toy regression: paper/results/figure-1, advnas reproduce figure-1",
+        ),
         measured(
             "C22",
             "Table 2, Figure 2, Appendices F to H",

@@ -144,6 +144,31 @@ mod tests {
         }
     }
 
+    /// μ = 1/2, ρ = (3, 1). One sample: its own score. Two different ones: 3/4 e_1 + 1/4 e_2 − μ. On average over two draws 1/8; of
+    /// many, 1/2 (3/2 − 1) = 1/4.
+    #[test]
+    fn a_case_by_hand() {
+        let half = crate::number::rational(1, 2);
+        let probabilities = OpTable::filled(&advantage_nas::Shape::new([2]).unwrap(), half.clone());
+        let all: Vec<Architecture> = probabilities.shape().enumerate().collect();
+        let (three, one) = (whole(3), whole(1));
+        let mut out = probabilities.clone();
+        estimate(&[(&three, &all[0])], &probabilities, &mut out);
+        assert_eq!(out.values(), [half.clone(), -half.clone()]);
+        estimate(&[(&three, &all[0]), (&one, &all[1])], &probabilities, &mut out);
+        let quarter = crate::number::rational(1, 4);
+        assert_eq!(out.values(), [quarter.clone(), -quarter.clone()]);
+        let law = Law::product(&probabilities, 2).unwrap();
+        let rho = |a: &Architecture| whole(3 - 2 * a.choice(0) as i64);
+        let found = moments(&law, &probabilities, 2, rho).unwrap();
+        let eighth = crate::number::rational(1, 8);
+        assert_eq!(found.expectation.values(), [eighth.clone(), -eighth]);
+        // Twice the same, probability 1/2: 1/2; else 1/8.
+        assert_eq!(found.second_moment, [crate::number::rational(5, 16)]);
+        assert_eq!(two_samples(probabilities.values(), &[three.clone(), one.clone()]), found.expectation.values());
+        assert_eq!(limit(probabilities.values(), &[three, one]), [quarter.clone(), -quarter]);
+    }
+
     #[test]
     fn too_many_samples_are_refused() {
         let probabilities = OpTable::from_rows([vec![0.1; 10], vec![0.1; 10]]).unwrap();
