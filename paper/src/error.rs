@@ -74,6 +74,15 @@ pub enum Error {
         differences: String,
     },
 
+    /// A file of a run on other data.
+    #[error("{} was written for other data: {differences}", path.display())]
+    OtherData {
+        /// The file.
+        path: PathBuf,
+        /// Every checksum that differs, with both values.
+        differences: String,
+    },
+
     /// A file of a run that is not what it should be.
     #[error("{}: {problem}", path.display())]
     Damaged {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use crate::build::Provenance;
 use crate::error::Result;
-use crate::experiment::toy::{self, Progressed};
+use crate::experiment::{Experiment, Progressed, work};
 use crate::pool;
 use crate::run::directory::survey;
 use crate::run::{Config, Orders, Run, Standing};
@@ -15,7 +15,8 @@ use crate::settings::Settings;
 
 /// Runs to be worked on.
 #[derive(Debug)]
-pub struct Sweep {
+pub struct Sweep<'a, E> {
+    experiment: &'a E,
     tasks: Vec<Task>,
     resume: bool,
 }
@@ -30,18 +31,23 @@ struct Task {
     run: Option<Run>,
 }
 
-impl Sweep {
+impl<'a, E: Experiment> Sweep<'a, E> {
     /// Looks at the folder of every run. The lock on the first run is held from here to the end, which keeps other processes
     /// from the whole sweep.
     ///
     /// # Errors
     /// Whatever forbids one of the runs, see [`survey`].
-    pub fn prepare(runs: impl IntoIterator<Item = (PathBuf, Settings)>, resume: bool) -> Result<Self> {
+    pub fn prepare(
+        experiment: &'a E,
+        runs: impl IntoIterator<Item = (PathBuf, Settings)>,
+        resume: bool,
+    ) -> Result<Self> {
+        let data = experiment.data();
         let provenance = Provenance::of_this_cpu();
         let mut tasks = Vec::new();
         let mut other_builds = Vec::new();
         for (path, settings) in runs {
-            let config = Config::new(settings.table(), &provenance)?;
+            let config = Config::new(settings.table(), &data, &provenance)?;
             let (standing, other_build) = survey(&path, &config, resume)?;
             if let Some(differences) = other_build.filter(|_| standing != Standing::Finished) {
                 other_builds.push((path.clone(), differences));
@@ -55,7 +61,7 @@ impl Sweep {
             let path = path.display();
             tracing::warn!("{path}: started with another build, the last bits may differ: {differences}");
         }
-        Ok(Self { tasks, resume })
+        Ok(Self { experiment, tasks, resume })
     }
 
     /// Number of runs that are not finished.
@@ -69,12 +75,12 @@ impl Sweep {
     ///
     /// # Errors
     /// The first failure; the other runs pause then.
-    pub fn work(&self, threads: usize, orders: &Orders<'_>) -> Result<Vec<Option<Progressed>>> {
+    pub fn work(&self, threads: usize, orders: &Orders<'_>) -> Result<Vec<Option<Progressed<E::Outcome>>>> {
         let ends = pool::map(threads, self.tasks.iter().collect(), |task: &Task| {
             if orders.stop.is_requested() {
                 return Ok(None);
             }
-            let end = task.work(self.resume, orders);
+            let end = task.work(self.experiment, self.resume, orders);
             if end.is_err() {
                 orders.stop.request();
             }
@@ -89,7 +95,7 @@ impl Task {
         Run::claim(&self.path, &self.config, resume)
     }
 
-    fn work(&self, resume: bool, orders: &Orders<'_>) -> Result<Progressed> {
+    fn work<E: Experiment>(&self, experiment: &E, resume: bool, orders: &Orders<'_>) -> Result<Progressed<E::Outcome>> {
         let claimed;
         let run = match &self.run {
             Some(run) => run,
@@ -101,6 +107,6 @@ impl Task {
         if run.standing() == Standing::Finished {
             return Ok(Progressed::Finished(Box::new(run.result()?)));
         }
-        toy::work(&self.settings, run, orders)
+        work(experiment, &self.settings, run, orders)
     }
 }

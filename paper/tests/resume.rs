@@ -523,7 +523,7 @@ fn the_config_is_all_that_is_needed() {
     let settings = Settings::resolve(Experiment::Toy, &changes).unwrap();
     assert_eq!(config.settings, *settings.table());
     // The tests are built with the command.
-    assert_eq!(config, Config::new(settings.table(), &Provenance::of_this_cpu()).unwrap());
+    assert_eq!(config, Config::new(settings.table(), &toml::Table::new(), &Provenance::of_this_cpu()).unwrap());
     let provenance: Vec<&str> = config.provenance.keys().map(String::as_str).collect();
     assert_eq!(provenance, ["version", "commit", "rustc", "target", "profile", "device", "cpu_features"]);
 }

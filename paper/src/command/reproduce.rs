@@ -10,7 +10,8 @@ use clap::{Args, Subcommand, value_parser};
 
 use super::print;
 use super::search::{CHECKPOINT_EVERY, LARGEST, RUNS, available_threads};
-use crate::experiment::toy;
+use crate::experiment::Experiment as _;
+use crate::experiment::toy::ToyRegression;
 use crate::progress::Progress;
 use crate::reproduce::figure_1::{self, Curves};
 use crate::reproduce::section_4_4::Numbers;
@@ -124,8 +125,8 @@ fn figure_1(figure: &Figure1) -> anyhow::Result<ExitCode> {
     let stop = Stop::on_signals()?;
     let runs = figure_1::runs(&folder, &settings, figure.trials);
     let places: Vec<PathBuf> = runs.iter().map(|(place, _)| place.clone()).collect();
-    let sweep = Sweep::prepare(runs, true)?;
-    let steps = toy::steps(&settings[0])?;
+    let sweep = Sweep::prepare(&ToyRegression, runs, true)?;
+    let steps = ToyRegression.steps(&settings[0])?;
     let progress = Progress::over(steps.saturating_mul(sweep.left() as u64), figure.quiet);
     let orders = Orders { stop: &stop, stop_after: None, checkpoint_every: CHECKPOINT_EVERY, progress: &progress };
     let threads = figure.threads.map_or_else(available_threads, |threads| threads as usize);

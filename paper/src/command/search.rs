@@ -8,7 +8,8 @@ use clap::{Args, Subcommand, value_parser};
 
 use super::{print, summary};
 use crate::error::{Error, Result};
-use crate::experiment::toy::{self, Progressed, ToyResult};
+use crate::experiment::toy::{ToyRegression, ToyResult};
+use crate::experiment::{Experiment as _, Progressed};
 use crate::progress::Progress;
 use crate::run::{Orders, Trials};
 use crate::settings::{self, Override, Settings};
@@ -93,7 +94,8 @@ pub(super) fn run(experiment: Experiment) -> anyhow::Result<ExitCode> {
     let Experiment::Toy(Toy { search }) = experiment;
     let name = settings::Experiment::Toy;
     let settings = search.settings(name)?;
-    let steps = toy::steps(&settings)?;
+    let experiment = ToyRegression;
+    let steps = experiment.steps(&settings)?;
     let folder = search.folder(&settings);
     // Before anything is written, so that nothing that is written can be left half done by a signal.
     let stop = Stop::on_signals()?;
@@ -103,7 +105,7 @@ pub(super) fn run(experiment: Experiment) -> anyhow::Result<ExitCode> {
         let settings = if search.trials > 1 { settings.for_trial(index as u32) } else { settings.clone() };
         (path, settings)
     });
-    let sweep = Sweep::prepare(runs, search.resume)?;
+    let sweep = Sweep::prepare(&experiment, runs, search.resume)?;
 
     let left = sweep.left();
     let progress = Progress::over(steps.saturating_mul(left as u64), search.quiet);
@@ -127,7 +129,7 @@ fn report(
     settings: &Settings,
     folder: &Path,
     left: usize,
-    ends: &[Option<Progressed>],
+    ends: &[Option<Progressed<ToyResult>>],
     stop: &Stop,
 ) -> anyhow::Result<ExitCode> {
     let mut results: Vec<ToyResult> = Vec::new();

@@ -2,3 +2,92 @@
 //! resuming are in [`crate::run`]; how a result is shown is in [`crate::command`].
 
 pub mod toy;
+
+use advantage_nas::{Search, Supernet};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use toml::Table;
+
+use crate::error::Result;
+use crate::run::{Ended, Orders, Record, Run, drive};
+use crate::settings::Settings;
+
+/// What all runs of an experiment share, such as its data, and how one of them is made.
+pub trait Experiment: Sync {
+    /// The network that is searched.
+    type Supernet: Supernet;
+    /// What is logged and remembered while a search runs.
+    type Record: Record;
+    /// What `result.json` says.
+    type Outcome: Serialize + DeserializeOwned + Clone + Send;
+
+    /// The search before its first step.
+    ///
+    /// # Errors
+    /// [`Error::Settings`](crate::Error::Settings) for settings that make no search.
+    fn build(&self, settings: &Settings) -> Result<Search<Self::Supernet>>;
+
+    /// The record of a search that was just built.
+    fn record(&self, settings: &Settings, search: &Search<Self::Supernet>) -> Self::Record;
+
+    /// The result of a finished search that took `wall_seconds` seconds.
+    ///
+    /// # Errors
+    /// What the evaluation of the final architectures reports.
+    fn outcome(
+        &self,
+        settings: &Settings,
+        search: &mut Search<Self::Supernet>,
+        record: &Self::Record,
+        wall_seconds: f64,
+    ) -> Result<Self::Outcome>;
+
+    /// Checksums of the data, which must agree when a run is resumed.
+    fn data(&self) -> Table {
+        Table::new()
+    }
+
+    /// Steps of a search.
+    ///
+    /// # Errors
+    /// As [`Experiment::build`].
+    fn steps(&self, settings: &Settings) -> Result<u64> {
+        Ok(self.build(settings)?.steps())
+    }
+}
+
+/// How far a run came.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Progressed<O> {
+    /// To the end.
+    Finished(Box<O>),
+    /// To this step.
+    Paused {
+        /// Steps done.
+        position: u64,
+        /// Steps of the whole search.
+        steps: u64,
+    },
+}
+
+/// Works on a run that is not finished yet.
+///
+/// # Errors
+/// As [`drive()`].
+pub fn work<E: Experiment>(
+    experiment: &E,
+    settings: &Settings,
+    run: &Run,
+    orders: &Orders<'_>,
+) -> Result<Progressed<E::Outcome>> {
+    let mut search = experiment.build(settings)?;
+    let mut record = experiment.record(settings, &search);
+    match drive(&mut search, &mut record, run, orders)? {
+        Ended::Paused { position, steps } => Ok(Progressed::Paused { position, steps }),
+        Ended::Finished { wall_seconds } => {
+            let outcome = experiment.outcome(settings, &mut search, &record, wall_seconds)?;
+            run.finish(&outcome)?;
+            Ok(Progressed::Finished(Box::new(outcome)))
+        }
+    }
+}

@@ -9,10 +9,11 @@ use advantage_nas::{Architecture, Search, SearchSpace, Supernet};
 use advantage_nas_cpu::toy::ToySupernet;
 use serde::{Deserialize, Serialize};
 
+use super::Experiment;
 use crate::build::Provenance;
 use crate::error::{Error, Result};
+use crate::run::Record;
 use crate::run::log::float;
-use crate::run::{Ended, Orders, Record, Run, drive};
 use crate::settings::Settings;
 
 /// Candidates in all edges that are still thought to be meant: far beyond any experiment, small enough for any memory.
@@ -82,108 +83,81 @@ pub struct ProcessBest {
     pub iteration: u64,
 }
 
-/// How far a trial came.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Progressed {
-    /// To the end.
-    Finished(Box<ToyResult>),
-    /// To this step.
-    Paused {
-        /// Steps done.
-        position: u64,
-        /// Steps of the whole search.
-        steps: u64,
-    },
-}
+/// The experiment; its data are drawn, not read.
+#[derive(Clone, Copy, Debug)]
+pub struct ToyRegression;
 
-/// The search before its first step.
-///
-/// # Errors
-/// [`Error::Settings`] for settings that make no search.
-pub fn build(settings: &Settings) -> Result<Search<ToySupernet<f32>>> {
-    let toy: Toy = settings.own()?;
-    if toy.edges.saturating_mul(toy.candidates) > MOST_CANDIDATES {
-        let problem = format!("toy.edges times toy.candidates must be at most {MOST_CANDIDATES}");
-        return Err(Error::Usage(problem));
-    }
-    let build = || {
-        let (streams, trial) = (Streams::new(settings.seed), settings.trial);
-        let supernet = ToySupernet::new(toy, &streams, &[trial])?;
-        let strategy = settings.method.build(supernet.space(), &settings.method_settings, &streams, trial)?;
-        let plan = Plan::theta_only(settings.iterations, settings.interval);
-        Search::new(plan, streams, supernet, vec![(trial, strategy)])
-    };
-    build().map_err(Error::Settings)
-}
+impl Experiment for ToyRegression {
+    type Supernet = ToySupernet<f32>;
+    type Record = Watched;
+    type Outcome = ToyResult;
 
-/// Steps of the search.
-///
-/// # Errors
-/// As [`build`].
-pub fn steps(settings: &Settings) -> Result<u64> {
-    Ok(build(settings)?.steps())
-}
-
-/// Works on a run that is not finished yet.
-///
-/// # Errors
-/// As [`drive()`].
-pub fn work(settings: &Settings, run: &Run, orders: &Orders<'_>) -> Result<Progressed> {
-    let mut search = build(settings)?;
-    let teacher = search.supernet().teacher(settings.trial).expect("the supernet was built for this trial").clone();
-    let mut record = Watched::new(teacher);
-    match drive(&mut search, &mut record, run, orders)? {
-        Ended::Paused { position, steps } => Ok(Progressed::Paused { position, steps }),
-        Ended::Finished { wall_seconds } => {
-            let result = result(settings, &mut search, &record, wall_seconds)?;
-            run.finish(&result)?;
-            Ok(Progressed::Finished(Box::new(result)))
+    fn build(&self, settings: &Settings) -> Result<Search<ToySupernet<f32>>> {
+        let toy: Toy = settings.own()?;
+        if toy.edges.saturating_mul(toy.candidates) > MOST_CANDIDATES {
+            let problem = format!("toy.edges times toy.candidates must be at most {MOST_CANDIDATES}");
+            return Err(Error::Usage(problem));
         }
+        let iterations = settings.get("iterations")?;
+        let build = || {
+            let (streams, trial) = (Streams::new(settings.seed), settings.trial);
+            let supernet = ToySupernet::new(toy, &streams, &[trial])?;
+            let strategy = settings.method.build(supernet.space(), &settings.method_settings, &streams, trial)?;
+            let plan = Plan::theta_only(iterations, settings.interval);
+            Search::new(plan, streams, supernet, vec![(trial, strategy)])
+        };
+        build().map_err(Error::Settings)
     }
-}
 
-fn result(
-    settings: &Settings,
-    search: &mut Search<ToySupernet<f32>>,
-    watched: &Watched,
-    wall_seconds: f64,
-) -> Result<ToyResult> {
-    let space = search.supernet().space().clone();
-    let mut mode = Architecture::first(space.shape());
-    search.strategy(0).mode_into(&mut mode);
-    let best = search.best(0).cloned();
-    let batch = Batch { trial: settings.trial, set: Set::Test, step: settings.iterations };
-    let mut found = |architecture: &Architecture| -> Result<Found> {
-        let proposal = Proposal::one_hot(space.shape(), architecture, Want::Loss)?;
-        Ok(Found {
-            named: named(&space, architecture),
-            test_loss: search.supernet_mut().evaluate(&Request { batch, proposal })?.loss,
-            edges_right: architecture.agreement(&watched.teacher),
+    fn record(&self, settings: &Settings, search: &Search<ToySupernet<f32>>) -> Watched {
+        Watched::new(search.supernet().teacher(settings.trial).expect("the supernet was built for this trial").clone())
+    }
+
+    fn outcome(
+        &self,
+        settings: &Settings,
+        search: &mut Search<ToySupernet<f32>>,
+        watched: &Watched,
+        wall_seconds: f64,
+    ) -> Result<ToyResult> {
+        let space = search.supernet().space().clone();
+        let iterations = search.plan().iterations;
+        let mut mode = Architecture::first(space.shape());
+        search.strategy(0).mode_into(&mut mode);
+        let best = search.best(0).cloned();
+        let batch = Batch { trial: settings.trial, set: Set::Test, step: iterations };
+        let mut found = |architecture: &Architecture| -> Result<Found> {
+            let proposal = Proposal::one_hot(space.shape(), architecture, Want::Loss)?;
+            Ok(Found {
+                named: named(&space, architecture),
+                test_loss: search.supernet_mut().evaluate(&Request { batch, proposal })?.loss,
+                edges_right: architecture.agreement(&watched.teacher),
+            })
+        };
+        let argmax = found(&mode)?;
+        let process_best = match best {
+            None => None,
+            Some(best) => {
+                let found = found(&best.architecture)?;
+                Some(ProcessBest { found, loss: best.loss, iteration: best.theta_steps })
+            }
+        };
+        Ok(ToyResult {
+            experiment: settings.experiment.name().to_owned(),
+            method: settings.method.to_string(),
+            seed: settings.seed,
+            trial: settings.trial,
+            iterations,
+            argmax,
+            process_best,
+            teacher: named(&space, &watched.teacher),
+            first_hit: watched.memory.first_hit,
+            steps: search.steps(),
+            wall_seconds,
+            steps_per_second: search.steps() as f64 / wall_seconds.max(f64::MIN_POSITIVE),
+            provenance: Provenance::of_this_cpu(),
         })
-    };
-    let argmax = found(&mode)?;
-    let process_best = match best {
-        None => None,
-        Some(best) => {
-            let found = found(&best.architecture)?;
-            Some(ProcessBest { found, loss: best.loss, iteration: best.theta_steps })
-        }
-    };
-    Ok(ToyResult {
-        experiment: settings.experiment.name().to_owned(),
-        method: settings.method.to_string(),
-        seed: settings.seed,
-        trial: settings.trial,
-        iterations: settings.iterations,
-        argmax,
-        process_best,
-        teacher: named(&space, &watched.teacher),
-        first_hit: watched.memory.first_hit,
-        steps: search.steps(),
-        wall_seconds,
-        steps_per_second: search.steps() as f64 / wall_seconds.max(f64::MIN_POSITIVE),
-        provenance: Provenance::of_this_cpu(),
-    })
+    }
 }
 
 fn named(space: &SearchSpace, architecture: &Architecture) -> Named {
@@ -195,7 +169,7 @@ fn named(space: &SearchSpace, architecture: &Architecture) -> Named {
 
 /// What is recorded: how close the argmax architecture is to the teacher's.
 #[derive(Clone, Debug)]
-struct Watched {
+pub struct Watched {
     teacher: Architecture,
     memory: Memory,
     loss: Option<f64>,

@@ -81,6 +81,7 @@ fn enter(folder: &Path, config: &Config, resume: bool) -> Result<Option<(Config,
     file.read_to_string(&mut text).map_err(Error::io("read", &path))?;
     let there = Config::decode(&text, &path)?;
     config.expect_settings(&there.settings, &path)?;
+    config.expect_data(&there.data, &path)?;
     Ok(Some((there, file)))
 }
 

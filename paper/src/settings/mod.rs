@@ -35,6 +35,13 @@ impl Experiment {
         }
     }
 
+    /// The settings that are neither common nor of the methods.
+    fn own(self) -> &'static [&'static str] {
+        match self {
+            Self::Toy => &["iterations", "toy"],
+        }
+    }
+
     /// The preset, as it is in `presets/`.
     #[must_use]
     pub fn preset(self) -> &'static str {
@@ -55,8 +62,6 @@ pub struct Settings {
     pub seed: u64,
     /// Which trial of that seed.
     pub trial: u32,
-    /// Updates of `θ`.
-    pub iterations: u64,
     /// Updates of `θ` from one log row to the next.
     pub interval: u64,
     /// Hyperparameters of the methods.
@@ -64,8 +69,8 @@ pub struct Settings {
     table: Table,
 }
 
-/// The settings that every experiment has, beside those of the methods and its own table.
-const COMMON: [&str; 6] = ["experiment", "method", "seed", "trial", "iterations", "interval"];
+/// The settings that every experiment has, beside those of the methods and its own.
+const COMMON: [&str; 5] = ["experiment", "method", "seed", "trial", "interval"];
 
 impl Settings {
     /// The preset of an experiment with changes.
@@ -100,27 +105,33 @@ impl Settings {
         &self.table
     }
 
+    /// One setting, such as the number of iterations.
+    ///
+    /// # Errors
+    /// A description of what does not fit.
+    pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<T> {
+        read(&self.table, key).map_err(Error::Usage)
+    }
+
     /// The experiment's own settings, the table of its name.
     ///
     /// # Errors
     /// A description of what does not fit.
     pub fn own<T: DeserializeOwned>(&self) -> Result<T> {
-        read(&self.table, self.experiment.name()).map_err(Error::Usage)
+        self.get(self.experiment.name())
     }
 
     fn read(experiment: Experiment, table: &Table) -> Result<Self, String> {
         let method: String = read(table, "method")?;
         let mut rest = table.clone();
-        for key in COMMON {
-            rest.remove(key);
+        for key in COMMON.iter().chain(experiment.own()) {
+            rest.remove(*key);
         }
-        rest.remove(experiment.name());
         Ok(Self {
             experiment,
             method: Method::from_str(&method).map_err(|error| error.to_string())?,
             seed: read(table, "seed")?,
             trial: read(table, "trial")?,
-            iterations: read(table, "iterations")?,
             interval: read(table, "interval")?,
             method_settings: Value::Table(rest).try_into().map_err(first_line)?,
             table: table.clone(),
@@ -152,7 +163,7 @@ mod tests {
     fn the_preset_is_the_papers() {
         let settings = resolve(&[]).unwrap();
         assert_eq!(settings.own::<Toy>().unwrap(), Toy::paper());
-        assert_eq!((settings.iterations, settings.interval), (2000, 10));
+        assert_eq!((settings.get("iterations").unwrap(), settings.interval), (2000u64, 10));
         let mut expected = MethodSettings::toy();
         // No limit and an infinite limit are the same.
         expected.theta = ThetaSettings { clip_norm: Some(f64::INFINITY), ..expected.theta };
