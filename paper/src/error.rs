@@ -65,6 +65,15 @@ pub enum Error {
     #[error("{} is in use by another process", .0.display())]
     InUse(PathBuf),
 
+    /// A preset that the experiment does not have.
+    #[error("unknown preset {name:?}, known are: {known}")]
+    UnknownPreset {
+        /// The name.
+        name: String,
+        /// Those that there are.
+        known: String,
+    },
+
     /// A file of a run that was written with other settings.
     #[error("{} was written with other settings: {differences}", path.display())]
     OtherSettings {

@@ -520,7 +520,7 @@ fn the_config_is_all_that_is_needed() {
     let path = out.join("config.toml");
     let config = Config::decode(&fs::read_to_string(&path).unwrap(), &path).unwrap();
     let changes = ["seed=5", "iterations=20"].map(|change| change.parse().unwrap());
-    let settings = Settings::resolve(Experiment::Toy, &changes).unwrap();
+    let settings = Settings::resolve(Experiment::Toy, None, &changes).unwrap();
     assert_eq!(config.settings, *settings.table());
     // The tests are built with the command.
     assert_eq!(config, Config::new(settings.table(), &toml::Table::new(), &Provenance::of_this_cpu()).unwrap());

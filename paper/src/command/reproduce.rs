@@ -119,7 +119,7 @@ fn figure_1(figure: &Figure1) -> anyhow::Result<ExitCode> {
                 Override::new("seed", figure.seed),
                 Override::new("iterations", figure.iterations),
             ];
-            Settings::resolve(Experiment::Toy, &overrides)
+            Settings::resolve(Experiment::Toy, None, &overrides)
         })
         .collect::<Result<Vec<_>, _>>()?;
     let stop = Stop::on_signals()?;

@@ -177,7 +177,7 @@ impl Search {
                 "the setting trial picks a single trial, it does not go with --trials".to_owned(),
             ));
         }
-        Settings::resolve(experiment, &overrides)
+        Settings::resolve(experiment, None, &overrides)
     }
 
     fn folder(&self, settings: &Settings) -> PathBuf {

@@ -42,11 +42,11 @@ impl Experiment {
         }
     }
 
-    /// The preset, as it is in `presets/`.
+    /// Names and texts of the presets, as they are in `presets/`; the first is the paper's and the default.
     #[must_use]
-    pub fn preset(self) -> &'static str {
+    pub fn presets(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Self::Toy => include_str!("../../presets/toy.toml"),
+            Self::Toy => &[("full", include_str!("../../presets/toy.toml"))],
         }
     }
 }
@@ -56,6 +56,8 @@ impl Experiment {
 pub struct Settings {
     /// The experiment.
     pub experiment: Experiment,
+    /// Name of the preset that was changed to these settings.
+    pub preset: String,
     /// The method.
     pub method: Method,
     /// The seed of all random streams.
@@ -70,15 +72,20 @@ pub struct Settings {
 }
 
 /// The settings that every experiment has, beside those of the methods and its own.
-const COMMON: [&str; 5] = ["experiment", "method", "seed", "trial", "interval"];
+const COMMON: [&str; 6] = ["experiment", "preset", "method", "seed", "trial", "interval"];
 
 impl Settings {
-    /// The preset of an experiment with changes.
+    /// A preset of an experiment (by default the first) with changes.
     ///
     /// # Errors
-    /// [`Error::UnknownSetting`], [`Error::WrongSetting`], or [`Error::Usage`] for a setting that is given twice.
-    pub fn resolve(experiment: Experiment, overrides: &[Override]) -> Result<Self> {
-        let mut table: Table = experiment.preset().parse().expect("presets are well-formed");
+    /// [`Error::UnknownPreset`], [`Error::UnknownSetting`], [`Error::WrongSetting`], or [`Error::Usage`] for a setting that is given twice.
+    pub fn resolve(experiment: Experiment, preset: Option<&str>, overrides: &[Override]) -> Result<Self> {
+        let presets = experiment.presets();
+        let known = || presets.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+        let (_, text) = preset
+            .map_or(presets.first(), |preset| presets.iter().find(|(name, _)| *name == preset))
+            .ok_or_else(|| Error::UnknownPreset { name: preset.unwrap_or_default().to_owned(), known: known() })?;
+        let mut table: Table = text.parse().expect("presets are well-formed");
         for (index, change) in overrides.iter().enumerate() {
             if overrides[..index].iter().any(|earlier| earlier.key == change.key) {
                 return Err(Error::Usage(format!("the setting {} is given twice", change.key)));
@@ -129,6 +136,7 @@ impl Settings {
         }
         Ok(Self {
             experiment,
+            preset: read(table, "preset")?,
             method: Method::from_str(&method).map_err(|error| error.to_string())?,
             seed: read(table, "seed")?,
             trial: read(table, "trial")?,
@@ -156,7 +164,7 @@ mod tests {
 
     fn resolve(overrides: &[&str]) -> Result<Settings> {
         let overrides: Vec<Override> = overrides.iter().map(|text| text.parse().unwrap()).collect();
-        Settings::resolve(Experiment::Toy, &overrides)
+        Settings::resolve(Experiment::Toy, None, &overrides)
     }
 
     #[test]
@@ -189,6 +197,9 @@ mod tests {
         assert!(unknown.starts_with("unknown setting \"theta.learning_rat\", known are: method, seed, trial"));
         assert!(unknown.contains("theta.learning_rate, ") && unknown.ends_with("toy.batch"));
         assert!(message("theta=1").starts_with("unknown setting \"theta\""));
+        assert!(message("preset=small").starts_with("unknown setting \"preset\""));
+        let preset = Settings::resolve(Experiment::Toy, Some("huge"), &[]).unwrap_err().to_string();
+        assert_eq!(preset, "unknown preset \"huge\", known are: full");
         assert!(message("experiment=ptb").starts_with("unknown setting \"experiment\""));
         assert_eq!(message("theta.beta1=fast"), "theta.beta1 = fast: expected a number");
         assert_eq!(message("seed=1.5"), "seed = 1.5: expected a whole number");

@@ -80,13 +80,13 @@ impl FromStr for Override {
     }
 }
 
-/// Paths of all settings that can be changed. The experiment can't: its name chose the table.
+/// Paths of all settings that can be changed. Experiment and preset can't: their names chose the table.
 fn keys(table: &Table) -> Vec<String> {
     let mut keys = Vec::new();
     for (name, value) in table {
         match value {
             Value::Table(inner) => keys.extend(inner.keys().map(|key| format!("{name}.{key}"))),
-            _ if name == "experiment" => {}
+            _ if name == "experiment" || name == "preset" => {}
             _ => keys.push(name.clone()),
         }
     }
