@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use advantage_nas::strategy::Method;
 use clap::{Args, Subcommand, value_parser};
 
-use super::{print, summary};
+use super::print;
+use super::summary::Summary;
 use crate::error::{Error, Result};
-use crate::experiment::toy::{ToyRegression, ToyResult};
-use crate::experiment::{Experiment as _, Progressed};
+use crate::experiment::toy::ToyRegression;
+use crate::experiment::{self, Progressed};
 use crate::progress::Progress;
 use crate::run::{Orders, Trials};
 use crate::settings::{self, Override, Settings};
@@ -44,6 +45,9 @@ Every setting of the preset can be changed with --set; a wrong name lists them a
 
 #[derive(Debug, Args)]
 pub(super) struct Toy {
+    /// Updates of theta [default: 2000]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..=LARGEST))]
+    iterations: Option<u64>,
     #[command(flatten)]
     search: Search,
 }
@@ -60,9 +64,6 @@ struct Search {
     /// Number of independent trials of the seed
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..=10_000))]
     trials: u32,
-    /// Updates of theta [default: 2000]
-    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..=LARGEST))]
-    iterations: Option<u64>,
     /// Iterations from one row of the logs to the next [default: 10]
     #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..=LARGEST))]
     interval: Option<u64>,
@@ -91,48 +92,23 @@ struct Search {
 
 /// Runs the searches of one command.
 pub(super) fn run(experiment: Experiment) -> anyhow::Result<ExitCode> {
-    let Experiment::Toy(Toy { search }) = experiment;
-    let name = settings::Experiment::Toy;
-    let settings = search.settings(name)?;
-    let experiment = ToyRegression;
-    let steps = experiment.steps(&settings)?;
-    let folder = search.folder(&settings);
-    // Before anything is written, so that nothing that is written can be left half done by a signal.
-    let stop = Stop::on_signals()?;
-    let trials = Trials::new(&folder, search.trials, search.resume)?;
-    let runs = trials.folders().into_iter().enumerate().map(|(index, path)| {
-        // A single run may be any trial; several are numbered as their folders.
-        let settings = if search.trials > 1 { settings.for_trial(index as u32) } else { settings.clone() };
-        (path, settings)
-    });
-    let sweep = Sweep::prepare(&experiment, runs, search.resume)?;
-
-    let left = sweep.left();
-    let progress = Progress::over(steps.saturating_mul(left as u64), search.quiet);
-    let orders = Orders {
-        stop: &stop,
-        stop_after: search.stop_after,
-        checkpoint_every: search.checkpoint_every,
-        progress: &progress,
-    };
-    let threads = search.threads.map_or_else(available_threads, |threads| threads as usize);
-    let ends = sweep.work(threads, &orders);
-    progress.finish();
-    let ends = ends?;
-
-    report(&search, &settings, &folder, left, &ends, &stop)
+    match experiment {
+        Experiment::Toy(Toy { iterations, search }) => {
+            let own = iterations.map(|iterations| Override::new("iterations", iterations));
+            search.run(&ToyRegression, settings::Experiment::Toy, own.as_slice())
+        }
+    }
 }
 
 /// Says how the trials ended; a trial without an end was not begun.
-fn report(
-    search: &Search,
-    settings: &Settings,
+fn report<O: Summary + Clone>(
     folder: &Path,
     left: usize,
-    ends: &[Option<Progressed<ToyResult>>],
+    ends: &[Option<Progressed<O>>],
     stop: &Stop,
+    resume: &str,
 ) -> anyhow::Result<ExitCode> {
-    let mut results: Vec<ToyResult> = Vec::new();
+    let mut results: Vec<O> = Vec::new();
     let mut paused = Vec::new();
     for end in ends {
         match end {
@@ -146,8 +122,8 @@ fn report(
         out.push_str(&format!("{} is already finished, nothing is left to do\n", folder.display()));
     }
     match (&results[..], ends.len()) {
-        ([result], 1) => out.push_str(&summary::of_one(result, folder)),
-        (results, count) => out.push_str(&summary::of_many(results, count, folder)),
+        ([result], 1) => out.push_str(&result.of_one(folder)),
+        (results, count) => out.push_str(&O::of_many(results, count, folder)),
     }
     if results.len() == ends.len() {
         print(&out)?;
@@ -158,18 +134,49 @@ fn report(
         [(position, steps)] if ends.len() == 1 => format!("{how} at step {position} of {steps}"),
         _ => format!("{how} with {} of {} trials finished", results.len(), ends.len()),
     };
-    let resume = search.resume_command(settings, folder);
     out.push_str(&format!("{place}; to go on:\n  {resume}\n"));
     print(&out)?;
     Ok(if stop.is_interrupted() { ExitCode::from(EXIT_INTERRUPTED) } else { ExitCode::SUCCESS })
 }
 
 impl Search {
-    fn settings(&self, experiment: settings::Experiment) -> Result<Settings> {
+    /// Runs the trials; `own` are settings from options that only this experiment has, of their names.
+    fn run<E>(&self, experiment: &E, name: settings::Experiment, own: &[Override]) -> anyhow::Result<ExitCode>
+    where
+        E: experiment::Experiment<Outcome: Summary>,
+    {
+        let settings = self.settings(name, own)?;
+        let steps = experiment.steps(&settings)?;
+        let folder = self.folder(&settings);
+        // Before anything is written, so that nothing that is written can be left half done by a signal.
+        let stop = Stop::on_signals()?;
+        let trials = Trials::new(&folder, self.trials, self.resume)?;
+        let runs = trials.folders().into_iter().enumerate().map(|(index, path)| {
+            // A single run may be any trial; several are numbered as their folders.
+            let settings = if self.trials > 1 { settings.for_trial(index as u32) } else { settings.clone() };
+            (path, settings)
+        });
+        let sweep = Sweep::prepare(experiment, runs, self.resume)?;
+
+        let left = sweep.left();
+        let progress = Progress::over(steps.saturating_mul(left as u64), self.quiet);
+        let orders = Orders {
+            stop: &stop,
+            stop_after: self.stop_after,
+            checkpoint_every: self.checkpoint_every,
+            progress: &progress,
+        };
+        let threads = self.threads.map_or_else(available_threads, |threads| threads as usize);
+        let ends = sweep.work(threads, &orders);
+        progress.finish();
+        report(&folder, left, &ends?, &stop, &self.resume_command(&settings, own, &folder))
+    }
+
+    fn settings(&self, experiment: settings::Experiment, own: &[Override]) -> Result<Settings> {
         let mut overrides = Vec::new();
         overrides.extend(self.method.map(|method| Override::new("method", method)));
         overrides.extend(self.seed.map(|seed| Override::new("seed", seed)));
-        overrides.extend(self.iterations.map(|iterations| Override::new("iterations", iterations)));
+        overrides.extend(own.iter().cloned());
         overrides.extend(self.interval.map(|interval| Override::new("interval", interval)));
         overrides.extend(self.overrides.iter().cloned());
         if self.trials > 1 && overrides.iter().any(|change| change.key == "trial") {
@@ -188,7 +195,7 @@ impl Search {
     }
 
     /// The command that goes on with this one, with everything that must agree.
-    fn resume_command(&self, settings: &Settings, folder: &Path) -> String {
+    fn resume_command(&self, settings: &Settings, own: &[Override], folder: &Path) -> String {
         let mut words = vec!["advnas".to_owned(), "search".to_owned(), settings.experiment.name().to_owned()];
         let mut option = |name: &str, value: Option<String>| {
             if let Some(value) = value {
@@ -199,7 +206,9 @@ impl Search {
         option("method", self.method.map(|method| method.to_string()));
         option("seed", self.seed.map(|seed| seed.to_string()));
         option("trials", (self.trials > 1).then(|| self.trials.to_string()));
-        option("iterations", self.iterations.map(|iterations| iterations.to_string()));
+        for change in own {
+            option(&change.key, Some(change.value().to_owned()));
+        }
         option("interval", self.interval.map(|interval| interval.to_string()));
         for change in &self.overrides {
             option("set", Some(change.to_string()));

@@ -1,4 +1,4 @@
-//! The closing words of a toy search.
+//! The closing words of a search.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -8,8 +8,26 @@ use crate::statistics::median;
 
 const FITS: &str = "writing to a string does not fail";
 
-/// Of a single trial.
-pub(super) fn of_one(result: &ToyResult, folder: &Path) -> String {
+/// What is said of finished trials.
+pub(super) trait Summary: Sized {
+    /// Of a single trial; `folder` holds it.
+    fn of_one(&self, folder: &Path) -> String;
+
+    /// Of several of `trials` trials; `folder` holds theirs.
+    fn of_many(results: &[Self], trials: usize, folder: &Path) -> String;
+}
+
+impl Summary for ToyResult {
+    fn of_one(&self, folder: &Path) -> String {
+        of_one(self, folder)
+    }
+
+    fn of_many(results: &[Self], trials: usize, folder: &Path) -> String {
+        of_many(results, trials, folder)
+    }
+}
+
+fn of_one(result: &ToyResult, folder: &Path) -> String {
     let edges = result.teacher.architecture.len();
     let right = result.argmax.edges_right;
     let verdict = match result.first_hit {
@@ -31,8 +49,7 @@ pub(super) fn of_one(result: &ToyResult, folder: &Path) -> String {
     out
 }
 
-/// Of several trials; `folder` holds theirs.
-pub(super) fn of_many(results: &[ToyResult], trials: usize, folder: &Path) -> String {
+fn of_many(results: &[ToyResult], trials: usize, folder: &Path) -> String {
     let Some(first) = results.first() else { return String::new() };
     let mut out =
         format!("{} on toy regression, seed {}, {} iterations\n\n", first.method, first.seed, first.iterations);

@@ -22,6 +22,12 @@ impl Override {
         Self { key: key.into(), text: value.to_string() }
     }
 
+    /// The value as it was given.
+    #[must_use]
+    pub fn value(&self) -> &str {
+        &self.text
+    }
+
     /// Changes the setting in a table that has all settings.
     pub(super) fn apply(&self, table: &mut Table) -> Result<()> {
         let unknown = |table: &Table| Error::UnknownSetting { key: self.key.clone(), known: keys(table).join(", ") };
