@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use crate::build::Provenance;
+use crate::device::{Backend, Supernets};
 use crate::error::Result;
 use crate::experiment::toy::{self, Progressed};
 use crate::pool;
@@ -17,6 +17,7 @@ use crate::settings::Settings;
 #[derive(Debug)]
 pub struct Sweep {
     tasks: Vec<Task>,
+    backend: Backend,
     resume: bool,
 }
 
@@ -36,8 +37,12 @@ impl Sweep {
     ///
     /// # Errors
     /// Whatever forbids one of the runs, see [`survey`].
-    pub fn prepare(runs: impl IntoIterator<Item = (PathBuf, Settings)>, resume: bool) -> Result<Self> {
-        let provenance = Provenance::of_this_cpu();
+    pub fn prepare(
+        runs: impl IntoIterator<Item = (PathBuf, Settings)>,
+        resume: bool,
+        backend: Backend,
+    ) -> Result<Self> {
+        let provenance = backend.provenance();
         let mut tasks = Vec::new();
         let mut other_builds = Vec::new();
         for (path, settings) in runs {
@@ -55,7 +60,7 @@ impl Sweep {
             let path = path.display();
             tracing::warn!("{path}: started with another build, the last bits may differ: {differences}");
         }
-        Ok(Self { tasks, resume })
+        Ok(Self { tasks, backend, resume })
     }
 
     /// Number of runs that are not finished.
@@ -70,11 +75,13 @@ impl Sweep {
     /// # Errors
     /// The first failure; the other runs pause then.
     pub fn work(&self, threads: usize, orders: &Orders<'_>) -> Result<Vec<Option<Progressed>>> {
+        let left = self.tasks.iter().filter(|task| task.standing != Standing::Finished);
+        let supernets = Supernets::new(&self.backend, left.map(|task| &task.settings))?;
         let ends = pool::map(threads, self.tasks.iter().collect(), |task: &Task| {
             if orders.stop.is_requested() {
                 return Ok(None);
             }
-            let end = task.work(self.resume, orders);
+            let end = task.work(self.resume, &supernets, orders);
             if end.is_err() {
                 orders.stop.request();
             }
@@ -89,7 +96,7 @@ impl Task {
         Run::claim(&self.path, &self.config, resume)
     }
 
-    fn work(&self, resume: bool, orders: &Orders<'_>) -> Result<Progressed> {
+    fn work(&self, resume: bool, supernets: &Supernets, orders: &Orders<'_>) -> Result<Progressed> {
         let claimed;
         let run = match &self.run {
             Some(run) => run,
@@ -101,6 +108,6 @@ impl Task {
         if run.standing() == Standing::Finished {
             return Ok(Progressed::Finished(Box::new(run.result()?)));
         }
-        toy::work(&self.settings, run, orders)
+        toy::work(&self.settings, run, supernets, orders)
     }
 }

@@ -10,6 +10,7 @@ use clap::{Args, Subcommand, value_parser};
 
 use super::print;
 use super::search::{CHECKPOINT_EVERY, LARGEST, RUNS, available_threads};
+use crate::device::Backend;
 use crate::experiment::toy;
 use crate::progress::Progress;
 use crate::reproduce::figure_1::{self, Curves};
@@ -124,7 +125,7 @@ fn figure_1(figure: &Figure1) -> anyhow::Result<ExitCode> {
     let stop = Stop::on_signals()?;
     let runs = figure_1::runs(&folder, &settings, figure.trials);
     let places: Vec<PathBuf> = runs.iter().map(|(place, _)| place.clone()).collect();
-    let sweep = Sweep::prepare(runs, true)?;
+    let sweep = Sweep::prepare(runs, true, Backend::Cpu)?;
     let steps = toy::steps(&settings[0])?;
     let progress = Progress::over(steps.saturating_mul(sweep.left() as u64), figure.quiet);
     let orders = Orders { stop: &stop, stop_after: None, checkpoint_every: CHECKPOINT_EVERY, progress: &progress };

@@ -7,6 +7,7 @@ use advantage_nas::strategy::Method;
 use clap::{Args, Subcommand, value_parser};
 
 use super::{print, summary};
+use crate::device::{self, Backend, Choice};
 use crate::error::{Error, Result};
 use crate::experiment::toy::{self, Progressed, ToyResult};
 use crate::progress::Progress;
@@ -74,7 +75,7 @@ struct Search {
     /// Go on with what is in the folder; a finished run is left as it is
     #[arg(long)]
     resume: bool,
-    /// Trials that run at the same time [default: all processors]; changes no number
+    /// Trials that run at the same time [default: all processors, on cuda all trials]; changes no number
     #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..=65_536))]
     threads: Option<u64>,
     /// Pause each trial after so many steps in all; changes no number
@@ -83,6 +84,9 @@ struct Search {
     /// Steps from one checkpoint to the next; changes no number
     #[arg(long, value_name = "STEPS", default_value_t = CHECKPOINT_EVERY, value_parser = value_parser!(u64).range(1..))]
     checkpoint_every: u64,
+    /// Where the network runs: cpu, cuda, cuda:N, or auto for cuda if there is one
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    device: Choice,
     /// No progress bar
     #[arg(short, long)]
     quiet: bool,
@@ -103,7 +107,9 @@ pub(super) fn run(experiment: Experiment) -> anyhow::Result<ExitCode> {
         let settings = if search.trials > 1 { settings.for_trial(index as u32) } else { settings.clone() };
         (path, settings)
     });
-    let sweep = Sweep::prepare(runs, search.resume)?;
+    let backend = Backend::open(search.device)?;
+    let threads = search.threads.map_or_else(|| search.default_threads(&backend), |threads| threads as usize);
+    let sweep = Sweep::prepare(runs, search.resume, backend)?;
 
     let left = sweep.left();
     let progress = Progress::over(steps.saturating_mul(left as u64), search.quiet);
@@ -113,7 +119,6 @@ pub(super) fn run(experiment: Experiment) -> anyhow::Result<ExitCode> {
         checkpoint_every: search.checkpoint_every,
         progress: &progress,
     };
-    let threads = search.threads.map_or_else(available_threads, |threads| threads as usize);
     let ends = sweep.work(threads, &orders);
     progress.finish();
     let ends = ends?;
@@ -185,6 +190,13 @@ impl Search {
         })
     }
 
+    fn default_threads(&self, backend: &Backend) -> usize {
+        match backend {
+            Backend::Cpu => available_threads(),
+            Backend::Cuda(_) => device::MOST_THREADS.min(self.trials as usize),
+        }
+    }
+
     /// The command that goes on with this one, with everything that must agree.
     fn resume_command(&self, settings: &Settings, folder: &Path) -> String {
         let mut words = vec!["advnas".to_owned(), "search".to_owned(), settings.experiment.name().to_owned()];
@@ -202,6 +214,7 @@ impl Search {
         for change in &self.overrides {
             option("set", Some(change.to_string()));
         }
+        option("device", (self.device != Choice::Cpu).then(|| self.device.to_string()));
         option("out", Some(folder.display().to_string()));
         words.push("--resume".to_owned());
         shlex::try_join(words.iter().map(String::as_str)).unwrap_or_else(|_| words.join(" "))

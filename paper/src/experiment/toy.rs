@@ -10,6 +10,7 @@ use advantage_nas_cpu::toy::ToySupernet;
 use serde::{Deserialize, Serialize};
 
 use crate::build::Provenance;
+use crate::device::Supernets;
 use crate::error::{Error, Result};
 use crate::run::log::float;
 use crate::run::{Ended, Orders, Record, Run, drive};
@@ -100,52 +101,75 @@ pub enum Progressed {
 ///
 /// # Errors
 /// [`Error::Settings`] for settings that make no search.
-pub fn build(settings: &Settings) -> Result<Search<ToySupernet<f32>>> {
+fn build<S: Supernet>(settings: &Settings, supernet: impl FnOnce(Toy, &Streams) -> Result<S>) -> Result<Search<S>> {
+    let toy = toy(settings)?;
+    let streams = Streams::new(settings.seed);
+    let supernet = supernet(toy, &streams)?;
+    let build = || {
+        let strategy = settings.method.build(supernet.space(), &settings.method_settings, &streams, settings.trial)?;
+        let plan = Plan::theta_only(settings.iterations, settings.interval);
+        Search::new(plan, streams, supernet, vec![(settings.trial, strategy)])
+    };
+    build().map_err(Error::Settings)
+}
+
+/// On the CPU.
+fn on_cpu(settings: &Settings) -> Result<Search<ToySupernet<f32>>> {
+    build(settings, |toy, streams| ToySupernet::new(toy, streams, &[settings.trial]).map_err(Error::Settings))
+}
+
+/// The sizes of the network, within reason.
+fn toy(settings: &Settings) -> Result<Toy> {
     let toy: Toy = settings.own()?;
     if toy.edges.saturating_mul(toy.candidates) > MOST_CANDIDATES {
         let problem = format!("toy.edges times toy.candidates must be at most {MOST_CANDIDATES}");
         return Err(Error::Usage(problem));
     }
-    let build = || {
-        let (streams, trial) = (Streams::new(settings.seed), settings.trial);
-        let supernet = ToySupernet::new(toy, &streams, &[trial])?;
-        let strategy = settings.method.build(supernet.space(), &settings.method_settings, &streams, trial)?;
-        let plan = Plan::theta_only(settings.iterations, settings.interval);
-        Search::new(plan, streams, supernet, vec![(trial, strategy)])
-    };
-    build().map_err(Error::Settings)
+    Ok(toy)
 }
 
 /// Steps of the search.
 ///
 /// # Errors
-/// As [`build`].
+/// [`Error::Settings`] or [`Error::Usage`] for settings that make no search.
 pub fn steps(settings: &Settings) -> Result<u64> {
-    Ok(build(settings)?.steps())
+    Ok(on_cpu(settings)?.steps())
 }
 
 /// Works on a run that is not finished yet.
 ///
 /// # Errors
 /// As [`drive()`].
-pub fn work(settings: &Settings, run: &Run, orders: &Orders<'_>) -> Result<Progressed> {
-    let mut search = build(settings)?;
-    let teacher = search.supernet().teacher(settings.trial).expect("the supernet was built for this trial").clone();
+pub fn work(settings: &Settings, run: &Run, supernets: &Supernets, orders: &Orders<'_>) -> Result<Progressed> {
+    match supernets.seat(toy(settings)?, settings.seed)? {
+        None => search(settings, on_cpu(settings)?, run, orders),
+        Some(seat) => search(settings, build(settings, |_, _| Ok(seat))?, run, orders),
+    }
+}
+
+fn search<S: Supernet>(
+    settings: &Settings,
+    mut search: Search<S>,
+    run: &Run,
+    orders: &Orders<'_>,
+) -> Result<Progressed> {
+    let teacher = toy(settings)?.parameters(&Streams::new(settings.seed), settings.trial)?.teacher;
     let mut record = Watched::new(teacher);
     match drive(&mut search, &mut record, run, orders)? {
         Ended::Paused { position, steps } => Ok(Progressed::Paused { position, steps }),
         Ended::Finished { wall_seconds } => {
-            let result = result(settings, &mut search, &record, wall_seconds)?;
+            let result = result(settings, &mut search, &record, run, wall_seconds)?;
             run.finish(&result)?;
             Ok(Progressed::Finished(Box::new(result)))
         }
     }
 }
 
-fn result(
+fn result<S: Supernet>(
     settings: &Settings,
-    search: &mut Search<ToySupernet<f32>>,
+    search: &mut Search<S>,
     watched: &Watched,
+    run: &Run,
     wall_seconds: f64,
 ) -> Result<ToyResult> {
     let space = search.supernet().space().clone();
@@ -182,7 +206,7 @@ fn result(
         steps: search.steps(),
         wall_seconds,
         steps_per_second: search.steps() as f64 / wall_seconds.max(f64::MIN_POSITIVE),
-        provenance: Provenance::of_this_cpu(),
+        provenance: run.config().provenance()?,
     })
 }
 

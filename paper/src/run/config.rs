@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
@@ -34,6 +35,14 @@ impl Config {
     pub fn new(settings: &Table, provenance: &impl Serialize) -> Result<Self> {
         let provenance = Table::try_from(provenance).map_err(|error| Error::Usage(error.to_string()))?;
         Ok(Self { settings: settings.clone(), provenance })
+    }
+
+    /// What the run is computed with, as it was given.
+    ///
+    /// # Errors
+    /// If it is of another form.
+    pub fn provenance<T: DeserializeOwned>(&self) -> Result<T> {
+        self.provenance.clone().try_into().map_err(|error: toml::de::Error| Error::Usage(error.message().to_owned()))
     }
 
     /// As text.
