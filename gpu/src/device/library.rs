@@ -2,7 +2,6 @@
 //! here first.
 
 use std::fmt;
-use std::sync::OnceLock;
 
 use cudarc::driver::sys as driver;
 use cudarc::driver::{CudaContext, CudaEvent, DriverError};
@@ -164,15 +163,6 @@ pub(super) fn elapsed(start: &CudaEvent, end: &CudaEvent) -> Result<f32, DriverE
     // SAFETY: both events are alive; one number is written.
     unsafe { elapsed(&raw mut milliseconds, start.cu_event(), end.cu_event()) }.result()?;
     Ok(milliseconds)
-}
-
-/// Whether the driver library is the software device; only that one says so.
-pub(super) fn is_emulated() -> bool {
-    static ANSWER: OnceLock<bool> = OnceLock::new();
-    *ANSWER.get_or_init(|| {
-        // SAFETY: called after the library was found; only looked up, not called.
-        driver().is_ok() && unsafe { driver::culib().get::<unsafe extern "C" fn()>("software_device") }.is_ok()
-    })
 }
 
 /// Makes sure of the compiler's library, and asks for its version.

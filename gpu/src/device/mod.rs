@@ -31,6 +31,9 @@ pub use module::{Kernel, Module};
 
 use crate::error::{Error, Result};
 
+/// Part of the name of a device that is software on the CPU.
+const EMULATED: &str = "emulated";
+
 /// What a device is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DeviceInfo {
@@ -61,8 +64,7 @@ impl DeviceInfo {
     #[must_use]
     pub fn describe(&self) -> String {
         let (major, minor) = self.compute_capability;
-        let emulated = if self.emulated { ", emulated" } else { "" };
-        format!("cuda:{} {}, compute capability {major}.{minor}{emulated}", self.ordinal, self.name)
+        format!("cuda:{} {}, compute capability {major}.{minor}", self.ordinal, self.name)
     }
 }
 
@@ -82,14 +84,16 @@ fn info(context: &CudaContext) -> Result<DeviceInfo> {
     let ask = || -> Result<DeviceInfo, DriverError> {
         let (major, minor) = context.compute_capability()?;
         let processors = context.attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
+        let name = context.name()?;
         Ok(DeviceInfo {
             ordinal: context.ordinal(),
-            name: context.name()?,
+            // The software device says so; what its name says is not said again.
+            emulated: name.contains(EMULATED),
+            name,
             compute_capability: (major.unsigned_abs(), minor.unsigned_abs()),
             memory: context.total_mem()? as u64,
             multiprocessors: processors.unsigned_abs(),
             driver: String::new(),
-            emulated: library::is_emulated(),
         })
     };
     let info = ask().map_err(failed(|| format!("ask for the properties of CUDA device {}", context.ordinal())))?;

@@ -13,7 +13,7 @@ use cudarc::nvrtc::Ptx;
 use sha2::{Digest, Sha256};
 
 use super::compile::{self, Source, compile};
-use super::library::{compiler_version, driver_version, is_emulated};
+use super::library::{compiler_version, driver_version};
 use super::{Device, Geometry, failed, problem};
 use crate::error::{Error, Result};
 
@@ -47,7 +47,7 @@ impl Device {
         }
         let architecture = self.info.architecture();
         let flags: Arc<str> = self.flags().into();
-        let path = self.cache.join("kernels").join(format!("{}-{}.cubin", source.name, key(source, &flags)?));
+        let path = self.cache.join("kernels").join(format!("{}-{}.cubin", source.name, self.key(source, &flags)?));
         let load = |cubin: Vec<u8>| self.context.load_module(Ptx::from_binary(cubin));
         let cached = fs::read(&path).ok().and_then(|cubin| load(cubin).ok());
         let module = match cached {
@@ -62,22 +62,23 @@ impl Device {
         Ok(Module { source: *source, flags, module })
     }
 
+    /// The hash of everything that machine code depends on.
+    fn key(&self, source: &Source, flags: &str) -> Result<String> {
+        let version = compiler_version()?.to_string();
+        let emulated = if self.info.emulated { "emulated" } else { "" };
+        let mut hash = Sha256::new();
+        for part in [&*source.text(), flags, &version, emulated] {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        Ok(hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+    }
+
     /// The flags that kernels are compiled with for this device.
     #[must_use]
     pub fn flags(&self) -> String {
         compile::flags(&self.info.architecture(), &[]).join(" ")
     }
-}
-
-/// The hash of everything that machine code depends on.
-fn key(source: &Source, flags: &str) -> Result<String> {
-    let version = compiler_version()?;
-    let mut hash = Sha256::new();
-    for part in [&*source.text(), flags, &version.to_string(), if is_emulated() { "emulated" } else { "" }] {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part);
-    }
-    Ok(hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Writes a file as a whole: under a name of its own, then renamed.
