@@ -90,3 +90,33 @@ pub trait Supernet {
     /// [`Error::State`] if something is missing or does not fit.
     fn restore(&mut self, state: &State) -> Result<()>;
 }
+
+impl<S: Supernet + ?Sized> Supernet for Box<S> {
+    fn space(&self) -> &SearchSpace {
+        (**self).space()
+    }
+
+    fn probe(&mut self, requests: &[Request], feedback: &mut [Feedback]) -> Result<()> {
+        (**self).probe(requests, feedback)
+    }
+
+    fn trains_weights(&self) -> bool {
+        (**self).trains_weights()
+    }
+
+    fn weight_step(&mut self, step: &Step, request: &Request) -> Result<f64> {
+        (**self).weight_step(step, request)
+    }
+
+    fn evaluate(&mut self, request: &Request) -> Result<Evaluation> {
+        (**self).evaluate(request)
+    }
+
+    fn save(&self) -> State {
+        (**self).save()
+    }
+
+    fn restore(&mut self, state: &State) -> Result<()> {
+        (**self).restore(state)
+    }
+}

@@ -13,7 +13,10 @@ pub const PROFILE: &str = env!("ADVNAS_PROFILE");
 /// Version and commit in one.
 pub const VERSION_AND_COMMIT: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("ADVNAS_COMMIT"), ")");
 
-/// What a run on the CPU was computed with; two runs are only bit-identical if all of it agrees.
+/// The device of a run on this processor.
+const CPU: &str = "cpu";
+
+/// What a run was computed with; two runs are only bit-identical if all of it agrees.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Provenance {
     /// Version of the program.
@@ -30,6 +33,9 @@ pub struct Provenance {
     pub device: String,
     /// Instruction sets of the processor that make a difference.
     pub cpu_features: String,
+    /// Flags that the kernels were compiled with, on a CUDA device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel_flags: Option<String>,
 }
 
 impl Provenance {
@@ -42,8 +48,15 @@ impl Provenance {
             rustc: RUSTC.to_owned(),
             target: TARGET.to_owned(),
             profile: PROFILE.to_owned(),
-            device: "cpu".to_owned(),
+            device: CPU.to_owned(),
             cpu_features: advantage_nas_cpu::cpu_features(),
+            kernel_flags: None,
         }
+    }
+
+    /// Whether the network ran on the processor.
+    #[must_use]
+    pub fn is_on_cpu(&self) -> bool {
+        self.device == CPU
     }
 }

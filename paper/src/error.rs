@@ -116,6 +116,10 @@ pub enum Error {
     #[error(transparent)]
     Search(advantage_nas::Error),
 
+    /// A device that is not there, or fails.
+    #[error(transparent)]
+    Device(advantage_nas_gpu::Error),
+
     /// A failure to set up the process: threads, signals.
     #[error("can't {action}: {problem}")]
     Process {

@@ -7,15 +7,16 @@
 //! - [`sweep`]: many runs
 //! - [`reproduce`], [`plot`], [`statistics`]: tables and figures of the paper from finished runs
 //! - [`pool`], [`stop`], [`progress`]: several trials at once, stopping them, watching them
-//! - [`build`]: what this program was built from
+//! - [`build`], [`device`]: what this program was built from, and where its supernets run
 //! - [`command`]: the command line
 //!
-//! The equations are in [`advantage_nas`], the networks in [`advantage_nas_cpu`]; neither knows of files.
+//! The equations are in [`advantage_nas`], the networks in [`advantage_nas_cpu`] and [`advantage_nas_gpu`]; none of them knows of runs.
 
 #![forbid(unsafe_code)]
 
 pub mod build;
 pub mod command;
+pub mod device;
 mod error;
 pub mod experiment;
 pub mod instance;

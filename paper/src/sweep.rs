@@ -5,7 +5,6 @@
 
 use std::path::PathBuf;
 
-use crate::build::Provenance;
 use crate::error::Result;
 use crate::experiment::{Experiment, Progressed, work};
 use crate::pool;
@@ -43,7 +42,7 @@ impl<'a, E: Experiment> Sweep<'a, E> {
         resume: bool,
     ) -> Result<Self> {
         let data = experiment.data();
-        let provenance = Provenance::of_this_cpu();
+        let provenance = experiment.provenance();
         let mut tasks = Vec::new();
         let mut other_builds = Vec::new();
         for (path, settings) in runs {
@@ -76,11 +75,13 @@ impl<'a, E: Experiment> Sweep<'a, E> {
     /// # Errors
     /// The first failure; the other runs pause then.
     pub fn work(&self, threads: usize, orders: &Orders<'_>) -> Result<Vec<Option<Progressed<E::Outcome>>>> {
+        let left = self.tasks.iter().filter(|task| task.standing != Standing::Finished);
+        let shared = self.experiment.share(&left.map(|task| &task.settings).collect::<Vec<_>>())?;
         let ends = pool::map(threads, self.tasks.iter().collect(), |task: &Task| {
             if orders.stop.is_requested() {
                 return Ok(None);
             }
-            let end = task.work(self.experiment, self.resume, orders);
+            let end = task.work(self.experiment, &shared, self.resume, orders);
             if end.is_err() {
                 orders.stop.request();
             }
@@ -95,7 +96,13 @@ impl Task {
         Run::claim(&self.path, &self.config, resume)
     }
 
-    fn work<E: Experiment>(&self, experiment: &E, resume: bool, orders: &Orders<'_>) -> Result<Progressed<E::Outcome>> {
+    fn work<E: Experiment>(
+        &self,
+        experiment: &E,
+        shared: &E::Shared,
+        resume: bool,
+        orders: &Orders<'_>,
+    ) -> Result<Progressed<E::Outcome>> {
         let claimed;
         let run = match &self.run {
             Some(run) => run,
@@ -107,6 +114,6 @@ impl Task {
         if run.standing() == Standing::Finished {
             return Ok(Progressed::Finished(Box::new(run.result()?)));
         }
-        work(experiment, &self.settings, run, orders)
+        work(experiment, &self.settings, shared, run, orders)
     }
 }

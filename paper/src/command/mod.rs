@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failed, 2 used wrongly, 130 interrupted. An error is one line on standard error. Nothing is computed
 //! here.
 
+mod gpu;
 mod info;
 mod methods;
 mod reproduce;
@@ -56,7 +57,12 @@ enum Command {
     Verify(verify::Verify),
     /// Expectation, bias and variance of every estimator on an instance of section 4.4, beside what the paper prints
     Variance(variance::Variance),
-    /// Show version, commit, processor and folders
+    /// Check and time the CUDA kernels on a device
+    Gpu {
+        #[command(subcommand)]
+        action: gpu::Action,
+    },
+    /// Show version, commit, processor, CUDA devices and folders
     Info,
 }
 
@@ -74,6 +80,7 @@ pub fn main() -> ExitCode {
         Command::Methods => methods::run(),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Variance(arguments) => variance::run(&arguments),
+        Command::Gpu { action } => gpu::run(&action),
         Command::Info => info::run(),
     };
     done.unwrap_or_else(|error| {

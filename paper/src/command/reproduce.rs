@@ -10,6 +10,7 @@ use clap::{Args, Subcommand, value_parser};
 
 use super::print;
 use super::search::{CHECKPOINT_EVERY, LARGEST, RUNS, available_threads};
+use crate::device::Backend;
 use crate::experiment::Experiment as _;
 use crate::experiment::toy::ToyRegression;
 use crate::progress::Progress;
@@ -122,11 +123,12 @@ fn figure_1(figure: &Figure1) -> anyhow::Result<ExitCode> {
             Settings::resolve(Experiment::Toy, None, &overrides)
         })
         .collect::<Result<Vec<_>, _>>()?;
+    let experiment = ToyRegression { backend: Backend::Cpu };
     let stop = Stop::on_signals()?;
     let runs = figure_1::runs(&folder, &settings, figure.trials);
     let places: Vec<PathBuf> = runs.iter().map(|(place, _)| place.clone()).collect();
-    let sweep = Sweep::prepare(&ToyRegression, runs, true)?;
-    let steps = ToyRegression.steps(&settings[0])?;
+    let sweep = Sweep::prepare(&experiment, runs, true)?;
+    let steps = experiment.steps(&settings[0])?;
     let progress = Progress::over(steps.saturating_mul(sweep.left() as u64), figure.quiet);
     let orders = Orders { stop: &stop, stop_after: None, checkpoint_every: CHECKPOINT_EVERY, progress: &progress };
     let threads = figure.threads.map_or_else(available_threads, |threads| threads as usize);

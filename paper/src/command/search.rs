@@ -8,6 +8,7 @@ use clap::{Args, Subcommand, value_parser};
 
 use super::print;
 use super::summary::Summary;
+use crate::device::{self, Backend, Choice};
 use crate::error::{Error, Result};
 use crate::experiment::toy::ToyRegression;
 use crate::experiment::{self, Progressed};
@@ -76,7 +77,7 @@ struct Search {
     /// Go on with what is in the folder; a finished run is left as it is
     #[arg(long)]
     resume: bool,
-    /// Trials that run at the same time [default: all processors]; changes no number
+    /// Trials that run at the same time [default: all processors, on cuda all trials]; changes no number
     #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..=65_536))]
     threads: Option<u64>,
     /// Pause each trial after so many steps in all; changes no number
@@ -85,6 +86,9 @@ struct Search {
     /// Steps from one checkpoint to the next; changes no number
     #[arg(long, value_name = "STEPS", default_value_t = CHECKPOINT_EVERY, value_parser = value_parser!(u64).range(1..))]
     checkpoint_every: u64,
+    /// Where the network runs: cpu, cuda, cuda:N, or auto for cuda if there is one
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    device: Choice,
     /// No progress bar
     #[arg(short, long)]
     quiet: bool,
@@ -95,7 +99,9 @@ pub(super) fn run(experiment: Experiment) -> anyhow::Result<ExitCode> {
     match experiment {
         Experiment::Toy(Toy { iterations, search }) => {
             let own = iterations.map(|iterations| Override::new("iterations", iterations));
-            search.run(&ToyRegression, settings::Experiment::Toy, own.as_slice())
+            let backend = Backend::open(search.device)?;
+            let threads = search.default_threads(&backend);
+            search.run(&ToyRegression { backend }, settings::Experiment::Toy, own.as_slice(), threads)
         }
     }
 }
@@ -140,8 +146,15 @@ fn report<O: Summary + Clone>(
 }
 
 impl Search {
-    /// Runs the trials; `own` are settings from options that only this experiment has, of their names.
-    fn run<E>(&self, experiment: &E, name: settings::Experiment, own: &[Override]) -> anyhow::Result<ExitCode>
+    /// Runs the trials, by default with so many `threads`; `own` are settings from options that only this experiment has, of
+    /// their names.
+    fn run<E>(
+        &self,
+        experiment: &E,
+        name: settings::Experiment,
+        own: &[Override],
+        threads: usize,
+    ) -> anyhow::Result<ExitCode>
     where
         E: experiment::Experiment<Outcome: Summary>,
     {
@@ -166,7 +179,7 @@ impl Search {
             checkpoint_every: self.checkpoint_every,
             progress: &progress,
         };
-        let threads = self.threads.map_or_else(available_threads, |threads| threads as usize);
+        let threads = self.threads.map_or(threads, |threads| threads as usize);
         let ends = sweep.work(threads, &orders);
         progress.finish();
         report(&folder, left, &ends?, &stop, &self.resume_command(&settings, own, &folder))
@@ -194,6 +207,13 @@ impl Search {
         })
     }
 
+    fn default_threads(&self, backend: &Backend) -> usize {
+        match backend {
+            Backend::Cpu => available_threads(),
+            Backend::Cuda(_) => device::MOST_THREADS.min(self.trials as usize),
+        }
+    }
+
     /// The command that goes on with this one, with everything that must agree.
     fn resume_command(&self, settings: &Settings, own: &[Override], folder: &Path) -> String {
         let mut words = vec!["advnas".to_owned(), "search".to_owned(), settings.experiment.name().to_owned()];
@@ -213,6 +233,7 @@ impl Search {
         for change in &self.overrides {
             option("set", Some(change.to_string()));
         }
+        option("device", (self.device != Choice::Cpu).then(|| self.device.to_string()));
         option("out", Some(folder.display().to_string()));
         words.push("--resume".to_owned());
         shlex::try_join(words.iter().map(String::as_str)).unwrap_or_else(|_| words.join(" "))

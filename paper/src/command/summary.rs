@@ -45,6 +45,9 @@ fn of_one(result: &ToyResult, folder: &Path) -> String {
     line("teacher found", first_hit(result.first_hit));
     line("process best", process_best(result));
     line("speed", format!("{:.0} steps/s, {:.2} s", result.steps_per_second, result.wall_seconds));
+    if !result.provenance.is_on_cpu() {
+        line("device", result.provenance.device.clone());
+    }
     line("files", folder.display().to_string());
     out
 }
@@ -91,6 +94,9 @@ fn of_many(results: &[ToyResult], trials: usize, folder: &Path) -> String {
     .expect(FITS);
     if count < trials {
         writeln!(out, "{count} of {trials} trials are finished").expect(FITS);
+    }
+    if !first.provenance.is_on_cpu() {
+        writeln!(out, "device {}", first.provenance.device).expect(FITS);
     }
     writeln!(out, "files in {}, one folder per trial", folder.display()).expect(FITS);
     out

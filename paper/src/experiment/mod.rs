@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::Table;
 
+use crate::build::Provenance;
 use crate::error::Result;
 use crate::run::{Ended, Orders, Record, Run, drive};
 use crate::settings::Settings;
@@ -16,19 +17,36 @@ use crate::settings::Settings;
 pub trait Experiment: Sync {
     /// The network that is searched.
     type Supernet: Supernet;
+    /// What the runs of a sweep share while they are worked on.
+    type Shared: Sync;
     /// What is logged and remembered while a search runs.
     type Record: Record;
     /// What `result.json` says.
     type Outcome: Serialize + DeserializeOwned + Clone + Send;
 
+    /// What these runs are going to share.
+    ///
+    /// # Errors
+    /// What the device reports.
+    fn share(&self, runs: &[&Settings]) -> Result<Self::Shared>;
+
     /// The search before its first step.
     ///
     /// # Errors
     /// [`Error::Settings`](crate::Error::Settings) for settings that make no search.
-    fn build(&self, settings: &Settings) -> Result<Search<Self::Supernet>>;
+    fn build(&self, settings: &Settings, shared: &Self::Shared) -> Result<Search<Self::Supernet>>;
+
+    /// Steps of a search.
+    ///
+    /// # Errors
+    /// As [`Experiment::build`].
+    fn steps(&self, settings: &Settings) -> Result<u64>;
 
     /// The record of a search that was just built.
-    fn record(&self, settings: &Settings, search: &Search<Self::Supernet>) -> Self::Record;
+    ///
+    /// # Errors
+    /// As [`Experiment::build`].
+    fn record(&self, settings: &Settings, search: &Search<Self::Supernet>) -> Result<Self::Record>;
 
     /// The result of a finished search that took `wall_seconds` seconds.
     ///
@@ -47,12 +65,9 @@ pub trait Experiment: Sync {
         Table::new()
     }
 
-    /// Steps of a search.
-    ///
-    /// # Errors
-    /// As [`Experiment::build`].
-    fn steps(&self, settings: &Settings) -> Result<u64> {
-        Ok(self.build(settings)?.steps())
+    /// What the runs are computed with.
+    fn provenance(&self) -> Provenance {
+        Provenance::of_this_cpu()
     }
 }
 
@@ -77,11 +92,12 @@ pub enum Progressed<O> {
 pub fn work<E: Experiment>(
     experiment: &E,
     settings: &Settings,
+    shared: &E::Shared,
     run: &Run,
     orders: &Orders<'_>,
 ) -> Result<Progressed<E::Outcome>> {
-    let mut search = experiment.build(settings)?;
-    let mut record = experiment.record(settings, &search);
+    let mut search = experiment.build(settings, shared)?;
+    let mut record = experiment.record(settings, &search)?;
     match drive(&mut search, &mut record, run, orders)? {
         Ended::Paused { position, steps } => Ok(Progressed::Paused { position, steps }),
         Ended::Finished { wall_seconds } => {

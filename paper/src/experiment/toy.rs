@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Experiment;
 use crate::build::Provenance;
+use crate::device::{Backend, Supernets};
 use crate::error::{Error, Result};
 use crate::run::Record;
 use crate::run::log::float;
@@ -84,39 +85,72 @@ pub struct ProcessBest {
 }
 
 /// The experiment; its data are drawn, not read.
-#[derive(Clone, Copy, Debug)]
-pub struct ToyRegression;
+#[derive(Clone, Debug)]
+pub struct ToyRegression {
+    /// Where the network runs.
+    pub backend: Backend,
+}
+
+/// The sizes of the network, within reason.
+fn toy(settings: &Settings) -> Result<Toy> {
+    let toy: Toy = settings.own()?;
+    if toy.edges.saturating_mul(toy.candidates) > MOST_CANDIDATES {
+        let problem = format!("toy.edges times toy.candidates must be at most {MOST_CANDIDATES}");
+        return Err(Error::Usage(problem));
+    }
+    Ok(toy)
+}
+
+fn search(settings: &Settings, streams: Streams, supernet: Box<dyn Supernet>) -> Result<Search<Box<dyn Supernet>>> {
+    let plan = Plan::theta_only(settings.get("iterations")?, settings.interval);
+    let trial = settings.trial;
+    let build = || {
+        let strategy = settings.method.build(supernet.space(), &settings.method_settings, &streams, trial)?;
+        Search::new(plan, streams, supernet, vec![(trial, strategy)])
+    };
+    build().map_err(Error::Settings)
+}
+
+fn on_cpu(settings: &Settings) -> Result<Search<Box<dyn Supernet>>> {
+    let (toy, streams) = (toy(settings)?, Streams::new(settings.seed));
+    let supernet = ToySupernet::<f32>::new(toy, &streams, &[settings.trial]).map_err(Error::Settings)?;
+    search(settings, streams, Box::new(supernet))
+}
 
 impl Experiment for ToyRegression {
-    type Supernet = ToySupernet<f32>;
+    type Supernet = Box<dyn Supernet>;
+    type Shared = Supernets;
     type Record = Watched;
     type Outcome = ToyResult;
 
-    fn build(&self, settings: &Settings) -> Result<Search<ToySupernet<f32>>> {
-        let toy: Toy = settings.own()?;
-        if toy.edges.saturating_mul(toy.candidates) > MOST_CANDIDATES {
-            let problem = format!("toy.edges times toy.candidates must be at most {MOST_CANDIDATES}");
-            return Err(Error::Usage(problem));
-        }
-        let iterations = settings.get("iterations")?;
-        let build = || {
-            let (streams, trial) = (Streams::new(settings.seed), settings.trial);
-            let supernet = ToySupernet::new(toy, &streams, &[trial])?;
-            let strategy = settings.method.build(supernet.space(), &settings.method_settings, &streams, trial)?;
-            let plan = Plan::theta_only(iterations, settings.interval);
-            Search::new(plan, streams, supernet, vec![(trial, strategy)])
-        };
-        build().map_err(Error::Settings)
+    fn share(&self, runs: &[&Settings]) -> Result<Supernets> {
+        Supernets::new(&self.backend, runs)
     }
 
-    fn record(&self, settings: &Settings, search: &Search<ToySupernet<f32>>) -> Watched {
-        Watched::new(search.supernet().teacher(settings.trial).expect("the supernet was built for this trial").clone())
+    fn build(&self, settings: &Settings, supernets: &Supernets) -> Result<Search<Self::Supernet>> {
+        match supernets.seat(toy(settings)?, settings.seed)? {
+            None => on_cpu(settings),
+            Some(seat) => search(settings, Streams::new(settings.seed), Box::new(seat)),
+        }
+    }
+
+    fn steps(&self, settings: &Settings) -> Result<u64> {
+        Ok(on_cpu(settings)?.steps())
+    }
+
+    fn record(&self, settings: &Settings, _search: &Search<Self::Supernet>) -> Result<Watched> {
+        let parameters = toy(settings)?.parameters(&Streams::new(settings.seed), settings.trial);
+        Ok(Watched::new(parameters.map_err(Error::Settings)?.teacher))
+    }
+
+    fn provenance(&self) -> Provenance {
+        self.backend.provenance()
     }
 
     fn outcome(
         &self,
         settings: &Settings,
-        search: &mut Search<ToySupernet<f32>>,
+        search: &mut Search<Self::Supernet>,
         watched: &Watched,
         wall_seconds: f64,
     ) -> Result<ToyResult> {
@@ -155,7 +189,7 @@ impl Experiment for ToyRegression {
             steps: search.steps(),
             wall_seconds,
             steps_per_second: search.steps() as f64 / wall_seconds.max(f64::MIN_POSITIVE),
-            provenance: Provenance::of_this_cpu(),
+            provenance: self.provenance(),
         })
     }
 }

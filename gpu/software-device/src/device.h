@@ -1,0 +1,293 @@
+// CUDA C++ for g++: what a kernel may use, and the few calls into the software device behind it.
+#pragma once
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <type_traits>
+#include <utility>
+
+#define SOFTWARE_CUDA 1
+#define __device__
+#define __host__
+#define __constant__
+#define __forceinline__ inline
+#define __noinline__ __attribute__((noinline))
+#define __align__(n) alignas(n)
+#define __grid_constant__
+#define SOFT_PLAIN __attribute__((noinline, no_sanitize("thread")))
+
+// ---------------------------------------------------------------- vector types
+#define SOFT_VECTOR(T, N, A2, A4)                                                                                     \
+  struct N##1 { T x; };                                                                                               \
+  struct alignas(A2) N##2 { T x, y; };                                                                                \
+  struct N##3 { T x, y, z; };                                                                                         \
+  struct alignas(A4) N##4 { T x, y, z, w; };                                                                          \
+  inline N##1 make_##N##1(T x) { return {x}; }                                                                        \
+  inline N##2 make_##N##2(T x, T y) { return {x, y}; }                                                                \
+  inline N##3 make_##N##3(T x, T y, T z) { return {x, y, z}; }                                                        \
+  inline N##4 make_##N##4(T x, T y, T z, T w) { return {x, y, z, w}; }
+SOFT_VECTOR(char, char, 2, 4)
+SOFT_VECTOR(unsigned char, uchar, 2, 4)
+SOFT_VECTOR(short, short, 4, 8)
+SOFT_VECTOR(unsigned short, ushort, 4, 8)
+SOFT_VECTOR(int, int, 8, 16)
+SOFT_VECTOR(unsigned, uint, 8, 16)
+SOFT_VECTOR(long long, longlong, 16, 16)
+SOFT_VECTOR(unsigned long long, ulonglong, 16, 16)
+SOFT_VECTOR(float, float, 8, 16)
+SOFT_VECTOR(double, double, 16, 16)
+struct dim3 {
+  unsigned x, y, z;
+  dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
+};
+
+// ---------------------------------------------------------------- the device behind the kernel
+// Constant to one CUDA thread, so the compiler may keep them in registers; the device writes them between threads.
+extern const uint3 threadIdx __asm__("soft_thread") __attribute__((visibility("hidden")));
+extern const uint3 blockIdx __asm__("soft_block") __attribute__((visibility("hidden")));
+extern const uint3 blockDim __asm__("soft_block_dim") __attribute__((visibility("hidden")));
+extern const uint3 gridDim __asm__("soft_grid_dim") __attribute__((visibility("hidden")));
+extern char* const soft_dynamic __asm__("soft_dynamic") __attribute__((visibility("hidden")));
+asm(".pushsection .bss\n .balign 16\n"
+    ".macro soft_index name\n .globl \\name\n .hidden \\name\n \\name: .zero 16\n .endm\n"
+    "soft_index soft_thread\n soft_index soft_block\n soft_index soft_block_dim\n soft_index soft_grid_dim\n"
+    "soft_index soft_dynamic\n .popsection\n");
+constexpr int warpSize = 32;
+
+namespace soft {
+enum Access : unsigned { READ = 0, WRITE = 1, ATOMIC = 2 };
+enum Collective : unsigned { SYNC, SHUFFLE, BALLOT, MATCH };
+struct Device {  // filled by the driver when it loads the module; src/launch.rs
+  void (*access)(const volatile void* address, size_t size, Access kind, void* caller);
+  int (*barrier)(int predicate, int line, int reduction);
+  uint64_t (*collective)(Collective operation, unsigned mask, uint64_t value, unsigned source, int line);
+  void (*fail)(const char* message, const char* detail, int line);
+};
+struct Kernel {
+  const char* name;
+  void (*run)(void**);
+  const size_t* sizes;
+  const unsigned char* pointers;  // which parameters are pointers
+  size_t parameters, max_threads;
+};
+extern "C" char __start_soft_shared[] __attribute__((visibility("hidden")));
+extern "C" char __stop_soft_shared[] __attribute__((visibility("hidden")));
+static char soft_pad_begin[64] __attribute__((section("soft_shared"), used));
+struct Module {  // the one symbol a compiled program exports; src/module.rs reads it
+  int version, arch;
+  Device* device;
+  const Kernel* kernels;
+  size_t kernel_count;
+  char *shared_begin, *shared_end;
+  const uint3 *thread, *block, *block_dim, *grid_dim;
+  char* const* dynamic;
+};
+static Device device;
+
+// Reads the launch's copy of the arguments, which is no device memory.
+template <class... A, size_t... I> SOFT_PLAIN void call(void (*f)(A...), void** p, std::index_sequence<I...>) {
+  f(*(std::remove_cv_t<A>*)p[I]...);
+}
+template <class... A> inline void invoke(void (*f)(A...), void** p) { call(f, p, std::index_sequence_for<A...>{}); }
+template <class F> struct Signature;
+template <class... A> struct Signature<void (*)(A...)> {
+  static constexpr size_t count = sizeof...(A);
+  static constexpr size_t sizes[] = {sizeof(A)..., 0};
+  static constexpr unsigned char pointers[] = {std::is_pointer_v<A>..., 0};
+};
+template <class T> inline uint64_t bits(T v) {
+  static_assert(sizeof(T) <= 8);
+  uint64_t r = 0;
+  memcpy(&r, &v, sizeof v);
+  return r;
+}
+template <class T> inline T from_bits(uint64_t r) {
+  T v;
+  memcpy(&v, &r, sizeof v);
+  return v;
+}
+template <auto f> void run(void** p) { invoke(f, p); }
+template <auto f> constexpr Kernel kernel(const char* name, size_t max_threads) {
+  using S = Signature<decltype(f)>;
+  return {name, run<f>, S::sizes, S::pointers, S::count, max_threads};
+}
+constexpr Module module(const Kernel* kernels, size_t count) {
+  return {1, __CUDA_ARCH__ / 10, &device, kernels, count, __start_soft_shared, __stop_soft_shared,
+          &threadIdx, &blockIdx, &blockDim, &gridDim, &soft_dynamic};
+}
+// Atomics need no atomic instruction: CUDA threads take turns on one thread of the host.
+template <class T, class F> SOFT_PLAIN T update(T* p, F f) {
+  device.access(p, sizeof(T), ATOMIC, __builtin_return_address(0));
+  T old = *p;
+  *p = f(old);
+  return old;
+}
+}  // namespace soft
+
+// g++ -fsanitize=thread calls these before every load and store that another CUDA thread could see.
+extern "C" {
+__attribute__((used, visibility("hidden"))) void __tsan_init() {}
+#define SOFT_TSAN(name, size, kind)                                                                                   \
+  __attribute__((used, no_sanitize("thread"), visibility("hidden"))) void __tsan_##name(void* p) {                    \
+    soft::device.access(p, size, soft::kind, __builtin_return_address(0));                                            \
+  }
+#define SOFT_TSAN_SIZE(n) SOFT_TSAN(read##n, n, READ) SOFT_TSAN(write##n, n, WRITE)
+SOFT_TSAN_SIZE(1) SOFT_TSAN_SIZE(2) SOFT_TSAN_SIZE(4) SOFT_TSAN_SIZE(8) SOFT_TSAN_SIZE(16)
+#define SOFT_TSAN_UNALIGNED(n) SOFT_TSAN(unaligned_read##n, n | 256, READ) SOFT_TSAN(unaligned_write##n, n | 256, WRITE)
+SOFT_TSAN_UNALIGNED(2) SOFT_TSAN_UNALIGNED(4) SOFT_TSAN_UNALIGNED(8) SOFT_TSAN_UNALIGNED(16)
+#define SOFT_TSAN_RANGE(name, kind)                                                                                   \
+  __attribute__((used, no_sanitize("thread"), visibility("hidden"))) void __tsan_##name(void* p, size_t n) {          \
+    for (size_t i = 0; i < n; i++) soft::device.access((char*)p + i, 1, soft::kind, __builtin_return_address(0));     \
+  }
+SOFT_TSAN_RANGE(read_range, READ) SOFT_TSAN_RANGE(write_range, WRITE)
+}
+
+// ---------------------------------------------------------------- barriers, warps, atomics
+#define SOFT_LINE int line = __builtin_LINE()
+inline void __syncthreads(SOFT_LINE) { soft::device.barrier(0, line, 0); }
+inline int __syncthreads_or(int p, SOFT_LINE) { return soft::device.barrier(p, line, 0) != 0; }
+inline int __syncthreads_and(int p, SOFT_LINE) { return soft::device.barrier(!p, line, 0) == 0; }
+inline int __syncthreads_count(int p, SOFT_LINE) { return soft::device.barrier(p, line, 0); }
+inline void __syncwarp(unsigned m = ~0u, SOFT_LINE) { soft::device.collective(soft::SYNC, m, 0, 0, line); }
+inline unsigned soft_lane() { return (threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z)) & 31; }
+template <class T> inline T soft_shuffle(unsigned m, T v, unsigned source, int line) {
+  return soft::from_bits<T>(soft::device.collective(soft::SHUFFLE, m, soft::bits(v), source, line));
+}
+template <class T> inline T __shfl_sync(unsigned m, T v, int s, int w = 32, SOFT_LINE) {
+  return soft_shuffle(m, v, (soft_lane() & ~(w - 1)) + (s & (w - 1)), line);
+}
+template <class T> inline T __shfl_down_sync(unsigned m, T v, unsigned d, int w = 32, SOFT_LINE) {
+  unsigned l = soft_lane();
+  return soft_shuffle(m, v, l + d < (l & ~(w - 1)) + w ? l + d : l, line);
+}
+template <class T> inline T __shfl_up_sync(unsigned m, T v, unsigned d, int w = 32, SOFT_LINE) {
+  unsigned l = soft_lane();
+  return soft_shuffle(m, v, l >= (l & ~(w - 1)) + d ? l - d : l, line);
+}
+template <class T> inline T __shfl_xor_sync(unsigned m, T v, int x, int w = 32, SOFT_LINE) {
+  unsigned l = soft_lane(), s = l ^ x;
+  return soft_shuffle(m, v, s < (l & ~(w - 1)) + w ? s : l, line);
+}
+inline unsigned __ballot_sync(unsigned m, int p, SOFT_LINE) {
+  return soft::device.collective(soft::BALLOT, m, p != 0, 0, line);
+}
+inline int __any_sync(unsigned m, int p, SOFT_LINE) { return __ballot_sync(m, p, line) != 0; }
+inline int __all_sync(unsigned m, int p, SOFT_LINE) { return __ballot_sync(m, !p, line) == 0; }
+template <class T> inline unsigned __match_any_sync(unsigned m, T v, SOFT_LINE) {
+  return soft::device.collective(soft::MATCH, m, soft::bits(v), 0, line);
+}
+#define SOFT_REDUCE(name, T, op)                                                                                      \
+  inline T __reduce_##name##_sync(unsigned m, T v, SOFT_LINE) {                                                       \
+    T r = v, first = 1;                                                                                               \
+    for (int i = 0; i < 32; i++) {                                                                                    \
+      if (!(m >> i & 1)) continue;                                                                                    \
+      T a = soft_shuffle(m, v, i, line);                                                                              \
+      r = first ? a : (op);                                                                                           \
+      first = 0;                                                                                                      \
+    }                                                                                                                 \
+    return r;                                                                                                         \
+  }
+SOFT_REDUCE(add, unsigned, r + a) SOFT_REDUCE(min, unsigned, a < r ? a : r) SOFT_REDUCE(max, unsigned, a > r ? a : r)
+SOFT_REDUCE(and, unsigned, r & a) SOFT_REDUCE(or, unsigned, r | a) SOFT_REDUCE(xor, unsigned, r ^ a)
+SOFT_REDUCE(add, int, r + a) SOFT_REDUCE(min, int, a < r ? a : r) SOFT_REDUCE(max, int, a > r ? a : r)
+inline void __threadfence() {}
+inline void __threadfence_block() {}
+inline void __threadfence_system() {}
+inline void __nanosleep(unsigned) {}
+
+#define SOFT_ATOMIC(name, expression)                                                                                 \
+  template <class T, class U> inline T name(T* p, U u) {                                                              \
+    T v = (T)u;                                                                                                       \
+    return soft::update(p, [v](T o) -> T { return expression; });                                                     \
+  }
+SOFT_ATOMIC(atomicAdd, o + v) SOFT_ATOMIC(atomicSub, o - v) SOFT_ATOMIC(atomicMax, o > v ? o : v)
+SOFT_ATOMIC(atomicMin, o < v ? o : v) SOFT_ATOMIC(atomicExch, v) SOFT_ATOMIC(atomicAnd, o & v)
+SOFT_ATOMIC(atomicOr, o | v) SOFT_ATOMIC(atomicXor, o ^ v) SOFT_ATOMIC(atomicInc, o >= v ? 0 : o + 1)
+SOFT_ATOMIC(atomicDec, o == 0 || o > v ? v : o - 1)
+template <class T, class U, class V> inline T atomicCAS(T* p, U compare, V value) {
+  T c = (T)compare, v = (T)value;
+  return soft::update(p, [c, v](T o) -> T { return o == c ? v : o; });
+}
+
+// ---------------------------------------------------------------- functions
+template <class T> inline T __ldg(const T* p) { return *p; }
+template <class T> inline T __ldcg(const T* p) { return *p; }
+template <class T> inline T __ldcs(const T* p) { return *p; }
+template <class T> inline void __stcg(T* p, T v) { *p = v; }
+template <class T> inline void __stcs(T* p, T v) { *p = v; }
+template <class A, class B> inline std::common_type_t<A, B> min(A a, B b) {
+  using C = std::common_type_t<A, B>;
+  if constexpr (std::is_floating_point_v<C>) return std::fmin((C)a, (C)b);
+  else return (C)b < (C)a ? (C)b : (C)a;
+}
+template <class A, class B> inline std::common_type_t<A, B> max(A a, B b) {
+  using C = std::common_type_t<A, B>;
+  if constexpr (std::is_floating_point_v<C>) return std::fmax((C)a, (C)b);
+  else return (C)a < (C)b ? (C)b : (C)a;
+}
+inline float rsqrtf(float x) { return 1.f / sqrtf(x); }
+inline double rsqrt(double x) { return 1. / sqrt(x); }
+inline float rsqrt(float x) { return rsqrtf(x); }
+inline float __expf(float x) { return expf(x); }
+inline float __exp10f(float x) { return powf(10.f, x); }
+inline float __logf(float x) { return logf(x); }
+inline float __log2f(float x) { return log2f(x); }
+inline float __log10f(float x) { return log10f(x); }
+inline float __sinf(float x) { return sinf(x); }
+inline float __cosf(float x) { return cosf(x); }
+inline float __tanf(float x) { return tanf(x); }
+inline float __powf(float x, float y) { return powf(x, y); }
+inline float __tanhf(float x) { return tanhf(x); }
+inline void sincospif(float x, float* s, float* c) { *s = sinf(x * 3.14159265358979f), *c = cosf(x * 3.14159265358979f); }
+inline float __saturatef(float x) { return x > 0.f ? x < 1.f ? x : 1.f : 0.f; }
+inline float __fdividef(float a, float b) { return a / b; }
+inline float __frcp_rn(float a) { return 1.f / a; }
+inline float __fsqrt_rn(float a) { return sqrtf(a); }
+inline float __frsqrt_rn(float a) { return 1.f / sqrtf(a); }
+inline float __fadd_rn(float a, float b) { return a + b; }
+inline float __fsub_rn(float a, float b) { return a - b; }
+inline float __fmul_rn(float a, float b) { return a * b; }
+inline float __fdiv_rn(float a, float b) { return a / b; }
+inline float __fmaf_rn(float a, float b, float c) { return fmaf(a, b, c); }
+inline double __dadd_rn(double a, double b) { return a + b; }
+inline double __dmul_rn(double a, double b) { return a * b; }
+inline double __fma_rn(double a, double b, double c) { return fma(a, b, c); }
+inline float __int_as_float(int i) { return soft::from_bits<float>((unsigned)i); }
+inline float __uint_as_float(unsigned i) { return soft::from_bits<float>(i); }
+inline int __float_as_int(float f) { return (int)soft::bits(f); }
+inline unsigned __float_as_uint(float f) { return (unsigned)soft::bits(f); }
+inline double __longlong_as_double(long long i) { return soft::from_bits<double>(i); }
+inline long long __double_as_longlong(double f) { return (long long)soft::bits(f); }
+inline float __int2float_rn(int i) { return (float)i; }
+inline float __uint2float_rn(unsigned i) { return (float)i; }
+inline int __float2int_rn(float f) { return (int)nearbyintf(f); }
+inline int __float2int_rz(float f) { return (int)f; }
+inline int __float2int_rd(float f) { return (int)floorf(f); }
+inline unsigned __float2uint_rn(float f) { return (unsigned)nearbyintf(f); }
+inline unsigned __umulhi(unsigned a, unsigned b) { return (unsigned)((uint64_t)a * b >> 32); }
+inline int __mulhi(int a, int b) { return (int)((int64_t)a * b >> 32); }
+inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
+  return (unsigned long long)((unsigned __int128)a * b >> 64);
+}
+inline int __popc(unsigned x) { return __builtin_popcount(x); }
+inline int __popcll(unsigned long long x) { return __builtin_popcountll(x); }
+inline int __clz(int x) { return x ? __builtin_clz(x) : 32; }
+inline int __clzll(long long x) { return x ? __builtin_clzll(x) : 64; }
+inline int __ffs(int x) { return __builtin_ffs(x); }
+inline unsigned __brev(unsigned x) {
+  unsigned r = 0;
+  for (int i = 0; i < 32; i++) r |= (x >> i & 1) << (31 - i);
+  return r;
+}
+inline unsigned __funnelshift_l(unsigned lo, unsigned hi, unsigned s) {
+  return (unsigned)((((uint64_t)hi << 32 | lo) << (s & 31)) >> 32);
+}
+inline unsigned __funnelshift_r(unsigned lo, unsigned hi, unsigned s) {
+  return (unsigned)(((uint64_t)hi << 32 | lo) >> (s & 31));
+}
+inline unsigned long long clock64() { return __builtin_ia32_rdtsc(); }
+inline void __trap(SOFT_LINE) { soft::device.fail("__trap()", "", line); }
+#undef assert
+#define assert(condition) ((condition) ? (void)0 : soft::device.fail("assertion failed", #condition, __LINE__))

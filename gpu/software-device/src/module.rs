@@ -1,0 +1,162 @@
+//! A compiled program in memory: its kernels, its shared memory, its variables.
+
+use crate::fault::Fault;
+use crate::launch::Callbacks;
+use crate::status;
+use libloading::os::unix::Library;
+use object::{Object, ObjectSymbol, SymbolKind};
+use std::ffi::{CStr, c_char, c_void};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// `soft::Kernel` of device.h.
+#[repr(C)]
+pub(crate) struct Kernel {
+    name: *const c_char,
+    pub run: unsafe extern "C" fn(*const *const c_void),
+    sizes: *const usize,
+    pointers: *const u8,
+    parameters: usize,
+    pub max_threads: usize,
+}
+
+impl Kernel {
+    pub fn name(&self) -> &str {
+        // SAFETY: a literal of the generated code; names are ASCII.
+        unsafe { CStr::from_ptr(self.name) }.to_str().unwrap_or("?")
+    }
+
+    /// Size in bytes of each parameter, and whether it is a pointer.
+    pub fn parameters(&self) -> impl Iterator<Item = (usize, bool)> {
+        // SAFETY: both tables have `parameters` entries.
+        (0..self.parameters).map(|i| unsafe { (*self.sizes.add(i), *self.pointers.add(i) != 0) })
+    }
+}
+
+/// `soft::Module` of device.h.
+#[repr(C)]
+struct Exported {
+    version: i32,
+    arch: i32,
+    callbacks: *mut Callbacks,
+    kernels: *const Kernel,
+    kernel_count: usize,
+    shared: [usize; 2],
+    thread: *mut [u32; 3],
+    block: *mut [u32; 3],
+    block_dim: *mut [u32; 3],
+    grid_dim: *mut [u32; 3],
+    dynamic: *mut *mut u8,
+}
+
+/// A named range of addresses.
+pub(crate) struct Variable {
+    pub name: String,
+    pub start: usize,
+    pub size: usize,
+}
+
+pub(crate) struct Module {
+    exported: *const Exported,
+    /// Static shared memory: its variables, and for each of its bytes 1 + the variable it belongs to.
+    pub shared: Vec<Variable>,
+    pub shared_owner: Vec<u16>,
+    /// `__device__` and `__constant__` variables.
+    pub globals: Vec<Variable>,
+    pub base: usize,
+    pub path: PathBuf,
+    _library: Library,
+}
+
+impl Drop for Module {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+impl Module {
+    /// Loads the shared object `image`; `arch` as in `sm_90`.
+    pub fn load(image: &[u8], callbacks: Callbacks) -> Result<Self, Fault> {
+        let invalid = |what: &dyn std::fmt::Display| Fault(status::INVALID_IMAGE, format!("module: {what}"));
+        // The loader tells objects apart by file: each module gets its own, so that variables are not shared.
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let name = format!("software-cuda-{}-{}.so", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, image).map_err(|error| invalid(&format!("{}: {error}", path.display())))?;
+        let elf = object::File::parse(image).map_err(|error| invalid(&error))?;
+        // SAFETY: an object that our NVRTC made; it has no initialisers but the compiler's.
+        let library = unsafe { Library::new(&path) }.map_err(|error| invalid(&error))?;
+        // SAFETY: the symbol's type is that of device.h, whose version is checked below.
+        let exported: *const Exported =
+            *unsafe { library.get::<*const Exported>(c"soft_module") }.map_err(|error| invalid(&error))?;
+        let address = elf.symbols().find(|s| s.name() == Ok("soft_module")).map_or(0, |s| s.address());
+        let base = exported as usize - address as usize;
+        // SAFETY: points into the library just loaded.
+        let table = unsafe { &*exported };
+        if table.version != 1 {
+            return Err(invalid(&"made by another version of the software device"));
+        }
+        // SAFETY: the table of callbacks is the module's own variable; nothing runs yet.
+        unsafe { *table.callbacks = callbacks };
+        let [begin, end] = table.shared;
+        let (mut shared, mut globals, mut shared_owner) = (Vec::new(), Vec::new(), vec![0; end - begin]);
+        for symbol in elf.symbols().filter(|s| s.kind() == SymbolKind::Data && s.size() > 0) {
+            let (start, size) = (base + symbol.address() as usize, symbol.size() as usize);
+            let variable = Variable { name: plain_name(symbol.name().unwrap_or("?")), start, size };
+            if !(begin..end).contains(&start) {
+                globals.push(variable);
+            } else if !variable.name.starts_with("soft_pad_") {
+                shared.push(variable);
+                shared_owner[start - begin..start - begin + size].fill(shared.len() as u16);
+            }
+        }
+        Ok(Self { exported, shared, shared_owner, globals, base, path, _library: library })
+    }
+
+    fn table(&self) -> &Exported {
+        // SAFETY: lives as long as the library, which this module holds.
+        unsafe { &*self.exported }
+    }
+
+    pub fn arch(&self) -> i32 {
+        self.table().arch
+    }
+
+    pub fn kernel(&self, name: &str) -> Option<&Kernel> {
+        // SAFETY: `kernel_count` entries.
+        let kernels = unsafe { std::slice::from_raw_parts(self.table().kernels, self.table().kernel_count) };
+        kernels.iter().find(|kernel| kernel.name() == name)
+    }
+
+    /// First address and length of the static shared memory.
+    pub fn shared_range(&self) -> (usize, usize) {
+        let [begin, end] = self.table().shared;
+        (begin, end - begin)
+    }
+
+    /// `(threadIdx, blockIdx)` of the running thread.
+    pub fn indices(&self) -> (*mut [u32; 3], *mut [u32; 3]) {
+        (self.table().thread, self.table().block)
+    }
+
+    /// Sets what is the same for a whole launch.
+    pub fn set_launch(&self, grid: [u32; 3], block: [u32; 3], dynamic: *mut u8) {
+        // SAFETY: the module's own variables, and no kernel of it runs.
+        unsafe {
+            *self.table().grid_dim = grid;
+            *self.table().block_dim = block;
+            *self.table().dynamic = dynamic;
+        }
+    }
+}
+
+/// `sm` for `_ZZ6kernelE2sm` and `_ZZL6kernelPfE2sm_0`; other names as they are.
+fn plain_name(mangled: &str) -> String {
+    let Some(local) = mangled.strip_prefix("_Z").and_then(|rest| rest.rsplit_once('E')).map(|(_, local)| local) else {
+        let stem = mangled.strip_prefix("_ZL").unwrap_or(mangled);
+        return stem.trim_start_matches(|c: char| c.is_ascii_digit()).into();
+    };
+    let digits = local.bytes().take_while(u8::is_ascii_digit).count();
+    let length: usize = local[..digits].parse().unwrap_or(0);
+    local.get(digits..digits + length).unwrap_or(mangled).into()
+}

@@ -1,0 +1,121 @@
+//! Typed device memory of a fixed length. It is accounted for before it is allocated, and has a name for messages.
+
+use cudarc::driver::{CudaSlice, DeviceRepr, ValidAsZeroBits};
+
+use super::{Device, failed};
+use crate::error::{Error, Result};
+
+/// A number that lies in device memory.
+pub trait Number: DeviceRepr + ValidAsZeroBits + Copy + Default + Unpin + 'static {}
+
+impl<T: DeviceRepr + ValidAsZeroBits + Copy + Default + Unpin + 'static> Number for T {}
+
+/// Device memory.
+#[derive(Debug)]
+pub struct Buffer<T> {
+    name: &'static str,
+    device: Device,
+    slice: CudaSlice<T>,
+}
+
+impl Device {
+    /// So many zeros. `name` says what for.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], or what the driver says.
+    pub fn zeros<T: Number>(&self, name: &'static str, length: usize) -> Result<Buffer<T>> {
+        let size = size_of::<T>() as u64;
+        let most = isize::MAX as u64 / size;
+        let bytes = (length as u64).checked_mul(size).filter(|bytes| *bytes <= isize::MAX as u64);
+        let bytes = bytes.ok_or(Error::TooLarge { what: "values of a buffer", got: length as u64, most })?;
+        self.expect_room(name, bytes)?;
+        // Empty buffers have no address.
+        let slice = self.stream.alloc_zeros(length.max(1));
+        let slice = slice.map_err(failed(|| format!("allocate {bytes} bytes for {name}")))?;
+        Ok(Buffer { name, device: self.clone(), slice })
+    }
+
+    /// The same values as on the host.
+    ///
+    /// # Errors
+    /// As [`Device::zeros`].
+    pub fn upload<T: Number>(&self, name: &'static str, values: &[T]) -> Result<Buffer<T>> {
+        let mut buffer = self.zeros(name, values.len())?;
+        buffer.write(values)?;
+        Ok(buffer)
+    }
+}
+
+impl<T: Number> Buffer<T> {
+    /// What it is for.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Number of values.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty, reason = "there is always at least one value")]
+    pub fn len(&self) -> usize {
+        self.slice.len()
+    }
+
+    /// Copies values from the host to the first places, in order with what was submitted.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] for more values than there are places, or what the driver says.
+    pub fn write(&mut self, values: &[T]) -> Result<()> {
+        self.expect(values.len())?;
+        if values.is_empty() {
+            return Ok(());
+        }
+        let name = self.name;
+        let mut places = self.slice.slice_mut(..values.len());
+        let copied = self.device.stream.memcpy_htod(values, &mut places);
+        copied.map_err(failed(|| format!("copy {} values to {name}", values.len())))
+    }
+
+    /// Copies the first values to the host, after everything that was submitted.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] for more values than there are, what the driver says, or a failure of something that was submitted.
+    pub fn read(&self, values: &mut [T]) -> Result<()> {
+        self.expect(values.len())?;
+        if values.is_empty() {
+            return Ok(());
+        }
+        let name = self.name;
+        let count = values.len();
+        let copied = self.device.stream.memcpy_dtoh(&self.slice.slice(..count), values);
+        copied.map_err(failed(|| format!("copy {count} values from {name}")))?;
+        self.device.synchronize()
+    }
+
+    /// All values.
+    ///
+    /// # Errors
+    /// As [`Buffer::read`].
+    pub fn to_vec(&self) -> Result<Vec<T>> {
+        let mut values = vec![T::default(); self.len()];
+        self.read(&mut values)?;
+        Ok(values)
+    }
+
+    fn expect(&self, count: usize) -> Result<()> {
+        let most = self.len() as u64;
+        if count as u64 > most {
+            return Err(Error::TooLarge { what: self.name, got: count as u64, most });
+        }
+        Ok(())
+    }
+
+    /// For arguments of a launch.
+    pub(crate) fn slice(&self) -> &CudaSlice<T> {
+        &self.slice
+    }
+
+    /// For arguments of a launch.
+    pub(crate) fn slice_mut(&mut self) -> &mut CudaSlice<T> {
+        &mut self.slice
+    }
+}

@@ -1,0 +1,244 @@
+//! CUDA as the rest of the crate sees it: devices, kernels, memory, graphs, times.
+//!
+//! - `library`: which libraries there are, and which versions; asks before anything that would panic
+//! - [`compile`](mod@compile): CUDA C++ to machine code by NVRTC, without a driver
+//! - `module`: compiled kernels, cached on disk and loaded
+//! - [`buffer`]: typed device memory
+//! - [`graph`]: sequences of launches that are submitted as one
+//!
+//! Everything runs in order on one stream of one context per [`Device`]. What a kernel computes, and how many of its threads there are,
+//! is not decided here.
+
+pub mod buffer;
+pub mod compile;
+pub mod graph;
+mod library;
+mod module;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cudarc::driver::sys::{CUdevice_attribute_enum as Attribute, CUevent_flags_enum};
+use cudarc::driver::{CudaContext, CudaStream, DriverError, LaunchConfig};
+use serde::Serialize;
+
+pub use buffer::Buffer;
+pub use compile::Source;
+pub use graph::Graph;
+pub use library::{compiler_version, driver_version};
+pub use module::{Kernel, Module};
+
+use crate::error::{Error, Result};
+
+/// Part of the name of a device that is software on the CPU.
+const EMULATED: &str = "emulated";
+
+/// What a device is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DeviceInfo {
+    /// Its number, as in `cuda:0`.
+    pub ordinal: usize,
+    /// Its name.
+    pub name: String,
+    /// Compute capability, major and minor.
+    pub compute_capability: (u32, u32),
+    /// Bytes of memory.
+    pub memory: u64,
+    /// Multiprocessors.
+    pub multiprocessors: u32,
+    /// The newest CUDA version that the driver supports, such as `13.0`.
+    pub driver: String,
+    /// Whether the device is software on the CPU, for tests.
+    pub emulated: bool,
+}
+
+impl DeviceInfo {
+    /// The architecture that kernels are compiled for, such as `sm_90`.
+    #[must_use]
+    pub fn architecture(&self) -> String {
+        format!("sm_{}{}", self.compute_capability.0, self.compute_capability.1)
+    }
+
+    /// The device in a line, for the record of a run.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let (major, minor) = self.compute_capability;
+        format!("cuda:{} {}, compute capability {major}.{minor}", self.ordinal, self.name)
+    }
+}
+
+/// The devices of this machine; never empty.
+///
+/// # Errors
+/// [`Error::NoLibrary`], [`Error::OldDriver`], [`Error::NoDevice`]: why there is none.
+pub fn devices() -> Result<Vec<DeviceInfo>> {
+    (0..library::device_count()?).map(|ordinal| info(&*context(ordinal)?)).collect()
+}
+
+fn context(ordinal: usize) -> Result<Arc<CudaContext>> {
+    CudaContext::new(ordinal).map_err(failed(|| format!("open CUDA device {ordinal}")))
+}
+
+fn info(context: &CudaContext) -> Result<DeviceInfo> {
+    let ask = || -> Result<DeviceInfo, DriverError> {
+        let (major, minor) = context.compute_capability()?;
+        let processors = context.attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
+        let name = context.name()?;
+        Ok(DeviceInfo {
+            ordinal: context.ordinal(),
+            // The software device says so; what its name says is not said again.
+            emulated: name.contains(EMULATED),
+            name,
+            compute_capability: (major.unsigned_abs(), minor.unsigned_abs()),
+            memory: context.total_mem()? as u64,
+            multiprocessors: processors.unsigned_abs(),
+            driver: String::new(),
+        })
+    };
+    let info = ask().map_err(failed(|| format!("ask for the properties of CUDA device {}", context.ordinal())))?;
+    Ok(DeviceInfo { driver: driver_version()?.to_string(), ..info })
+}
+
+/// What the driver says in an error, with the operation that it is about.
+fn failed(operation: impl FnOnce() -> String) -> impl FnOnce(DriverError) -> Error {
+    |error| Error::Driver { operation: operation(), problem: problem(error) }
+}
+
+fn problem(error: DriverError) -> String {
+    let text = error.error_string().ok().map(|text| text.to_string_lossy().into_owned());
+    format!("{:?} ({})", error.0, text.as_deref().unwrap_or("no description"))
+}
+
+/// The folder that compiled kernels are cached in unless another one is given: `ADVNAS_CACHE`, or `advantage-nas` in the user's cache folder.
+#[must_use]
+pub fn default_cache() -> PathBuf {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let user = || variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")));
+    variable("ADVNAS_CACHE")
+        .or_else(|| user().map(|cache| cache.join("advantage-nas")))
+        .unwrap_or_else(|| std::env::temp_dir().join("advantage-nas"))
+}
+
+/// One device with one context and one stream.
+#[derive(Clone, Debug)]
+pub struct Device {
+    info: DeviceInfo,
+    context: Arc<CudaContext>,
+    stream: Arc<CudaStream>,
+    cache: PathBuf,
+}
+
+impl Device {
+    /// Opens a device. Compiled kernels are cached in the folder `cache`.
+    ///
+    /// # Errors
+    /// As [`devices`], [`Error::NoSuchDevice`], or what the driver says.
+    pub fn open(ordinal: usize, cache: PathBuf) -> Result<Self> {
+        let count = library::device_count()?;
+        if ordinal >= count {
+            return Err(Error::NoSuchDevice { ordinal, count });
+        }
+        let context = context(ordinal)?;
+        // SAFETY: events order the accesses of several streams to a buffer. There is one stream, which runs in order, so that none
+        // are needed; and captured launches must not wait for events from outside the graph.
+        unsafe { context.disable_event_tracking() };
+        // The default stream can't be captured.
+        let stream = context.new_stream().map_err(failed(|| format!("make a stream on CUDA device {ordinal}")))?;
+        Ok(Self { info: info(&context)?, context, stream, cache })
+    }
+
+    /// What the device is.
+    #[must_use]
+    pub fn info(&self) -> &DeviceInfo {
+        &self.info
+    }
+
+    /// Free and total memory in bytes.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn memory(&self) -> Result<(u64, u64)> {
+        let (free, total) = self.context.mem_get_info().map_err(failed(|| "ask for free memory".to_owned()))?;
+        Ok((free as u64, total as u64))
+    }
+
+    /// Checks that there is room, before anything is allocated.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], which says what for.
+    pub fn expect_room(&self, what: &str, needed: u64) -> Result<()> {
+        let (free, total) = self.memory()?;
+        if needed <= free {
+            return Ok(());
+        }
+        let (device, what) = (self.info.describe(), what.to_owned());
+        Err(Error::OutOfMemory { device, what, needed, free, total })
+    }
+
+    /// Waits until everything that was submitted is done.
+    ///
+    /// # Errors
+    /// A failure of something that was submitted.
+    pub fn synchronize(&self) -> Result<()> {
+        self.stream.synchronize().map_err(failed(|| "finish what was submitted".to_owned()))
+    }
+
+    /// The time that the device spends on what `work` submits, from event to event on the stream.
+    ///
+    /// # Errors
+    /// Those of `work`; what the driver says.
+    pub fn time(&self, work: impl FnOnce() -> Result<()>) -> Result<Duration> {
+        let event = || {
+            let flags = CUevent_flags_enum::CU_EVENT_DEFAULT;
+            self.stream.record_event(Some(flags)).map_err(failed(|| "record an event".to_owned()))
+        };
+        let start = event()?;
+        work()?;
+        let end = event()?;
+        end.synchronize().map_err(failed(|| "wait for an event".to_owned()))?;
+        let milliseconds =
+            library::elapsed(&start, &end).map_err(failed(|| "take the time between events".to_owned()))?;
+        Ok(Duration::from_secs_f64(f64::from(milliseconds) * 1e-3))
+    }
+}
+
+/// Blocks and threads of a launch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Blocks.
+    pub grid: [u32; 3],
+    /// Threads of a block.
+    pub block: [u32; 3],
+    /// Bytes of dynamic shared memory of a block.
+    pub shared: u32,
+}
+
+impl Geometry {
+    /// Blocks of `threads` threads in one dimension.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] for more blocks than a grid may have.
+    pub fn new(grid: [usize; 3], threads: u32) -> Result<Self> {
+        const MOST: [u64; 3] = [i32::MAX as u64, 65_535, 65_535];
+        let mut blocks = [0; 3];
+        for ((block, got), most) in blocks.iter_mut().zip(grid).zip(MOST) {
+            let got = got as u64;
+            if got > most {
+                return Err(Error::TooLarge { what: "blocks in one dimension of a launch", got, most });
+            }
+            *block = got as u32;
+        }
+        Ok(Self { grid: blocks, block: [threads, 1, 1], shared: 0 })
+    }
+
+    /// The same with so many bytes of dynamic shared memory.
+    #[must_use]
+    pub fn with_shared(self, shared: u32) -> Self {
+        Self { shared, ..self }
+    }
+
+    pub(crate) fn config(self) -> LaunchConfig {
+        LaunchConfig { grid_dim: self.grid.into(), block_dim: self.block.into(), shared_mem_bytes: self.shared }
+    }
+}

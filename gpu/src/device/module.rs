@@ -1,0 +1,134 @@
+//! Compiled kernels: taken from the cache, or compiled and put there; then loaded.
+//!
+//! A cached module is a file whose name is the hash of everything that it depends on: source, flags, architecture, compiler. It
+//! appears as a whole or not at all. One that the driver refuses is compiled anew.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cudarc::driver::{CudaFunction, CudaModule, DriverError, LaunchArgs};
+use cudarc::nvrtc::Ptx;
+use sha2::{Digest, Sha256};
+
+use super::compile::{self, Source, compile};
+use super::library::{compiler_version, driver_version};
+use super::{Device, Geometry, failed, problem};
+use crate::error::{Error, Result};
+
+/// Kernels that are loaded on a device.
+#[derive(Clone, Debug)]
+pub struct Module {
+    source: Source,
+    flags: Arc<str>,
+    module: Arc<CudaModule>,
+}
+
+/// One kernel, ready to be launched.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    name: &'static str,
+    module: &'static str,
+    flags: Arc<str>,
+    function: CudaFunction,
+}
+
+impl Device {
+    /// The kernels of a module, compiled for this device at first use.
+    ///
+    /// # Errors
+    /// [`Error::NoLibrary`] without NVRTC, [`Error::Compile`], or what the driver says.
+    pub fn module(&self, source: &Source) -> Result<Module> {
+        let (compiler, driver) = (compiler_version()?, driver_version()?);
+        if compiler.major > driver.major {
+            let found = format!("it supports CUDA {driver}, the compiler is that of {compiler}");
+            return Err(Error::OldDriver { found, needed: format!("{}.0", compiler.major) });
+        }
+        let architecture = self.info.architecture();
+        let flags: Arc<str> = self.flags().into();
+        let path = self.cache.join("kernels").join(format!("{}-{}.cubin", source.name, self.key(source, &flags)?));
+        let load = |cubin: Vec<u8>| self.context.load_module(Ptx::from_binary(cubin));
+        let cached = fs::read(&path).ok().and_then(|cubin| load(cubin).ok());
+        let module = match cached {
+            Some(module) => module,
+            None => {
+                let cubin = compile(source, &architecture, &[])?.cubin;
+                // A cache that can't be written costs time, nothing else.
+                let _ = store(&path, &cubin);
+                load(cubin).map_err(failed(|| format!("load module {} with flags {flags}", source.name)))?
+            }
+        };
+        Ok(Module { source: *source, flags, module })
+    }
+
+    /// The hash of everything that machine code depends on.
+    fn key(&self, source: &Source, flags: &str) -> Result<String> {
+        let version = compiler_version()?.to_string();
+        let emulated = if self.info.emulated { "emulated" } else { "" };
+        let mut hash = Sha256::new();
+        for part in [&*source.text(), flags, &version, emulated] {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        Ok(hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// The flags that kernels are compiled with for this device.
+    #[must_use]
+    pub fn flags(&self) -> String {
+        compile::flags(&self.info.architecture(), &[]).join(" ")
+    }
+}
+
+/// Writes a file as a whole: under a name of its own, then renamed.
+fn store(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)?;
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let temporary = folder.join(format!(".{}-{number}.tmp", std::process::id()));
+    let written = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+impl Module {
+    /// One of its kernels.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn kernel(&self, name: &'static str) -> Result<Kernel> {
+        let module = self.source.name;
+        let function = self.module.load_function(name);
+        let function = function.map_err(failed(|| format!("find kernel {name} in module {module}")))?;
+        Ok(Kernel { name, module, flags: self.flags.clone(), function })
+    }
+}
+
+impl Kernel {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// A launch on the device's stream, to be given arguments.
+    pub(crate) fn on<'a>(&'a self, device: &'a Device) -> LaunchArgs<'a> {
+        device.stream.launch_builder(&self.function)
+    }
+
+    /// What the driver says of a launch of this kernel.
+    pub(crate) fn failed(&self, geometry: Geometry) -> impl FnOnce(DriverError) -> Error {
+        move |error| Error::Launch {
+            kernel: self.name,
+            module: self.module,
+            flags: self.flags.to_string(),
+            grid: geometry.grid,
+            block: geometry.block,
+            problem: problem(error),
+        }
+    }
+}

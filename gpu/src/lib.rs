@@ -1,0 +1,25 @@
+//! The supernets of AdvantageNAS on CUDA devices.
+//!
+//! - [`device`]: finding devices, compiling and loading kernels, memory, graphs, timing; all of CUDA that the rest sees
+//! - [`kernels`]: the sources in `kernels/*.cu`, and one function per kernel that launches it
+//! - [`toy`]: the toy regression, as [`advantage_nas_cpu::toy`](../advantage_nas_cpu/toy/index.html) has it
+//! - [`together`]: one supernet that answers the searches of many threads in one launch
+//! - [`check`]: every kernel against the host, every supernet against another one; [`measure`]: how long they take
+//!
+//! Built from the descriptions in [`advantage_nas::network`]; no estimators, no strategies and no run directories here. CUDA is
+//! looked for when a device is asked for, so that the crate builds, and programs that use it start, on machines without it.
+
+#![deny(unsafe_code)]
+
+pub mod check;
+#[allow(unsafe_code, reason = "calls into CUDA")]
+pub mod device;
+mod error;
+#[allow(unsafe_code, reason = "launches")]
+pub mod kernels;
+pub mod measure;
+pub mod together;
+pub mod toy;
+
+pub use device::Device;
+pub use error::{Error, Result};

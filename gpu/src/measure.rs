@@ -1,0 +1,147 @@
+//! How long does it take? Device time of every kernel, from events; wall time of a whole step, with everything that goes to the device and
+//! comes back.
+
+use std::time::{Duration, Instant};
+
+use advantage_nas::network::toy::{POSITIONS, TAPS, Toy};
+use advantage_nas::random::Streams;
+use advantage_nas::strategy::{Feedback, Proposal, Want};
+use advantage_nas::supernet::{Batch, Request, Set};
+use advantage_nas::{Architecture, OpTable, Supernet};
+use serde::Serialize;
+
+use crate::device::Device;
+use crate::error::Result;
+use crate::kernels::Version;
+use crate::kernels::toy::{Asks, Kernels, Shares, Sizes, Slopes, Sums, Weights};
+use crate::toy::ToySupernet;
+
+/// A time.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Timing {
+    /// What took it.
+    pub what: String,
+    /// Trials that were answered together.
+    pub trials: usize,
+    /// Whether the time is the device's, from event to event, or the wall's.
+    pub device_time: bool,
+    /// Median, in microseconds.
+    pub median_us: f64,
+    /// Least, in microseconds.
+    pub least_us: f64,
+    /// Times that were taken.
+    pub times: usize,
+    /// Floating-point operations of the fused multiply-adds that the network needs; absent where they don't count.
+    pub flop: Option<u64>,
+}
+
+impl Timing {
+    fn new(what: String, trials: usize, device_time: bool, mut times: Vec<Duration>, flop: Option<u64>) -> Self {
+        times.sort();
+        let microseconds = |time: Duration| time.as_secs_f64() * 1e6;
+        Self {
+            what,
+            trials,
+            device_time,
+            median_us: microseconds(times[times.len() / 2]),
+            least_us: microseconds(times[0]),
+            times: times.len(),
+            flop,
+        }
+    }
+}
+
+/// Launches between two events: so that what an event costs does not count.
+const LAUNCHES: u32 = 10;
+
+/// Kernels and steps of the toy regression for so many trials together. Each time is taken `times` times, after one that does
+/// not count; the second-level cache is left as the last launch left it, as in a search.
+///
+/// # Errors
+/// What the device reports.
+///
+/// # Panics
+/// If `times` is zero.
+pub fn toy(device: &Device, toy: Toy, trials: usize, times: usize) -> Result<Vec<Timing>> {
+    let mut out = Vec::new();
+    let kernels = Kernels::load(device)?;
+    let numbers: Vec<u32> = (0..trials as u32).collect();
+    let streams = Streams::new(1);
+    let mut supernet = ToySupernet::new(device, toy, &streams, &numbers)?;
+    let shape = supernet.space().shape().clone();
+    let architecture = Architecture::first(&shape);
+    let one_hot = Proposal::one_hot(&shape, &architecture, Want::Gradient)?;
+    let mut kinds = vec![("one candidate", 1, one_hot.clone())];
+    if toy.candidates > 1 {
+        let mut two = one_hot.clone();
+        two.set_pairs(&vec![[0, 1]; toy.edges], Want::Gradient)?;
+        kinds.push(("two candidates", 2, two));
+    }
+    let mut all = one_hot;
+    all.set_dense(&OpTable::filled(&shape, 1.0 / toy.candidates as f64), Want::Gradient)?;
+    kinds.push(("all candidates", toy.candidates, all));
+
+    for (name, slots, proposal) in kinds {
+        let sizes = Sizes { toy, trials, requests: trials, slots };
+        let one = slots == 1;
+        let key = device.upload("the key", &[0u32; 8])?;
+        let mut asks = Asks::new(device, sizes)?;
+        for trial in 0..trials {
+            asks.push(trial, trial as u64, 0, (0..toy.edges * slots).map(|at| (at % slots, 1.0)))?;
+        }
+        asks.upload()?;
+        let zeros = |count: usize| vec![0.0f32; count];
+        let places = trials * toy.edges;
+        let filters = zeros(places * toy.candidates * TAPS);
+        let weights = Weights::new(device, toy, &filters, &zeros(places * POSITIONS), &vec![0; places])?;
+        let mut images = device.zeros("images", sizes.images())?;
+        let mut shares = Shares::new(device, &sizes)?;
+        let mut slopes = device.zeros("slopes", sizes.slopes())?;
+        let sums = Sums::Slopes(slots);
+        let mut answers = device.zeros("answers", trials * sizes.sums(slots))?;
+        let wanted = if one { Slopes::OfOne } else { Slopes::OfSeveral };
+        // Teacher and mixture forward; each slot again for its slope, unless it is the mixture.
+        let convolutions = if one { 2 } else { 2 + slots };
+        let flop = 2 * (trials * toy.edges * toy.batch * POSITIONS * TAPS * convolutions) as u64;
+
+        for version in [Version::Fast, Version::Naive] {
+            let label = |kernel: &str| {
+                if version == Version::Fast { format!("{kernel}, {name}") } else { format!("{kernel}_naive, {name}") }
+            };
+            let mut timed = |kernel, flop, launch: &mut dyn FnMut() -> Result<()>| -> Result<()> {
+                launch()?;
+                let mut taken = Vec::with_capacity(times);
+                for _ in 0..times {
+                    let time = device.time(|| (0..LAUNCHES).try_for_each(|_| launch()))?;
+                    taken.push(time / LAUNCHES);
+                }
+                out.push(Timing::new(label(kernel), trials, true, taken, flop));
+                Ok(())
+            };
+            timed("toy_images", None, &mut || kernels.images(version, &sizes, &key, &asks, &mut images))?;
+            timed("toy_edges", Some(flop), &mut || {
+                kernels.edges(version, &sizes, wanted, &asks, &weights, &images, &mut shares, &mut slopes)
+            })?;
+            timed("toy_answers", None, &mut || {
+                kernels.answers(version, &sizes, sums, &asks, &shares, &slopes, &mut answers)
+            })?;
+        }
+
+        let mut feedback = vec![Feedback::new(&shape); trials];
+        let mut taken = Vec::with_capacity(times);
+        for step in 0..=times as u64 {
+            let request = |&trial: &u32| {
+                let batch = Batch { trial, set: Set::Validation, step };
+                Request { batch, proposal: proposal.clone() }
+            };
+            let requests: Vec<Request> = numbers.iter().map(request).collect();
+            let clock = Instant::now();
+            supernet.probe(&requests, &mut feedback)?;
+            if step > 0 {
+                taken.push(clock.elapsed());
+            }
+        }
+        out.push(Timing::new(format!("step, {name}"), trials, false, taken, Some(flop)));
+    }
+    Ok(out)
+}

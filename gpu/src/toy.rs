@@ -1,0 +1,359 @@
+//! The toy regression of section 5.1 on a CUDA device; the network is described in [`advantage_nas::network::toy`].
+//!
+//! All trials of a supernet are answered in one launch. Requests come in kinds: how many candidates are active per edge and what
+//! is wanted; each kind has one graph, recorded at its first use. The minibatches are drawn on the device and are those of the host,
+//! bit for bit; what goes to the device per request is where they begin and which candidates have which weights, and
+//! what comes back are sums over the batch.
+
+use advantage_nas::network::toy::{POSITIONS, TAPS, Toy};
+use advantage_nas::random::{Streams, WORDS_PER_STEP};
+use advantage_nas::state::State;
+use advantage_nas::strategy::{Feedback, Proposal, Want};
+use advantage_nas::supernet::{Batch, Evaluation, Request};
+use advantage_nas::{Architecture, Error as CoreError, SearchSpace, Supernet};
+
+use crate::device::{Buffer, Device, Graph};
+use crate::error::Result;
+use crate::kernels::Version;
+use crate::kernels::toy::{Asks, Kernels, Shares, Sizes, Slopes, Sums, Weights};
+use crate::together::Together;
+
+/// Words of a ChaCha block.
+const BLOCK: u64 = 16;
+
+/// The teachers, the students and their minibatches, for one trial or many.
+#[derive(Debug)]
+pub struct ToySupernet {
+    toy: Toy,
+    space: SearchSpace,
+    trials: Vec<u32>,
+    teachers: Vec<Architecture>,
+    /// The kinds that were asked so far. Before what they were recorded with, so that they are dropped first.
+    kinds: Vec<Asked>,
+    kernels: Kernels,
+    key: Buffer<u32>,
+    weights: Weights,
+    images: Buffer<f32>,
+    shares: Shares,
+    device: Device,
+}
+
+/// Which graph answers a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Kind {
+    slots: usize,
+    /// One active candidate per edge, with weight 1.
+    one_hot: bool,
+    want: Want,
+}
+
+/// A graph and what it alone works on.
+#[derive(Debug)]
+struct Asked {
+    kind: Kind,
+    graph: Graph,
+    asks: Asks,
+    answers: Buffer<f64>,
+    host_answers: Vec<f64>,
+    _slopes: Buffer<f32>,
+}
+
+impl ToySupernet {
+    /// The networks of the given trials.
+    ///
+    /// # Errors
+    /// As [`Toy::check`]; [`Error::OutOfMemory`]; what the device reports.
+    pub fn new(device: &Device, toy: Toy, streams: &Streams, trials: &[u32]) -> Result<Self> {
+        let space = toy.space()?;
+        let sizes = sizes(toy, trials.len(), 1);
+        let parameters = trials.len() as u64 * toy.edges as u64 * (toy.candidates * TAPS + POSITIONS + 1) as u64;
+        let values = parameters + sizes.images() as u64 + 2 * sizes.shares() as u64;
+        device.expect_room(&format!("the toy regression of {} trials", trials.len()), 4 * values)?;
+        let (mut filters, mut heads, mut teachers) = (Vec::new(), Vec::new(), Vec::new());
+        for &trial in trials {
+            let parameters = toy.parameters(streams, trial)?;
+            filters.extend(parameters.filters.iter().map(|&value| value as f32));
+            heads.extend(parameters.heads.iter().map(|&value| (value / toy.edges as f64) as f32));
+            teachers.push(parameters.teacher);
+        }
+        let choices: Vec<u32> =
+            teachers.iter().flat_map(|teacher| teacher.choices().iter().map(|&choice| choice as u32)).collect();
+        let bytes = streams.key();
+        let key: Vec<u32> = bytes.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
+        Ok(Self {
+            toy,
+            space,
+            trials: trials.to_vec(),
+            kinds: Vec::new(),
+            kernels: Kernels::load(device)?,
+            key: device.upload("the key of the random streams", &key)?,
+            weights: Weights::new(device, toy, &filters, &heads, &choices)?,
+            images: device.zeros("images", sizes.images())?,
+            shares: Shares::new(device, &sizes)?,
+            device: device.clone(),
+            teachers,
+        })
+    }
+
+    /// The teacher's architecture in a trial, if this supernet has that trial.
+    #[must_use]
+    pub fn teacher(&self, trial: u32) -> Option<&Architecture> {
+        self.index(trial).map(|index| &self.teachers[index])
+    }
+
+    /// The device.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The minibatch that was drawn for the `request`-th request of the last launch, `[pixels, batch]`.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn last_images(&self, request: usize) -> Result<Vec<f32>> {
+        let pitch = self.images.len() / self.trials.len().max(1);
+        let images = self.images.to_vec()?;
+        let begin = request * pitch;
+        Ok(images[begin..begin + advantage_nas::network::toy::PIXELS * self.toy.batch].to_vec())
+    }
+
+    fn index(&self, trial: u32) -> Option<usize> {
+        // Trials are usually numbered as they stand.
+        let usual = trial as usize;
+        if self.trials.get(usual) == Some(&trial) {
+            return Some(usual);
+        }
+        self.trials.iter().position(|candidate| *candidate == trial)
+    }
+
+    /// Answers questions: kind by kind, as many at once as there are trials.
+    fn answer(&mut self, questions: &[Question<'_>], mut take: impl FnMut(usize, &Answer<'_>)) -> Result<()> {
+        let mut left: Vec<usize> = (0..questions.len()).collect();
+        while let Some(&first) = left.first() {
+            let kind = questions[first].kind();
+            let mut now = Vec::new();
+            left.retain(|&index| {
+                let taken = now.len() < self.trials.len() && questions[index].kind() == kind;
+                if taken {
+                    now.push(index);
+                }
+                !taken
+            });
+            self.launch(kind, &now, questions, &mut take)?;
+        }
+        Ok(())
+    }
+
+    fn launch(
+        &mut self,
+        kind: Kind,
+        now: &[usize],
+        questions: &[Question<'_>],
+        take: &mut impl FnMut(usize, &Answer<'_>),
+    ) -> Result<()> {
+        let place = self.asked(kind)?;
+        self.kinds[place].asks.clear();
+        for &index in now {
+            let Question { batch, proposal, .. } = questions[index];
+            let trial = self.index(batch.trial).ok_or(CoreError::Unsupported {
+                operation: "run the trial",
+                reason: "this supernet was built for other trials",
+            })?;
+            let stream = Streams::stream_number(Toy::purpose(batch.set)?, batch.trial);
+            // The stream repeats after 2⁶⁴ blocks, here and on the host.
+            let block = batch.step.wrapping_mul(WORDS_PER_STEP as u64 / BLOCK);
+            let slots = (0..self.toy.edges).flat_map(|edge| slots(proposal, edge, kind.slots));
+            self.kinds[place].asks.push(trial, stream, block, slots)?;
+        }
+        let sums = sizes(self.toy, self.trials.len(), kind.slots).sums(kind.sums().rows());
+        let asked = &mut self.kinds[place];
+        asked.asks.upload()?;
+        asked.graph.launch()?;
+        let answers = &mut asked.host_answers[..now.len() * sums];
+        asked.answers.read(answers)?;
+        for (&index, sums) in now.iter().zip(answers.chunks_exact(sums)) {
+            take(index, &Answer { kind, batch: self.toy.batch as f64, sums });
+        }
+        Ok(())
+    }
+
+    /// The graph of a kind, recorded if there is none yet.
+    fn asked(&mut self, kind: Kind) -> Result<usize> {
+        if let Some(place) = self.kinds.iter().position(|asked| asked.kind == kind) {
+            return Ok(place);
+        }
+        let device = &self.device;
+        let sizes = sizes(self.toy, self.trials.len(), kind.slots);
+        let sums = kind.sums();
+        let count = sizes.requests * sizes.sums(sums.rows());
+        let asks = Asks::new(device, sizes)?;
+        let slopes_count = if kind.slopes() == Slopes::None { 0 } else { sizes.slopes() };
+        let mut slopes = device.zeros("slopes", slopes_count)?;
+        let mut answers = device.zeros("answers", count)?;
+        let (kernels, images, shares) = (&self.kernels, &mut self.images, &mut self.shares);
+        let fast = Version::Fast;
+        let graph = device.record(kind.name(), || {
+            kernels.images(fast, &sizes, &self.key, &asks, images)?;
+            kernels.edges(fast, &sizes, kind.slopes(), &asks, &self.weights, images, shares, &mut slopes)?;
+            kernels.answers(fast, &sizes, sums, &asks, shares, &slopes, &mut answers)
+        })?;
+        let host_answers = vec![0.0; count];
+        self.kinds.push(Asked { kind, graph, asks, answers, host_answers, _slopes: slopes });
+        Ok(self.kinds.len() - 1)
+    }
+}
+
+fn sizes(toy: Toy, trials: usize, slots: usize) -> Sizes {
+    Sizes { toy, trials, requests: trials, slots }
+}
+
+impl Kind {
+    /// Of a proposal and what is wanted of it.
+    fn of(proposal: &Proposal, want: Want) -> Self {
+        let active = || proposal.active().rows().map(|row| row.iter().filter(|active| **active).count());
+        let fewest = active().min().unwrap_or(0);
+        let most = active().max().unwrap_or(0);
+        let one_hot = (fewest, most) == (1, 1) && proposal.architecture().is_some();
+        let slots = if one_hot || (fewest, most) == (2, 2) { most } else { proposal.shape().candidates(0) };
+        Self { slots, one_hot, want }
+    }
+
+    fn name(self) -> &'static str {
+        match (self.one_hot, self.slots) {
+            (true, _) => "toy, one-hot",
+            (false, 2) => "toy, two candidates",
+            (false, _) => "toy, all candidates",
+        }
+    }
+
+    fn slopes(self) -> Slopes {
+        match self.want {
+            Want::Loss | Want::Removals => Slopes::None,
+            Want::Gradient | Want::GradientWithUnitOutputs if self.one_hot => Slopes::OfOne,
+            Want::Gradient | Want::GradientWithUnitOutputs => Slopes::OfSeveral,
+        }
+    }
+
+    fn sums(self) -> Sums {
+        match self.want {
+            Want::Loss => Sums::Slopes(0),
+            Want::Gradient => Sums::Slopes(self.slots),
+            Want::GradientWithUnitOutputs => Sums::Slopes(self.slots + 1),
+            Want::Removals => Sums::Removals,
+        }
+    }
+}
+
+/// The pairs (candidate, weight) of an edge: the active candidates, or all where there are as many slots.
+fn slots(proposal: &Proposal, edge: usize, count: usize) -> impl Iterator<Item = (usize, f32)> {
+    let weights = proposal.weights().edge(edge);
+    let active = proposal.active().edge(edge);
+    let all = count == weights.len();
+    (0..weights.len())
+        .filter(move |&candidate| all || active[candidate])
+        .map(|candidate| (candidate, weights[candidate] as f32))
+}
+
+/// One request.
+#[derive(Clone, Copy, Debug)]
+struct Question<'a> {
+    batch: &'a Batch,
+    proposal: &'a Proposal,
+    want: Want,
+}
+
+impl Question<'_> {
+    fn kind(&self) -> Kind {
+        Kind::of(self.proposal, self.want)
+    }
+}
+
+/// Its sums over the batch.
+#[derive(Clone, Copy, Debug)]
+struct Answer<'a> {
+    kind: Kind,
+    batch: f64,
+    sums: &'a [f64],
+}
+
+impl Answer<'_> {
+    fn loss(&self) -> f64 {
+        self.sums[0] / self.batch
+    }
+
+    fn write(&self, proposal: &Proposal, feedback: &mut Feedback) {
+        feedback.begin(proposal.want());
+        feedback.loss = self.loss();
+        let rows = self.kind.sums().rows();
+        if self.kind.want == Want::Loss {
+            return;
+        }
+        for (edge, sums) in self.sums[1..].chunks_exact(rows).enumerate() {
+            if self.kind.want == Want::Removals {
+                feedback.removals[edge] = sums[0] / self.batch;
+                continue;
+            }
+            let slope = |sum: f64| 2.0 / self.batch * sum;
+            if self.kind.want == Want::GradientWithUnitOutputs {
+                feedback.gradient.edge_mut(edge).fill(slope(sums[rows - 1]));
+            }
+            for ((candidate, _), sum) in slots(proposal, edge, self.kind.slots).zip(sums) {
+                if proposal.active()[(edge, candidate)] {
+                    feedback.gradient[(edge, candidate)] = slope(*sum);
+                }
+            }
+        }
+    }
+}
+
+impl Supernet for ToySupernet {
+    fn space(&self) -> &SearchSpace {
+        &self.space
+    }
+
+    fn probe(&mut self, requests: &[Request], feedback: &mut [Feedback]) -> advantage_nas::Result<()> {
+        if requests.len() != feedback.len() {
+            return Err(CoreError::Length { what: "feedback", expected: requests.len(), got: feedback.len() });
+        }
+        let mut questions = Vec::with_capacity(requests.len());
+        for (Request { batch, proposal }, feedback) in requests.iter().zip(&*feedback) {
+            self.space.shape().expect("proposal", proposal.shape())?;
+            self.space.shape().expect("feedback", feedback.gradient.shape())?;
+            self.space.shape().expect_edges("feedback", feedback.removals.len())?;
+            questions.push(Question { batch, proposal, want: proposal.want() });
+        }
+        self.answer(&questions, |index, answer| answer.write(&requests[index].proposal, &mut feedback[index]))?;
+        Ok(())
+    }
+
+    fn evaluate(&mut self, request: &Request) -> advantage_nas::Result<Evaluation> {
+        let [evaluation] = self.evaluate_all(std::slice::from_ref(request))?[..] else {
+            unreachable!("one answer per request");
+        };
+        Ok(evaluation)
+    }
+
+    fn save(&self) -> State {
+        // The weights are fixed and drawn from the seed.
+        State::new()
+    }
+
+    fn restore(&mut self, _state: &State) -> advantage_nas::Result<()> {
+        Ok(())
+    }
+}
+
+impl Together for ToySupernet {
+    fn evaluate_all(&mut self, requests: &[Request]) -> advantage_nas::Result<Vec<Evaluation>> {
+        let mut questions = Vec::with_capacity(requests.len());
+        for Request { batch, proposal } in requests {
+            self.space.shape().expect("proposal", proposal.shape())?;
+            questions.push(Question { batch, proposal, want: Want::Loss });
+        }
+        let count = self.toy.batch as u64;
+        let mut evaluations = vec![Evaluation { loss: 0.0, accuracy: None, count }; requests.len()];
+        self.answer(&questions, |index, answer| evaluations[index].loss = answer.loss())?;
+        Ok(evaluations)
+    }
+}

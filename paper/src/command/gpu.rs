@@ -1,0 +1,155 @@
+//! `advnas gpu`: are the CUDA kernels right on this device, and how fast are they?
+
+use std::process::ExitCode;
+
+use advantage_nas::Supernet;
+use advantage_nas::network::toy::Toy;
+use advantage_nas::random::Streams;
+use advantage_nas_gpu::check::{Check, toy};
+use advantage_nas_gpu::measure::{self, Timing};
+use advantage_nas_gpu::{Device, device};
+use clap::{Args, Subcommand, value_parser};
+use serde_json::{Value, json};
+
+use super::print;
+use crate::build::Provenance;
+use crate::device::{Backend, Choice};
+use crate::error::Error;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Action {
+    /// Compare every kernel and every supernet with the CPU; exit code 0 only if all agree
+    Check(CheckArguments),
+    /// Time every kernel and whole steps
+    Time(TimeArguments),
+}
+
+#[derive(Debug, Args)]
+struct Common {
+    /// The device: cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value_t = Choice::Cuda(0))]
+    device: Choice,
+    /// Everything, as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CheckArguments {
+    #[command(flatten)]
+    common: Common,
+    /// Steps of the searches that are compared, with every method
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = value_parser!(u64).range(1..=1_000_000))]
+    steps: u64,
+    /// Small networks only
+    #[arg(long)]
+    small: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TimeArguments {
+    #[command(flatten)]
+    common: Common,
+    /// Trials that are answered together
+    #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "1,10,100,1000",
+          value_parser = value_parser!(u32).range(1..=10_000))]
+    trials: Vec<u32>,
+    /// How often each time is taken
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = value_parser!(u32).range(1..=100_000))]
+    times: u32,
+    /// A small network
+    #[arg(long)]
+    small: bool,
+}
+
+const SMALL: Toy = Toy { edges: 3, candidates: 4, batch: 33 };
+
+pub(super) fn run(action: &Action) -> anyhow::Result<ExitCode> {
+    match action {
+        Action::Check(arguments) => check(arguments),
+        Action::Time(arguments) => time(arguments),
+    }
+}
+
+fn open(common: &Common) -> anyhow::Result<(Device, Provenance)> {
+    let backend = Backend::open(common.device)?;
+    let provenance = backend.provenance();
+    match backend {
+        Backend::Cuda(device) => Ok((device, provenance)),
+        Backend::Cpu => Err(Error::Usage(format!("--device {} is no CUDA device", common.device)).into()),
+    }
+}
+
+fn check(arguments: &CheckArguments) -> anyhow::Result<ExitCode> {
+    let (device, provenance) = open(&arguments.common)?;
+    let mut sizes = toy::SIZES.to_vec();
+    if !arguments.small {
+        sizes.push(Toy::paper());
+    }
+    let double = |toy: Toy, streams: &Streams, trials: &[u32]| -> advantage_nas::Result<Box<dyn Supernet>> {
+        Ok(Box::new(advantage_nas_cpu::toy::ToySupernet::<f64>::new(toy, streams, trials)?))
+    };
+    let single = |toy: Toy, streams: &Streams, trials: &[u32]| -> advantage_nas::Result<Box<dyn Supernet>> {
+        Ok(Box::new(advantage_nas_cpu::toy::ToySupernet::<f32>::new(toy, streams, trials)?))
+    };
+    let searched = if arguments.small { SMALL } else { Toy::paper() };
+    let done = |checks: advantage_nas_gpu::Result<Vec<Check>>| checks.map_err(Error::Device);
+    let groups = [
+        ("kernels", done(toy::kernels(&device, &sizes))?),
+        ("supernets", done(toy::supernet(&device, &sizes, &double))?),
+        ("searches", done(toy::searches(&device, searched, &[0, 1], arguments.steps, &single))?),
+    ];
+    let failed = groups.iter().flat_map(|(_, checks)| checks).filter(|check| !check.passed).count();
+    if arguments.common.json {
+        let groups: serde_json::Map<String, Value> =
+            groups.iter().map(|(name, checks)| ((*name).to_owned(), json!(checks))).collect();
+        let whole = json!({
+            "passed": failed == 0, "device": device.info(), "checks": groups, "provenance": provenance,
+        });
+        print(&format!("{whole:#}\n"))?;
+    } else {
+        let mut out = format!("{}\n\n", provenance.device);
+        for (name, checks) in &groups {
+            let worst = checks.iter().map(|check| check.worst.unwrap_or(f64::INFINITY)).fold(0.0, f64::max);
+            let passed = checks.iter().filter(|check| check.passed).count();
+            let count = checks.len();
+            out.push_str(&format!(
+                "{name:<10} {passed} of {count} agree, largest difference {worst:.2} of the allowed\n"
+            ));
+        }
+        for check in groups.iter().flat_map(|(_, checks)| checks).filter(|check| !check.passed) {
+            out.push_str(&format!("differs    {}\n", check.name));
+        }
+        print(&out)?;
+    }
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn time(arguments: &TimeArguments) -> anyhow::Result<ExitCode> {
+    let (device, provenance) = open(&arguments.common)?;
+    let network = if arguments.small { SMALL } else { Toy::paper() };
+    let mut timings: Vec<Timing> = Vec::new();
+    for &trials in &arguments.trials {
+        let times = arguments.times as usize;
+        timings.extend(measure::toy(&device, network, trials as usize, times).map_err(Error::Device)?);
+    }
+    if arguments.common.json {
+        let usage = device::compile::usage(&advantage_nas_gpu::kernels::toy::SOURCE, &device.info().architecture());
+        let whole = json!({
+            "device": device.info(), "toy": network, "timings": timings, "registers": usage.ok(), "provenance": provenance,
+        });
+        print(&format!("{whole:#}\n"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut out = format!("{}\n\n", provenance.device);
+    out.push_str(&format!("{:<34} {:>6} {:>12} {:>12} {:>9}\n", "what", "trials", "median us", "us/trial", "GFLOP/s"));
+    for timing in &timings {
+        let rate =
+            timing.flop.map_or_else(|| "-".to_owned(), |flop| format!("{:.0}", flop as f64 / timing.median_us / 1e3));
+        let (what, trials, median) = (&timing.what, timing.trials, timing.median_us);
+        out.push_str(&format!("{what:<34} {trials:>6} {median:>12.1} {:>12.2} {rate:>9}\n", median / trials as f64));
+    }
+    out.push_str("\nkernels: device time between events; steps: wall time, copies included\n");
+    print(&out)?;
+    Ok(ExitCode::SUCCESS)
+}
