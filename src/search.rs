@@ -444,8 +444,13 @@ impl Trial {
 
     fn compete(&mut self, proposal: &Proposal, loss: f64, theta_steps: u64) {
         let Some(architecture) = proposal.architecture() else { return };
-        if self.best.as_ref().is_none_or(|best| loss < best.loss) {
-            self.best = Some(Best { architecture: architecture.clone(), loss, theta_steps });
+        match &mut self.best {
+            Some(best) if loss < best.loss => {
+                best.architecture.choices_mut().copy_from_slice(architecture.choices());
+                (best.loss, best.theta_steps) = (loss, theta_steps);
+            }
+            Some(_) => {}
+            None => self.best = Some(Best { architecture: architecture.clone(), loss, theta_steps }),
         }
     }
 

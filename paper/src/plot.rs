@@ -58,7 +58,13 @@ const FONT: &str = "sans-serif";
 const PANEL: (u32, u32) = (620, 430);
 const TITLE: u32 = 40;
 const LEGEND_ROW: u32 = 26;
-const LEGEND_COLUMNS: usize = 4;
+const MOST_LEGEND_COLUMNS: usize = 4;
+/// Smallest width of a column: the line and the longest name of a method.
+const LEGEND_COLUMN: u32 = 170;
+/// Space left of and right of the legend.
+const LEGEND_MARGIN: u32 = 100;
+/// Labels of the horizontal axis.
+const MOST_LABELS: usize = 11;
 /// Decades of a logarithmic axis.
 const DECADES: i32 = 4;
 
@@ -79,8 +85,9 @@ impl Chart {
         {
             return Err("a value is not a number".to_owned());
         }
-        let rows = self.bands.len().div_ceil(LEGEND_COLUMNS) as u32;
-        let size = (PANEL.0 * self.panels.len() as u32, TITLE + PANEL.1 + rows * LEGEND_ROW + 12);
+        let width = PANEL.0 * self.panels.len() as u32;
+        let rows = self.bands.len().div_ceil(legend_columns(width)) as u32;
+        let size = (width, TITLE + PANEL.1 + rows * LEGEND_ROW + 12);
         let mut svg = String::new();
         {
             let root = SVGBackend::with_string(&mut svg, size).into_drawing_area();
@@ -111,7 +118,8 @@ impl Chart {
                 .y_label_area_size(58);
             if self.logarithmic {
                 let top = 10f64.powf(top.log10().ceil());
-                let bottom = top * 10f64.powi(-DECADES);
+                // A little lower, so that the last decade has its label.
+                let bottom = top * 10f64.powi(-DECADES) * (1.0 - 1e-9);
                 let mut chart = builder.build_cartesian_2d(0.0..panel.last, (bottom..top).log_scale())?;
                 self.panel(&mut chart, panel, bottom)?;
             } else {
@@ -120,10 +128,11 @@ impl Chart {
             }
         }
         let (width, _) = legend.dim_in_pixel();
+        let columns = legend_columns(width);
         for (index, band) in self.bands.iter().enumerate() {
-            let column = (width as i32 - 100) / LEGEND_COLUMNS as i32;
-            let x = 60 + (index % LEGEND_COLUMNS) as i32 * column;
-            let y = 8 + (index / LEGEND_COLUMNS) as i32 * LEGEND_ROW as i32;
+            let column = (width - LEGEND_MARGIN) as i32 / columns as i32;
+            let x = 60 + (index % columns) as i32 * column;
+            let y = 8 + (index / columns) as i32 * LEGEND_ROW as i32;
             let line = [(x, y + 7), (x + 34, y + 7)];
             let style = style(band.style).stroke_width(3);
             if is_dashed(band.style) {
@@ -145,16 +154,25 @@ impl Chart {
     where
         Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
     {
-        chart
-            .configure_mesh()
-            .light_line_style(TRANSPARENT)
+        let decade = |y: &f64| {
+            let exponent = y.log10().round();
+            let label = format!("{:.*}", (-exponent).max(0.0) as usize, 10f64.powf(exponent));
+            if *y < 5.0 * bottom { format!("≤ {label}") } else { label }
+        };
+        let mut mesh = chart.configure_mesh();
+        mesh.light_line_style(TRANSPARENT)
             .bold_line_style(BLACK.mix(0.12))
             .x_label_formatter(&|x| format!("{x:.0}"))
+            // Iterations are whole: a short axis has no more labels than that.
+            .x_labels((panel.last as usize).saturating_add(1).min(MOST_LABELS))
             .x_desc(&self.x)
             .y_desc(&self.y)
             .axis_desc_style((FONT, 15))
-            .label_style((FONT, 13))
-            .draw()?;
+            .label_style((FONT, 13));
+        if self.logarithmic {
+            mesh.y_label_formatter(&decade);
+        }
+        mesh.draw()?;
         // The bands first, so that no band covers a curve.
         let shown = |band: &Band, end: usize| -> Vec<(f64, f64)> {
             let inside = band.points.iter().filter(|(x, _)| *x <= panel.last);
@@ -177,6 +195,10 @@ impl Chart {
     }
 }
 
+fn legend_columns(width: u32) -> usize {
+    ((width - LEGEND_MARGIN) / LEGEND_COLUMN).clamp(1, MOST_LEGEND_COLUMNS as u32) as usize
+}
+
 fn colour(style: usize) -> RGBColor {
     COLOURS[style % COLOURS.len()]
 }
@@ -187,4 +209,69 @@ fn is_dashed(style: usize) -> bool {
 
 fn style(number: usize) -> ShapeStyle {
     colour(number).stroke_width(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chart(last: f64, logarithmic: bool) -> String {
+        let band = |style| Band {
+            name: format!("method-{style:02}-of-them"),
+            style,
+            points: vec![(0.0, [2.0, 3.0, 4.0]), (last, [0.0, 0.0, 1.0])],
+        };
+        let chart = Chart {
+            title: "title".to_owned(),
+            x: "iteration".to_owned(),
+            y: "loss".to_owned(),
+            logarithmic,
+            panels: vec![Panel { title: "panel".to_owned(), last }],
+            bands: (0..12).map(band).collect(),
+        };
+        chart.svg().unwrap()
+    }
+
+    /// `x`, `y` and content of every text.
+    fn texts(svg: &str) -> Vec<(i32, i32, String)> {
+        let attribute = |tag: &str, name: &str| -> Option<i32> {
+            tag.split_once(&format!(" {name}=\""))?.1.split_once('"')?.0.parse().ok()
+        };
+        let text = |part: &str| {
+            let (tag, rest) = part.split_once('>')?;
+            let content = rest.split_once('<')?.0.trim().to_owned();
+            Some((attribute(tag, "x")?, attribute(tag, "y")?, content))
+        };
+        svg.split("<text").skip(1).filter_map(text).collect()
+    }
+
+    #[test]
+    fn names_in_the_legend_of_one_panel_do_not_touch() {
+        let texts = texts(&chart(600.0, false));
+        let names: Vec<_> = texts.iter().filter(|(.., text)| text.starts_with("method-")).collect();
+        assert_eq!(names.len(), 12);
+        for pair in names.windows(2).filter(|pair| pair[0].1 == pair[1].1) {
+            // 17 letters of 15 pixels' height are at most 125 pixels wide, the next line begins 42 before its name.
+            assert!(pair[1].0 - pair[0].0 >= 125 + 42, "{pair:?}");
+        }
+        assert!(names.iter().all(|(x, ..)| x + 125 <= PANEL.0 as i32));
+    }
+
+    #[test]
+    fn short_axes_have_whole_labels_once() {
+        for last in [1.0, 2.0, 7.0] {
+            let texts = texts(&chart(last, false));
+            for label in ["0", "1"] {
+                assert_eq!(texts.iter().filter(|(.., text)| text == label).count(), 1, "{label} of {last}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_lowest_label_of_a_logarithmic_axis_stands_for_everything_below() {
+        let texts = texts(&chart(600.0, true));
+        for label in ["10", "1", "0.1", "0.01", "≤ 0.001"] {
+            assert_eq!(texts.iter().filter(|(.., text)| text == label).count(), 1, "{label}: {texts:?}");
+        }
+    }
 }

@@ -18,6 +18,8 @@ pub struct Sweep<'a, E> {
     experiment: &'a E,
     tasks: Vec<Task>,
     resume: bool,
+    /// Finished runs of another build, and what it differed in.
+    other_finished: Vec<(PathBuf, String)>,
 }
 
 /// One run and what is to be done for it.
@@ -45,11 +47,13 @@ impl<'a, E: Experiment> Sweep<'a, E> {
         let provenance = experiment.provenance();
         let mut tasks = Vec::new();
         let mut other_builds = Vec::new();
+        let mut other_finished = Vec::new();
         for (path, settings) in runs {
             let config = Config::new(settings.table(), &data, &provenance)?;
             let (standing, other_build) = survey(&path, &config, resume)?;
-            if let Some(differences) = other_build.filter(|_| standing != Standing::Finished) {
-                other_builds.push((path.clone(), differences));
+            if let Some(differences) = other_build {
+                let others = if standing == Standing::Finished { &mut other_finished } else { &mut other_builds };
+                others.push((path.clone(), differences));
             }
             tasks.push(Task { settings, config, path, standing, run: None });
         }
@@ -60,7 +64,19 @@ impl<'a, E: Experiment> Sweep<'a, E> {
             let path = path.display();
             tracing::warn!("{path}: started with another build, the last bits may differ: {differences}");
         }
-        Ok(Self { experiment, tasks, resume })
+        Ok(Self { experiment, tasks, resume, other_finished })
+    }
+
+    /// Warns of finished runs of another build: what is made of them is not what this build computes.
+    pub fn warn_of_other_builds(&self) {
+        if let Some((path, differences)) = self.other_finished.first() {
+            let (path, more) = (path.display(), self.other_finished.len() - 1);
+            let others = if more > 0 { format!(" and {more} more") } else { String::new() };
+            tracing::warn!(
+                "{path}{others}: finished by another build and taken as they are, choose another --out to repeat \
+                 them: {differences}"
+            );
+        }
     }
 
     /// Number of runs that are not finished.

@@ -65,6 +65,28 @@ fn figure_1_leaves_picture_numbers_and_table() {
     assert!(message.contains("iterations") && message.contains("120") && message.contains("130"), "{message}");
 }
 
+/// Finished runs are not repeated. Where another build finished them, the figure is not this build's, and that is said.
+#[test]
+fn runs_of_another_build_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("figure");
+    succeed(figure_1(&out, &["--quiet"]));
+    let rows = csv(&out);
+    assert_eq!(succeed(figure_1(&out, &["--quiet"])).stderr, []);
+    for trial in ["gdas/trial-001", "nasp/trial-002"] {
+        let config = out.join(trial).join("config.toml");
+        let text = fs::read_to_string(&config).unwrap();
+        let commit = text.lines().find(|line| line.starts_with("commit = ")).unwrap();
+        fs::write(&config, text.replace(commit, "commit = \"0123456\"")).unwrap();
+    }
+    let message = String::from_utf8(succeed(figure_1(&out, &["--quiet"])).stderr).unwrap();
+    assert_eq!(message.lines().count(), 1, "{message}");
+    for part in ["gdas/trial-001 and 1 more", "another build", "0123456", "--out"] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    assert_eq!(csv(&out), rows);
+}
+
 #[test]
 fn a_killed_figure_ends_the_same() {
     let folder = tempfile::tempdir().unwrap();

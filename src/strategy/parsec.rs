@@ -29,8 +29,10 @@ pub struct ParsecSettings {
 pub struct Parsec {
     theta: Theta,
     samples: usize,
-    /// Rewards and architectures since the last update.
+    /// Rewards and architectures since the last update; the buffers of those before it stay behind them.
     collected: Vec<(f64, Architecture)>,
+    /// How many of them are since the last update.
+    count: usize,
     drawn: Architecture,
     rewards: Rewards,
     one: OpTable<f64>,
@@ -53,6 +55,7 @@ impl Parsec {
             theta: Theta::new(shape, theta)?,
             samples: settings.samples,
             collected: Vec::new(),
+            count: 0,
             drawn: Architecture::first(shape),
             rewards: Rewards::new(shape),
             one: zeros.clone(),
@@ -88,10 +91,18 @@ impl ProductStrategy for Parsec {
     fn learn(&mut self, step: &Step, proposal: &Proposal, feedback: &Feedback) -> Result<()> {
         feedback.rewards_into(self.name(), proposal, &mut self.rewards)?;
         let architecture = one_hot(self.name(), proposal)?;
-        self.collected.push((self.rewards.reward, architecture.clone()));
-        if self.collected.len() < self.samples {
+        match self.collected.get_mut(self.count) {
+            None => self.collected.push((self.rewards.reward, architecture.clone())),
+            Some((reward, kept)) => {
+                *reward = self.rewards.reward;
+                kept.choices_mut().copy_from_slice(architecture.choices());
+            }
+        }
+        self.count += 1;
+        if self.count < self.samples {
             return Ok(());
         }
+        self.count = 0;
         // θ has not moved since the first of them, so that the scores of all are at the same μ.
         let probabilities = self.theta.policy().probabilities();
         let largest = self.collected.iter().map(|(reward, _)| *reward).fold(f64::NEG_INFINITY, f64::max);
@@ -104,14 +115,13 @@ impl ProductStrategy for Parsec {
                 *sum += weight * value;
             }
         }
-        self.collected.clear();
         self.theta.ascend(step, &self.estimate)
     }
 
     fn save_rest(&self, state: &mut State) {
-        let rewards: Vec<f64> = self.collected.iter().map(|(reward, _)| *reward).collect();
-        let choices: Vec<u64> = self
-            .collected
+        let collected = &self.collected[..self.count];
+        let rewards: Vec<f64> = collected.iter().map(|(reward, _)| *reward).collect();
+        let choices: Vec<u64> = collected
             .iter()
             .flat_map(|(_, architecture)| architecture.choices().iter().map(|&choice| choice as u64))
             .collect();
@@ -137,7 +147,7 @@ impl ProductStrategy for Parsec {
                 .map_err(|error| broken("collected.architectures", error.to_string()))?;
             collected.push((reward, architecture));
         }
-        self.collected = collected;
+        (self.collected, self.count) = (collected, count);
         Ok(())
     }
 }

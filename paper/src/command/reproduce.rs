@@ -26,7 +26,7 @@ pub(super) enum Subject {
     /// Figure 1: toy regression, test loss over the iterations for every method
     ///
     /// Leaves figure-1.svg, figure-1.csv and figure-1.md in the folder, beside one folder of runs per method. Finished runs are
-    /// not repeated; after an interrupt, the same command goes on.
+    /// not repeated, even of another build, which is a warning; after an interrupt, the same command goes on.
     #[command(name = "figure-1", after_help = EXAMPLE)]
     Figure1(Figure1),
     /// Section 4.4: variance against the number of edges, tightness of Theorem 4.1, the formulas as printed and correct
@@ -128,6 +128,7 @@ fn figure_1(figure: &Figure1) -> anyhow::Result<ExitCode> {
     let runs = figure_1::runs(&folder, &settings, figure.trials);
     let places: Vec<PathBuf> = runs.iter().map(|(place, _)| place.clone()).collect();
     let sweep = Sweep::prepare(&experiment, runs, true)?;
+    sweep.warn_of_other_builds();
     let steps = experiment.steps(&settings[0])?;
     let progress = Progress::over(steps.saturating_mul(sweep.left() as u64), figure.quiet);
     let orders = Orders { stop: &stop, stop_after: None, checkpoint_every: CHECKPOINT_EVERY, progress: &progress };

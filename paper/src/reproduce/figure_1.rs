@@ -1,6 +1,7 @@
 //! Figure 1: test loss of the argmax architecture over the iterations of the toy regression, per method, median and 25–75 % band
 //! over trials.
 
+use std::cmp::Ordering;
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,7 +31,7 @@ pub const METHODS: [Method; 8] = [
 /// Where the paper's axis ends.
 pub const LAST_SHOWN: u64 = 600;
 
-/// Iterations at which the table looks.
+/// Iterations at which the table looks, and at the last one of a shorter search.
 const LOOKS: [u64; 4] = [100, 300, 600, 1990];
 
 /// The runs that the figure needs: `folder/METHOD/trial-NNN`.
@@ -158,12 +159,15 @@ pub fn svg(all: &[Curves], logarithmic: bool) -> Result<String> {
             }
         })
         .collect();
-    let mut panels = vec![Panel { title: "as in the paper".to_owned(), last: last.min(LAST_SHOWN) as f64 }];
-    if last > LAST_SHOWN {
-        panels.push(Panel { title: "the whole search".to_owned(), last: last as f64 });
-    }
+    let panel = |title: &str, last: u64| Panel { title: title.to_owned(), last: last as f64 };
+    let panels = match last.cmp(&LAST_SHOWN) {
+        Ordering::Less => vec![panel("the whole search", last)],
+        Ordering::Equal => vec![panel("as in the paper", last)],
+        Ordering::Greater => vec![panel("as in the paper", LAST_SHOWN), panel("the whole search", last)],
+    };
+    let trials = if trials == 1 { "1 trial".to_owned() } else { format!("{trials} trials") };
     let chart = Chart {
-        title: format!("Toy regression: argmax architecture, median and 25–75 % band of {trials} trials"),
+        title: format!("Toy regression: argmax architecture, median and 25–75 % band of {trials}"),
         x: "iteration".to_owned(),
         y: "test loss × 100".to_owned(),
         logarithmic,
@@ -177,14 +181,19 @@ pub fn svg(all: &[Curves], logarithmic: bool) -> Result<String> {
 #[must_use]
 pub fn table(all: &[Curves]) -> String {
     let last = all.iter().filter_map(|curves| curves.iterations.last()).copied().max().unwrap_or(0);
-    let looks: Vec<u64> =
-        LOOKS.into_iter().filter(|look| all.iter().any(|curves| curves.at(*look).is_some())).collect();
+    let seen = |look: &u64| all.iter().any(|curves| curves.at(*look).is_some());
+    let mut looks: Vec<u64> = LOOKS.into_iter().filter(seen).collect();
+    if last < LOOKS[LOOKS.len() - 1] && !looks.contains(&last) {
+        looks.push(last);
+    }
+    let mut ends = vec![LAST_SHOWN, last];
+    ends.retain(|end| *end <= last);
+    ends.dedup();
     let mut head = vec!["method".to_owned(), "trials".to_owned()];
     for statistic in ["median", "mean"] {
         head.extend(looks.iter().map(|look| format!("{statistic} at {look}")));
     }
-    head.push(format!("found by {LAST_SHOWN}"));
-    head.push(format!("found by {last}"));
+    head.extend(ends.iter().map(|end| format!("found by {end}")));
     head.push("ms per step".to_owned());
     let mut out = format!("| {} |\n|{}\n", head.join(" | "), " --- |".repeat(head.len()));
     for curves in all {
@@ -195,8 +204,7 @@ pub fn table(all: &[Curves]) -> String {
                 curves.at(*look).map_or_else(|| "–".to_owned(), |losses| format!("{:.3}", 1e3 * statistic(losses)))
             }));
         }
-        cells.push(format!("{} of {trials}", curves.found_by(LAST_SHOWN)));
-        cells.push(format!("{} of {trials}", curves.found_by(last)));
+        cells.extend(ends.iter().map(|end| format!("{} of {trials}", curves.found_by(*end))));
         cells.push(format!("{:.3}", 1e3 * median(&curves.seconds_per_step)));
         writeln!(out, "| {} |", cells.join(" | ")).expect("strings take everything");
     }
@@ -229,15 +237,46 @@ mod tests {
         assert_eq!(csv(&[curves()]), expected);
     }
 
+    fn head_and_row(last: u64) -> [String; 2] {
+        let table = table(&[Curves { iterations: vec![0, last], ..curves() }]);
+        let mut lines = table.lines();
+        [0, 1].map(|skip| lines.nth(skip).unwrap().to_owned())
+    }
+
     #[test]
     fn the_table_counts_hits_and_leaves_out_what_was_not_seen() {
-        let table = table(&[curves()]);
-        let lines: Vec<&str> = table.lines().collect();
-        assert_eq!(
-            lines[0],
-            "| method | trials | median at 100 | mean at 100 | found by 600 | found by 100 | ms per step |"
-        );
-        assert_eq!(lines[2], "| darts | 3 | 1.000 | 2.000 | 1 of 3 | 1 of 3 | 0.200 |");
+        let expected = [
+            "| method | trials | median at 1990 | mean at 1990 | found by 600 | found by 1990 | ms per step |",
+            "| darts | 3 | 1.000 | 2.000 | 1 of 3 | 2 of 3 | 0.200 |",
+        ];
+        assert_eq!(head_and_row(1990), expected);
+    }
+
+    /// A search that ends early shows its end, and says nothing of later iterations or twice the same.
+    #[test]
+    fn a_short_table_ends_where_the_search_ends() {
+        for last in [7, 100, 600] {
+            let expected = [
+                format!("| method | trials | median at {last} | mean at {last} | found by {last} | ms per step |"),
+                format!("| darts | 3 | 1.000 | 2.000 | {} of 3 | 0.200 |", u64::from(last >= 90)),
+            ];
+            assert_eq!(head_and_row(last), expected);
+        }
+        assert!(head_and_row(1000)[0].contains("| median at 1000 | mean at 1000 | found by 600 | found by 1000 |"));
+    }
+
+    #[test]
+    fn panels_and_title_fit_the_search() {
+        let shown = |last, trials: usize| {
+            let losses = vec![vec![0.1; trials]; 2];
+            let first_hits = vec![None; trials];
+            svg(&[Curves { iterations: vec![0, last], losses, first_hits, ..curves() }], false).unwrap()
+        };
+        for (last, paper, whole) in [(7, false, true), (600, true, false), (610, true, true)] {
+            let svg = shown(last, 2);
+            assert_eq!((svg.contains("as in the paper"), svg.contains("the whole search")), (paper, whole), "{last}");
+        }
+        assert!(shown(600, 2).contains("band of 2 trials\n") && shown(600, 1).contains("band of 1 trial\n"));
     }
 
     #[test]

@@ -61,6 +61,17 @@ struct Cell {
     hidden: Vec<f64>,
 }
 
+/// Buffers of the backward pass.
+#[derive(Clone, Debug)]
+pub(super) struct Slopes {
+    /// Of `h` going out of an edge, `[units]`
+    hidden: Vec<f64>,
+    /// Of `c` going out, `[units]`
+    memory: Vec<f64>,
+    /// Of the sums inside the gates, `[4 units]`
+    gates: Vec<f64>,
+}
+
 impl Controller {
     /// The controller with all parameters zero.
     pub(super) fn new(shape: &Shape, units: usize, tanh_constant: f64, temperature: f64) -> Self {
@@ -167,11 +178,18 @@ impl Controller {
     }
 
     /// Adds the gradient of `−(weight · ln p(a) + entropy_weight · Σ_i H_i)` with respect to all parameters.
-    pub(super) fn backward(&self, trace: &Trace, weight: f64, entropy_weight: f64, gradient: &mut [f64]) {
+    pub(super) fn backward(
+        &self,
+        trace: &Trace,
+        weight: f64,
+        entropy_weight: f64,
+        slopes: &mut Slopes,
+        gradient: &mut [f64],
+    ) {
         let units = self.units;
-        let mut hidden_slope = vec![0.0; units];
-        let mut memory_slope = vec![0.0; units];
-        let mut gate_slopes = vec![0.0; GATES * units];
+        let Slopes { hidden: hidden_slope, memory: memory_slope, gates: gate_slopes } = slopes;
+        hidden_slope.fill(0.0);
+        memory_slope.fill(0.0);
         for edge in (0..self.shape.edges()).rev() {
             let cell = &trace.cells[edge];
             let probabilities = trace.probabilities.edge(edge);
@@ -187,7 +205,7 @@ impl Controller {
                 gradient[self.output_biases[edge].start + candidate] += z_slope;
                 let start = self.outputs[edge].start + candidate * units;
                 add_scaled(&mut gradient[start..start + units], z_slope, &cell.hidden);
-                add_scaled(&mut hidden_slope, z_slope, &self.parameters[start..start + units]);
+                add_scaled(hidden_slope, z_slope, &self.parameters[start..start + units]);
             }
             for unit in 0..units {
                 let [i, f, g, o] = std::array::from_fn(|gate| cell.gates[gate * units + unit]);
@@ -199,13 +217,13 @@ impl Controller {
                 gate_slopes[3 * units + unit] = hidden_slope[unit] * tanh * o * (1.0 - o);
                 memory_slope[unit] = slope * f;
             }
-            add_scaled(&mut gradient[self.bias.clone()], 1.0, &gate_slopes);
+            add_scaled(&mut gradient[self.bias.clone()], 1.0, gate_slopes);
             let input = self.input_range(edge, if edge == 0 { 0 } else { trace.choices[edge - 1] });
             for (index, &value) in cell.input.iter().enumerate() {
                 let start = self.weights.start + index * GATES * units;
                 let row = start..start + GATES * units;
-                add_scaled(&mut gradient[row.clone()], value, &gate_slopes);
-                let slope = dot(&self.parameters[row], &gate_slopes);
+                add_scaled(&mut gradient[row.clone()], value, gate_slopes);
+                let slope = dot(&self.parameters[row], gate_slopes);
                 if index < units {
                     gradient[input.start + index] += slope;
                 } else {
@@ -213,6 +231,13 @@ impl Controller {
                 }
             }
         }
+    }
+}
+
+impl Slopes {
+    pub(super) fn new(controller: &Controller) -> Self {
+        let units = controller.units;
+        Self { hidden: vec![0.0; units], memory: vec![0.0; units], gates: vec![0.0; GATES * units] }
     }
 }
 
@@ -312,7 +337,13 @@ mod tests {
                 let mut trace = Trace::new(&controller);
                 controller.forward(&mut trace, |edge, _| choices[edge]);
                 let mut gradient = vec![0.0; controller.parameters().len()];
-                controller.backward(&trace, weight, entropy_weight, &mut gradient);
+                let mut slopes = Slopes::new(&controller);
+                controller.backward(&trace, weight, entropy_weight, &mut slopes, &mut gradient);
+                // Whatever the buffers hold, the next pass adds the same.
+                let once = gradient.clone();
+                gradient.fill(0.0);
+                controller.backward(&trace, weight, entropy_weight, &mut slopes, &mut gradient);
+                assert_eq!(gradient, once);
                 let mut expected = gradient.clone();
                 for (index, expected) in expected.iter_mut().enumerate() {
                     let mut moved = |by: f64| {

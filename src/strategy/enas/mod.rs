@@ -6,7 +6,7 @@ mod controller;
 
 use rand::{Rng, RngCore};
 
-use self::controller::{Controller, Trace};
+use self::controller::{Controller, Slopes, Trace};
 use super::{Feedback, Proposal, Rewards, Step, Strategy, Want, product::one_hot, theta::expect_finite};
 use crate::error::{Error, Result};
 use crate::estimator::MovingAverage;
@@ -77,6 +77,9 @@ pub struct Enas {
     trace: Trace,
     /// Whether `trace` is what the parameters give now.
     current: bool,
+    /// The conditionals along the greedily decoded architecture, as the parameters give them now.
+    greedy: Trace,
+    slopes: Slopes,
     drawn: Architecture,
     rewards: Rewards,
     gradient: Vec<f64>,
@@ -109,24 +112,26 @@ impl Enas {
             *parameter = settings.initial_range * (2.0 * rng.random::<f64>() - 1.0);
         }
         let length = controller.parameters().len();
-        Ok(Self {
+        let mut enas = Self {
             adam: Adam::new(length, settings.beta1, settings.beta2, settings.epsilon)?,
             baseline: MovingAverage::new(settings.baseline_decay)?,
             trace: Trace::new(&controller),
             current: false,
+            greedy: Trace::new(&controller),
+            slopes: Slopes::new(&controller),
             drawn: Architecture::first(shape),
             rewards: Rewards::new(shape),
             gradient: vec![0.0; length],
             settings,
             controller,
-        })
+        };
+        enas.decode();
+        Ok(enas)
     }
 
-    /// Conditionals along the greedily decoded architecture.
-    fn decode(&self) -> Trace {
-        let mut trace = Trace::new(&self.controller);
-        self.controller.forward(&mut trace, |_, probabilities| first_maximum(probabilities));
-        trace
+    /// Decodes greedily, after every change of the parameters.
+    fn decode(&mut self) {
+        self.controller.forward(&mut self.greedy, |_, probabilities| first_maximum(probabilities));
     }
 }
 
@@ -156,24 +161,26 @@ impl Strategy for Enas {
         let baseline = self.baseline.value().copied().unwrap_or(reward);
         self.baseline.update(&reward);
         self.gradient.fill(0.0);
-        self.controller.backward(&self.trace, reward - baseline, self.settings.entropy_weight, &mut self.gradient);
+        let (weight, entropy_weight) = (reward - baseline, self.settings.entropy_weight);
+        self.controller.backward(&self.trace, weight, entropy_weight, &mut self.slopes, &mut self.gradient);
         self.adam.step(self.controller.parameters_mut(), &self.gradient, self.settings.learning_rate)?;
         if let Some(&value) = self.controller.parameters().iter().find(|value| !value.is_finite()) {
             return Err(Error::NotFinite { what: "controller parameters", edge: 0, candidate: 0, value });
         }
+        self.decode();
         Ok(())
     }
 
     fn probabilities_into(&self, out: &mut OpTable<f64>) {
-        out.values_mut().copy_from_slice(self.decode().probabilities().values());
+        out.values_mut().copy_from_slice(self.greedy.probabilities().values());
     }
 
     fn mode_into(&self, out: &mut Architecture) {
-        out.choices_mut().copy_from_slice(self.decode().choices());
+        out.choices_mut().copy_from_slice(self.greedy.choices());
     }
 
     fn entropy(&self) -> f64 {
-        self.decode().entropy()
+        self.greedy.entropy()
     }
 
     fn save(&self) -> State {
@@ -194,6 +201,7 @@ impl Strategy for Enas {
         self.baseline.set(baseline);
         // What was computed with other parameters must not be taken for the next proposal's.
         self.current = false;
+        self.decode();
         Ok(())
     }
 }
