@@ -96,6 +96,28 @@ pub enum Error {
         known: String,
     },
 
+    /// A text that is not in the form that is understood.
+    #[error("{what}, character {position}: expected {expected}, got {got}")]
+    Syntax {
+        /// What was read.
+        what: &'static str,
+        /// Number of the first character that does not fit, counted from 1.
+        position: usize,
+        /// What would fit there.
+        expected: String,
+        /// What is there.
+        got: String,
+    },
+
+    /// Data that an experiment can't use.
+    #[error("{what}: {problem}")]
+    Data {
+        /// What was looked at.
+        what: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+
     /// A strategy asked for one answer and got another.
     #[error("{strategy} needs feedback with {needed}, got {got}")]
     Feedback {

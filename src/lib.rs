@@ -21,6 +21,7 @@
 //! | Algorithm 1 | [`Search`]; line 9 is [`estimator::policy_gradient`] |
 //! | Table 1 | [`strategy::table1::TABLE_1`], [`strategy::Method`] |
 //! | section 5.1, toy regression | [`network::toy`] |
+//! | section 5.2, NAS-Bench-201 and CIFAR-10 | [`network::nas_bench_201`] |
 //! | beyond the paper: optimal baseline (claim C15) | [`estimator::optimal_baseline`] |
 //!
 //! # One update by hand

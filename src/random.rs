@@ -4,7 +4,7 @@
 //! same numbers after it is resumed, any number of threads draws the same numbers, and methods that are compared with the same
 //! seed see the same networks and the same data.
 
-use rand::SeedableRng;
+use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// How many 32-bit words a step may draw; step `t` starts at word `t · 2²⁰` of its stream.
@@ -26,6 +26,16 @@ pub enum Purpose {
     ToyTest = 4,
     /// Initial parameters of a strategy (the controller of ENAS).
     Strategy = 5,
+    /// The halves of a training set, for `w` and for `θ`.
+    Split = 6,
+    /// Order of the training half; a step of this stream is an epoch.
+    TrainingOrder = 7,
+    /// Order of the validation half; a step of this stream is an epoch.
+    ValidationOrder = 8,
+    /// Crops and flips of the training half's minibatches.
+    TrainingAugmentation = 9,
+    /// Crops and flips of the validation half's minibatches.
+    ValidationAugmentation = 10,
 }
 
 /// All random streams of one seed.
@@ -79,10 +89,21 @@ pub fn symmetric_uniform(word: u32) -> f32 {
     (word >> 8) as f32 * GRID - 1.0
 }
 
+/// A uniform index below `bound` by multiplication, from two words; its bias is at most `bound · 2⁻⁶⁴`.
+pub(crate) fn below(rng: &mut impl RngCore, bound: usize) -> usize {
+    ((u128::from(rng.next_u64()) * bound as u128) >> 64) as usize
+}
+
+/// A uniform permutation of `values` (Fisher and Yates, from the end), two words for every value but the first.
+pub(crate) fn shuffle<T>(rng: &mut impl RngCore, values: &mut [T]) {
+    for last in (1..values.len()).rev() {
+        values.swap(last, below(rng, last + 1));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rand::RngCore;
 
     #[test]
     fn streams_are_addressable_and_distinct() {

@@ -7,13 +7,18 @@ use advantage_nas::random::{Purpose, Streams, WORDS_PER_STEP, symmetric_uniform}
 use common::chacha;
 use rand::{Rng, RngCore};
 
-const PURPOSES: [(Purpose, u64); 6] = [
+const PURPOSES: [(Purpose, u64); 11] = [
     (Purpose::Architecture, 0),
     (Purpose::Weights, 1),
     (Purpose::Teacher, 2),
     (Purpose::ToyBatch, 3),
     (Purpose::ToyTest, 4),
     (Purpose::Strategy, 5),
+    (Purpose::Split, 6),
+    (Purpose::TrainingOrder, 7),
+    (Purpose::ValidationOrder, 8),
+    (Purpose::TrainingAugmentation, 9),
+    (Purpose::ValidationAugmentation, 10),
 ];
 
 #[test]

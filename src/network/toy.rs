@@ -9,7 +9,7 @@ use rand::{Rng, RngCore};
 use rand_distr::StandardNormal;
 
 use crate::error::{Error, Result};
-use crate::random::{Purpose, Streams, WORDS_PER_STEP, symmetric_uniform};
+use crate::random::{Purpose, Streams, WORDS_PER_STEP, below, symmetric_uniform};
 use crate::space::{Architecture, Edge, SearchSpace, Shape};
 use crate::supernet::{Batch, Set};
 
@@ -133,11 +133,6 @@ impl Toy {
             }
         }
     }
-}
-
-/// A uniform index below `bound` by multiplication; its bias is at most `bound · 2⁻⁶⁴`.
-fn below(rng: &mut impl RngCore, bound: usize) -> usize {
-    ((u128::from(rng.next_u64()) * bound as u128) >> 64) as usize
 }
 
 /// Weights and teacher of one trial, the same for all methods.

@@ -1,0 +1,17 @@
+//! The cell search of section 5.2: the search space of NAS-Bench-201 and CIFAR-10's minibatches.
+//!
+//! > X. Dong, Y. Yang. *NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture Search.* ICLR 2020.
+//!
+//! - `cell`: operations, the cell and its text, candidates
+//! - `skeleton`: the network around the cells; parameters and FLOPs of a stand-alone network
+//! - `data`: images, halves, normalisation, minibatches, augmentation
+//!
+//! Files, layers and devices are elsewhere.
+
+mod cell;
+mod data;
+mod skeleton;
+
+pub use cell::{Candidates, Cell, EDGES, NODES, Operation, edge_ends};
+pub use data::{BATCH, CHANNELS, Halves, IMAGE, Images, Minibatches, Normalization, PADDING, PIXELS, Sample};
+pub use skeleton::{Cost, Skeleton};
