@@ -152,7 +152,14 @@ fn poisoned(device: &Device, name: &'static str, length: usize) -> Result<Buffer
 /// # Errors
 /// What the device reports.
 pub fn kernels(device: &Device, toys: &[Toy]) -> Result<Vec<Check>> {
-    let kernels = Kernels::load(device)?;
+    compare(device, &Kernels::load(device)?, toys)
+}
+
+/// The same for kernels that were loaded from another text.
+///
+/// # Errors
+/// What the device reports.
+pub fn compare(device: &Device, kernels: &Kernels, toys: &[Toy]) -> Result<Vec<Check>> {
     let mut checks = Vec::new();
     for &toy in toys {
         let mut layouts = vec![("one", 1, true), ("all", toy.candidates, false)];
@@ -165,7 +172,7 @@ pub fn kernels(device: &Device, toys: &[Toy]) -> Result<Vec<Check>> {
                 let Toy { edges, candidates, batch } = toy;
                 let label =
                     format!("{version:?}, {edges} edges, {candidates} candidates, {batch} images, slots {name}");
-                check_launches(device, &kernels, &case, version, one_hot, &label, &mut checks)?;
+                check_launches(device, kernels, &case, version, one_hot, &label, &mut checks)?;
             }
         }
     }

@@ -244,7 +244,15 @@ impl Kernels {
     /// # Errors
     /// As [`Device::module`].
     pub fn load(device: &Device) -> Result<Self> {
-        let module = device.module(&SOURCE)?;
+        Self::load_from(device, &SOURCE)
+    }
+
+    /// Loads them from another text: tests damage it, to see whether the damage is found.
+    ///
+    /// # Errors
+    /// As [`Device::module`].
+    pub fn load_from(device: &Device, source: &Source) -> Result<Self> {
+        let module = device.module(source)?;
         Ok(Self {
             device: device.clone(),
             images: [module.kernel("toy_images")?, module.kernel("toy_images_naive")?],
