@@ -53,7 +53,7 @@ extern char* const soft_dynamic __asm__("soft_dynamic") __attribute__((visibilit
 asm(".pushsection .bss\n .balign 16\n"
     ".macro soft_index name\n .globl \\name\n .hidden \\name\n \\name: .zero 16\n .endm\n"
     "soft_index soft_thread\n soft_index soft_block\n soft_index soft_block_dim\n soft_index soft_grid_dim\n"
-    "soft_index soft_dynamic\n .popsection\n");
+    "soft_index soft_dynamic\n soft_index soft_device\n .zero 16\n .popsection\n");
 constexpr int warpSize = 32;
 
 namespace soft {
@@ -77,14 +77,14 @@ extern "C" char __stop_soft_shared[] __attribute__((visibility("hidden")));
 static char soft_pad_begin[64] __attribute__((section("soft_shared"), used));
 struct Module {  // the one symbol a compiled program exports; src/module.rs reads it
   int version, arch;
-  Device* device;
+  const Device* device;
   const Kernel* kernels;
   size_t kernel_count;
   char *shared_begin, *shared_end;
   const uint3 *thread, *block, *block_dim, *grid_dim;
   char* const* dynamic;
 };
-static Device device;
+extern const Device device __asm__("soft_device") __attribute__((visibility("hidden")));
 
 // Reads the launch's copy of the arguments, which is no device memory.
 template <class... A, size_t... I> SOFT_PLAIN void call(void (*f)(A...), void** p, std::index_sequence<I...>) {

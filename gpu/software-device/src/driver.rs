@@ -350,8 +350,9 @@ fn initialise() -> Result<(), Fault> {
     }
     let mut device = DEVICE.lock().unwrap();
     if device.is_none() {
-        let memory = Memory::new().ok_or(Fault(OUT_OF_MEMORY, "no address space for device memory".into()))?;
-        *device = Some(Device { memory, engine: Engine::new(), sticky: SUCCESS });
+        let none = || Fault(OUT_OF_MEMORY, "the system refuses to reserve addresses for device memory".into());
+        let (memory, engine) = Memory::new().zip(Engine::new()).ok_or_else(none)?;
+        *device = Some(Device { memory, engine, sticky: SUCCESS });
     }
     Ok(())
 }

@@ -38,7 +38,7 @@ impl Kernel {
 struct Exported {
     version: i32,
     arch: i32,
-    callbacks: *mut Callbacks,
+    callbacks: *mut Callbacks, // constant to kernels, not to us
     kernels: *const Kernel,
     kernel_count: usize,
     shared: [usize; 2],
@@ -61,7 +61,7 @@ pub(crate) struct Module {
     /// Static shared memory: its variables, and for each of its bytes 1 + the variable it belongs to.
     pub shared: Vec<Variable>,
     pub shared_owner: Vec<u16>,
-    /// `__device__` and `__constant__` variables.
+    /// `__device__` and `__constant__` variables, by address.
     pub globals: Vec<Variable>,
     pub base: usize,
     pub path: PathBuf,
@@ -110,6 +110,7 @@ impl Module {
                 shared_owner[start - begin..start - begin + size].fill(shared.len() as u16);
             }
         }
+        globals.sort_by_key(|variable| variable.start);
         Ok(Self { exported, shared, shared_owner, globals, base, path, _library: library })
     }
 
@@ -126,6 +127,12 @@ impl Module {
         // SAFETY: `kernel_count` entries.
         let kernels = unsafe { std::slice::from_raw_parts(self.table().kernels, self.table().kernel_count) };
         kernels.iter().find(|kernel| kernel.name() == name)
+    }
+
+    /// Whether `size` bytes at `address` lie in one of `globals`.
+    pub fn holds(&self, address: usize, size: usize) -> bool {
+        let after = self.globals.partition_point(|variable| variable.start <= address);
+        self.globals[..after].last().is_some_and(|variable| address + size <= variable.start + variable.size)
     }
 
     /// First address and length of the static shared memory.

@@ -47,3 +47,47 @@ fn kernels_and_graphs_give_exact_results() {
         assert_eq!(stream.clone_dtoh(&out).unwrap().iter().sum::<f32>(), x.iter().sum::<f32>(), "{name}");
     }
 }
+
+/// Figures for the README; says nothing about a real device.
+#[test]
+#[ignore = "a measurement"]
+fn speed() {
+    if let Some(text) = parent("speed", |device| device) {
+        print!("{text}");
+        return;
+    }
+    let time = std::time::Instant::now();
+    let context = context();
+    println!("context {:?}", time.elapsed());
+    let time = std::time::Instant::now();
+    let module = module(&context, SOUND);
+    println!("compile and load {:?}", time.elapsed());
+    let stream = context.default_stream();
+    let n = 1 << 20;
+    let (x, mut y) = (stream.alloc_zeros::<f32>(n).unwrap(), stream.alloc_zeros::<f32>(n).unwrap());
+    let (a, count, size) = (2f32, n as i32, 256i32);
+    for name in ["saxpy", "block_sum", "warp_sum", "sgemm"] {
+        let kernel = module.load_function(name).unwrap();
+        let mut launch = stream.launch_builder(&kernel);
+        let (grid_dim, block_dim, work) = match name {
+            "saxpy" => ((n as u32 / 256, 1, 1), (256, 1, 1), n),
+            "sgemm" => ((16, 16, 1), (16, 16, 1), 256 * 256 * 256),
+            _ => ((1024, 1, 1), (256, 1, 1), 1024 * 256),
+        };
+        match name {
+            "saxpy" => launch.arg(&a).arg(&x).arg(&mut y).arg(&count),
+            "sgemm" => launch.arg(&x).arg(&x).arg(&mut y).arg(&size).arg(&size).arg(&size),
+            _ => launch.arg(&x).arg(&mut y).arg(&count),
+        };
+        for _ in 0..2 {
+            let time = std::time::Instant::now();
+            // SAFETY: parameters as in sound.cu.
+            unsafe { launch.launch(LaunchConfig { grid_dim, block_dim, shared_mem_bytes: 2048 }) }.unwrap();
+            stream.synchronize().unwrap();
+            println!(
+                "{name}: {:.1} M/s (threads, or multiplications)",
+                work as f64 / time.elapsed().as_secs_f64() / 1e6
+            );
+        }
+    }
+}
