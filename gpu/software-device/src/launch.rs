@@ -21,7 +21,7 @@ pub(crate) struct Callbacks {
     access: unsafe extern "C" fn(usize, usize, u32, usize),
     barrier: unsafe extern "C" fn(i32, i32, i32) -> i32,
     collective: unsafe extern "C" fn(u32, u32, u64, u32, i32) -> u64,
-    fail: unsafe extern "C" fn(*const c_char, *const c_char, i32),
+    fail: unsafe extern "C" fn(u32, i32, *const c_char, i64),
 }
 
 pub(crate) const CALLBACKS: Callbacks = Callbacks { access, barrier, collective, fail };
@@ -504,9 +504,17 @@ unsafe extern "C" fn collective(operation: u32, mask: u32, value: u64, source: u
     launch.threads[me].result
 }
 
-unsafe extern "C" fn fail(message: *const c_char, detail: *const c_char, line: i32) {
+/// What the kernel or the compiler's own checks found; `soft::Failure` of device.h.
+unsafe extern "C" fn fail(failure: u32, line: i32, detail: *const c_char, value: i64) {
     // SAFETY: called by a kernel with literals.
-    let (launch, message, detail) = unsafe { (current(), CStr::from_ptr(message), CStr::from_ptr(detail)) };
-    let text = format!("line {line}: {} {}", message.to_string_lossy(), detail.to_string_lossy());
-    launch.raise(status::ASSERT, text.trim_end());
+    let (launch, detail) = unsafe { (current(), CStr::from_ptr(detail).to_string_lossy()) };
+    let (status, what) = match failure {
+        0 => (status::ASSERT, format!("assertion failed: {detail}")),
+        1 => (status::LAUNCH_FAILED, "__trap()".into()),
+        2 => (status::ILLEGAL_ADDRESS, format!("index {value} out of bounds of {detail}")),
+        3 => (status::MISALIGNED_ADDRESS, format!("address {value:#x} is not aligned for {detail}")),
+        4 => (status::LAUNCH_FAILED, format!("division of {detail} by zero, or its quotient overflows")),
+        _ => (status::LAUNCH_FAILED, format!("shift of {detail} by {value} bits")),
+    };
+    launch.raise(status, &format!("line {line}: {what}"));
 }
