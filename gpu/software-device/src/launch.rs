@@ -209,7 +209,9 @@ impl Launch<'_> {
         }
         // SAFETY: shared memory of this block, which has not begun.
         unsafe {
-            std::ptr::write_bytes(self.shared.0 as *mut u8, POISON, self.shared.1);
+            for variable in self.grid.module.shared_of(self.grid.kernel) {
+                std::ptr::write_bytes(variable.start as *mut u8, POISON, variable.size);
+            }
             self.dynamic.as_mut_ptr().cast::<u8>().write_bytes(POISON, self.grid.dynamic);
         }
         self.engine.shadow.next_block(self.block);

@@ -145,10 +145,26 @@ fn translate(text: &str) -> Result<String, String> {
                 rest = &rest[end..];
             }
             "__shared__" if begins => {
-                // A variable that nobody may touch stands between any two, so that running over one's end is seen.
-                let section = "__attribute__((section(\"soft_shared\"), used))";
-                write!(out, "static char soft_pad_{pads}[64] {section}; static {section}").expect("to a string");
-                pads += 1;
+                // A variable that nobody may touch stands before each, so that running over one's end is seen.
+                let end = rest.find(';').ok_or("a __shared__ declaration without an end")?;
+                let mut depth = 0;
+                let declarators = rest[..end].split(|c| {
+                    depth += i32::from("([{<".contains(c)) - i32::from(")]}>".contains(c));
+                    depth == 0 && c == ','
+                });
+                let mut kind = "";
+                for declarator in declarators {
+                    let name = declarator.split('[').next().unwrap_or("").trim_end();
+                    if kind.is_empty() {
+                        kind = name.trim_end_matches(identifier);
+                    }
+                    let section = "__attribute__((section(\"soft_shared\"), used))";
+                    let declared = declarator.strip_prefix(kind).unwrap_or(declarator);
+                    write!(out, "static char soft_pad_{pads}[64] {section}; static {section} {kind} {declared};")
+                        .expect("to a string");
+                    pads += 1;
+                }
+                rest = &rest[end + 1..];
             }
             _ => out.push_str(word),
         }
@@ -245,7 +261,7 @@ impl Program {
         let words = |text: &str| text.split_whitespace().map(String::from).collect::<Vec<_>>();
         let name = if self.name.is_empty() { "default_program" } else { &self.name };
         let run = |arguments: &[String]| {
-            let output = Command::new(&settings.compiler).current_dir(work).args(arguments).output();
+            let output = Command::new(&settings.compiler).current_dir(work).env("LC_ALL", "C").args(arguments).output();
             let compiler = &settings.compiler;
             let none =
                 |error| format!("the software CUDA device compiles with {compiler}, which did not start: {error}");
