@@ -57,7 +57,15 @@ impl std::ops::DerefMut for Guard {
 pub struct Function {
     module: Arc<Module>,
     kernel: *const Kernel,
-    dynamic_limit: c_int,
+    dynamic_limit: Option<c_int>,
+}
+
+impl Function {
+    /// Static shared memory, bytes.
+    fn shared(&self) -> usize {
+        // SAFETY: the kernel lives as long as the module.
+        self.module.shared_of(unsafe { &*self.kernel }).map(|variable| variable.size).sum()
+    }
 }
 
 /// Something a stream can do.
@@ -93,15 +101,25 @@ enum Work {
 struct Capture {
     work: Vec<Work>,
     invalid: bool,
+    ended: bool,
 }
 
 type SharedCapture = Arc<Mutex<Capture>>;
 
 #[derive(Default)]
 pub struct Stream {
+    /// The capture that began here, or that this stream joined.
     capture: Option<SharedCapture>,
-    /// Whether the capture began here, so that it must end here.
-    origin: bool,
+}
+
+/// The capture that `stream` takes part in.
+///
+/// SAFETY: `stream` is null or a live stream.
+unsafe fn capturing(stream: *mut Stream) -> Option<SharedCapture> {
+    // SAFETY: see above.
+    let capture = unsafe { stream.as_ref() }?.capture.clone()?;
+    let ended = capture.lock().unwrap().ended;
+    (!ended).then_some(capture)
 }
 
 pub struct Event {
@@ -163,7 +181,7 @@ impl Device {
 /// SAFETY: `stream` is null or a live stream.
 unsafe fn submit(stream: *mut Stream, work: Work) -> Result<(), Fault> {
     // SAFETY: see above.
-    if let Some(capture) = unsafe { stream.as_ref() }.and_then(|stream| stream.capture.as_ref()) {
+    if let Some(capture) = unsafe { capturing(stream) } {
         let mut capture = capture.lock().unwrap();
         if capture.invalid {
             return Err(Fault(CAPTURE_INVALIDATED, "work on a stream whose capture is invalid".into()));
@@ -207,7 +225,7 @@ pub(crate) unsafe fn submit_custom(
 /// SAFETY: as `submit`.
 unsafe fn not_while_capturing(stream: *mut Stream, call: &str) -> Result<(), Fault> {
     // SAFETY: see above.
-    if let Some(capture) = unsafe { stream.as_ref() }.and_then(|stream| stream.capture.as_ref()) {
+    if let Some(capture) = unsafe { capturing(stream) } {
         capture.lock().unwrap().invalid = true;
         return Err(Fault(CAPTURE_UNSUPPORTED, format!("{call} on a stream that is being captured")));
     }
@@ -293,9 +311,10 @@ unsafe fn launch(
         let bound = kernel.max_threads;
         return fault(LAUNCH_OUT_OF_RESOURCES, format!("{threads} threads per block, __launch_bounds__({bound})"));
     }
-    let fixed: usize = function.module.shared.iter().map(|v| v.size).sum();
-    if dynamic > function.dynamic_limit as usize {
-        let limit = function.dynamic_limit;
+    let fixed = function.shared();
+    // Without the attribute, static and dynamic together have 48 KiB; with it, its value is for the dynamic part.
+    let limit = function.dynamic_limit.map_or((SHARED as usize).saturating_sub(fixed), |limit| limit as usize);
+    if dynamic > limit {
         return fault(
             INVALID_VALUE,
             format!("{dynamic} bytes of dynamic shared memory, limit {limit} ({fixed} static)"),
@@ -350,8 +369,9 @@ fn initialise() -> Result<(), Fault> {
     }
     let mut device = DEVICE.lock().unwrap();
     if device.is_none() {
-        let memory = Memory::new().ok_or(Fault(OUT_OF_MEMORY, "no address space for device memory".into()))?;
-        *device = Some(Device { memory, engine: Engine::new(), sticky: SUCCESS });
+        let none = || Fault(OUT_OF_MEMORY, "the system refuses to reserve addresses for device memory".into());
+        let (memory, engine) = Memory::new().zip(Engine::new()).ok_or_else(none)?;
+        *device = Some(Device { memory, engine, sticky: SUCCESS });
     }
     Ok(())
 }
@@ -517,7 +537,7 @@ exports! {
         let Some(kernel) = module.kernel(&name).map(|kernel| kernel as *const Kernel) else {
             return Err(Fault(NOT_FOUND, format!("no kernel `{name}` (is it extern \"C\"?)")));
         };
-        let dynamic_limit = SHARED;
+        let dynamic_limit = None;
         *out = Box::into_raw(Box::new(Function { module, kernel, dynamic_limit }));
         Ok(())
     }
@@ -546,12 +566,12 @@ exports! {
     }
     cuFuncSetAttribute(function: *mut Function, which: c_int, value: c_int) {
         let function = &mut *function;
-        let fixed: usize = function.module.shared.iter().map(|v| v.size).sum();
+        let fixed = function.shared();
         if which == 8 {
             if value < 0 || value as usize + fixed > SHARED_OPTIN as usize {
                 return Err(Fault(INVALID_VALUE, format!("{value} bytes of dynamic shared memory of {SHARED_OPTIN}")));
             }
-            function.dynamic_limit = value;
+            function.dynamic_limit = Some(value);
         }
         Ok(())
     }
@@ -559,10 +579,10 @@ exports! {
         let function = &*function;
         *out = match which {
             0 => (*function.kernel).max_threads as c_int,
-            1 => function.module.shared.iter().map(|v| v.size as c_int).sum(),
+            1 => function.shared() as c_int,
             4 => 32, // registers; nothing real
             5 | 6 => function.module.arch(),
-            8 => function.dynamic_limit,
+            8 => function.dynamic_limit.unwrap_or(SHARED - function.shared() as c_int),
             _ => 0,
         };
         Ok(())
@@ -605,9 +625,12 @@ exports! {
     }
     cuStreamWaitEvent(stream: *mut Stream, event: *mut Event, _flags: c_uint) {
         device()?;
-        let (stream, event) = (&mut *stream, &*event);
-        match (&stream.capture, &event.capture) {
-            (None, Some(capture)) => stream.capture = Some(capture.clone()),
+        let (mine, event) = (capturing(stream), &*event);
+        match (&mine, &event.capture) {
+            (None, Some(capture)) if capture.lock().unwrap().ended => {
+                return Err(Fault(CAPTURED_EVENT, "event of a capture that has ended".into()));
+            }
+            (None, Some(capture)) => (*stream).capture = Some(capture.clone()),
             (Some(mine), theirs) if event.time.is_some() && !theirs.as_ref().is_some_and(|t| Arc::ptr_eq(mine, t)) => {
                 mine.lock().unwrap().invalid = true;
                 return Err(Fault(CAPTURE_ISOLATION, "a captured stream waits for an event from outside".into()));
@@ -625,7 +648,7 @@ exports! {
     cuEventRecord(event: *mut Event, stream: *mut Stream) {
         device()?;
         (*event).time = Some(Instant::now());
-        (*event).capture = stream.as_ref().and_then(|stream| stream.capture.clone());
+        (*event).capture = capturing(stream);
         Ok(())
     }
     cuEventSynchronize(event: *mut Event) {
@@ -654,27 +677,30 @@ exports! {
 
     cuStreamBeginCapture_v2(stream: *mut Stream, _mode: c_uint) {
         device()?;
-        let Some(stream) = stream.as_mut() else {
+        if stream.is_null() {
             return Err(Fault(CAPTURE_UNSUPPORTED, "the default stream can't be captured".into()));
-        };
-        if stream.capture.is_some() { return Err(Fault(901, "the stream is being captured already".into())); }
-        (stream.capture, stream.origin) = (Some(Arc::default()), true);
+        }
+        if capturing(stream).is_some() {
+            return Err(Fault(INVALID_VALUE, "the stream is being captured already".into()));
+        }
+        (*stream).capture = Some(Arc::default());
         Ok(())
     }
     cuStreamEndCapture(stream: *mut Stream, out: *mut *mut Graph) {
         *out = null_mut();
-        let stream = &mut *stream;
-        let Some(capture) = stream.capture.take() else {
+        let Some(capture) = capturing(stream) else {
             return Err(Fault(INVALID_VALUE, "the stream is not being captured".into()));
         };
-        let capture = capture.lock().unwrap();
-        if capture.invalid { return Err(Fault(CAPTURE_INVALIDATED, "an earlier call made the capture invalid".into())); }
-        *out = Box::into_raw(Box::new(Graph(capture.work.clone())));
+        let mut capture = capture.lock().unwrap();
+        capture.ended = true;
+        if capture.invalid {
+            return Err(Fault(CAPTURE_INVALIDATED, "an earlier call made the capture invalid".into()));
+        }
+        *out = Box::into_raw(Box::new(Graph(std::mem::take(&mut capture.work))));
         Ok(())
     }
     cuStreamIsCapturing(stream: *mut Stream, out: *mut c_int) {
-        let capture = stream.as_ref().and_then(|stream| stream.capture.as_ref());
-        *out = capture.map_or(0, |capture| 1 + c_int::from(capture.lock().unwrap().invalid));
+        *out = capturing(stream).map_or(0, |capture| 1 + c_int::from(capture.lock().unwrap().invalid));
         Ok(())
     }
     cuGraphInstantiateWithFlags(out: *mut *mut Graph, graph: *mut Graph, _flags: u64) {

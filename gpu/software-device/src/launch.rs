@@ -5,7 +5,7 @@ use crate::fiber::{Stacks, switch};
 use crate::memory::{Memory, POISON};
 use crate::module::{Kernel, Module, Variable};
 use crate::settings::{Checks, Order, settings};
-use crate::shadow::{Access, Shadow, Who};
+use crate::shadow::{Access, Conflict, Shadow};
 use crate::status;
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr::{addr_of_mut, null_mut};
@@ -21,7 +21,7 @@ pub(crate) struct Callbacks {
     access: unsafe extern "C" fn(usize, usize, u32, usize),
     barrier: unsafe extern "C" fn(i32, i32, i32) -> i32,
     collective: unsafe extern "C" fn(u32, u32, u64, u32, i32) -> u64,
-    fail: unsafe extern "C" fn(*const c_char, *const c_char, i32),
+    fail: unsafe extern "C" fn(u32, i32, *const c_char, i64),
 }
 
 pub(crate) const CALLBACKS: Callbacks = Callbacks { access, barrier, collective, fail };
@@ -103,9 +103,9 @@ unsafe fn current() -> &'static mut Launch<'static> {
 }
 
 impl Engine {
-    pub fn new() -> Self {
+    pub fn new() -> Option<Self> {
         let random = if let Order::Random(seed) = settings().order { seed } else { 0 };
-        Self { stacks: Stacks::new(MAX_THREADS), random, shadow: Shadow::default() }
+        Some(Self { stacks: Stacks::new(MAX_THREADS)?, random, shadow: Shadow::new()? })
     }
 
     /// SplitMix64.
@@ -169,7 +169,7 @@ impl Engine {
             grid,
             engine: self,
         };
-        launch.engine.shadow.resize(shared.1, launch.grid.dynamic);
+        launch.engine.shadow.next_launch(shared.1 + launch.grid.dynamic);
         let dynamic = launch.dynamic.as_mut_ptr().cast();
         launch.grid.module.set_launch(launch.grid.grid, launch.grid.block, dynamic);
         CURRENT.store(addr_of_mut!(launch).cast(), Ordering::Relaxed);
@@ -209,10 +209,12 @@ impl Launch<'_> {
         }
         // SAFETY: shared memory of this block, which has not begun.
         unsafe {
-            std::ptr::write_bytes(self.shared.0 as *mut u8, POISON, self.shared.1);
+            for variable in self.grid.module.shared_of(self.grid.kernel) {
+                std::ptr::write_bytes(variable.start as *mut u8, POISON, variable.size);
+            }
             self.dynamic.as_mut_ptr().cast::<u8>().write_bytes(POISON, self.grid.dynamic);
         }
-        self.engine.shadow.next_interval();
+        self.engine.shadow.next_block(self.block);
         while self.live > 0 && self.fault.is_none() {
             let (order, mut sequence) = (self.order, std::mem::take(&mut self.sequence));
             self.engine.arrange(order, &mut sequence);
@@ -345,6 +347,14 @@ impl Launch<'_> {
                 let place = self.memory.place(address);
                 self.outside(size, kind, caller, &place);
             }
+            if self.checks == Checks::Races {
+                let place = (self.memory.offset(address), size);
+                let who = (self.current, (caller - self.grid.module.base) as u32);
+                if let Err(conflict) = self.engine.shadow.global(place, who, kind) {
+                    let place = self.memory.place(address);
+                    self.race(&place, kind, caller, conflict);
+                }
+            }
         } else if let Some(offset) = inside(self.shared) {
             let owner = self.grid.module.shared_owner[offset];
             if owner == 0 || self.grid.module.shared_owner.get(offset + size - 1) != Some(&owner) {
@@ -358,9 +368,7 @@ impl Launch<'_> {
                 self.outside(size, kind, caller, &place);
             }
             self.shared_access(self.shared.1 + offset, size, kind, caller);
-        } else if inside(self.stack).is_none()
-            && !self.grid.module.globals.iter().any(|v| address >= v.start && address + size <= v.start + v.size)
-        {
+        } else if inside(self.stack).is_none() && !self.grid.module.holds(address, size) {
             let past = address.wrapping_sub(self.dynamic.as_ptr() as usize);
             let place = if self.grid.dynamic > 0 && past < 1 << 20 {
                 let length = self.grid.dynamic;
@@ -382,30 +390,25 @@ impl Launch<'_> {
 
     #[inline]
     fn shared_access(&mut self, offset: usize, size: usize, kind: Access, caller: usize) {
-        if self.checks < Checks::Races {
-            return;
-        }
-        let caller = (caller - self.grid.module.base) as u32;
-        let who = Who { thread: self.current as u16, caller };
-        if let Some((first, was)) = self.engine.shadow.touch(offset, size, kind, who) {
-            self.race(offset, kind, caller as usize + self.grid.module.base, first, was);
+        if self.checks == Checks::Races {
+            let who = (self.current, (caller - self.grid.module.base) as u32);
+            if let Err(conflict) = self.engine.shadow.shared((offset, size), who, kind) {
+                let place = match offset.checked_sub(self.shared.1) {
+                    Some(byte) => format!("byte {byte} of dynamic shared memory"),
+                    None => near(&self.grid.module.shared, self.shared.0 + offset),
+                };
+                self.race(&place, kind, caller, conflict);
+            }
         }
     }
 
     #[cold]
-    fn race(&mut self, offset: usize, kind: Access, caller: usize, first: Who, was: Access) {
-        let place = match offset.checked_sub(self.shared.1) {
-            Some(byte) => format!("byte {byte} of dynamic shared memory"),
-            None => near(&self.grid.module.shared, self.shared.0 + offset),
-        };
-        let message = format!(
-            "race: {}{} of {place}; {}{} by thread {:?} with no barrier between",
-            self.line(caller),
-            kind.verb(),
-            self.line(first.caller as usize + self.grid.module.base),
-            was.verb(),
-            self.threads[first.thread as usize].index
-        );
+    fn race(&mut self, place: &str, kind: Access, caller: usize, Conflict { mark, kind: was, block }: Conflict) {
+        let (verb, was, line) = (kind.verb(), was.verb(), self.line(caller));
+        let other = self.line(mark.caller as usize + self.grid.module.base);
+        let block = block.map_or("with no barrier between".into(), |block| format!("of block {block:?}"));
+        let thread = self.threads[mark.thread()].index;
+        let message = format!("race: {line}{verb} of {place}; {other}{was} by thread {thread:?} {block}");
         self.raise(status::LAUNCH_FAILED, &message);
     }
 
@@ -503,9 +506,17 @@ unsafe extern "C" fn collective(operation: u32, mask: u32, value: u64, source: u
     launch.threads[me].result
 }
 
-unsafe extern "C" fn fail(message: *const c_char, detail: *const c_char, line: i32) {
+/// What the kernel or the compiler's own checks found; `soft::Failure` of device.h.
+unsafe extern "C" fn fail(failure: u32, line: i32, detail: *const c_char, value: i64) {
     // SAFETY: called by a kernel with literals.
-    let (launch, message, detail) = unsafe { (current(), CStr::from_ptr(message), CStr::from_ptr(detail)) };
-    let text = format!("line {line}: {} {}", message.to_string_lossy(), detail.to_string_lossy());
-    launch.raise(status::ASSERT, text.trim_end());
+    let (launch, detail) = unsafe { (current(), CStr::from_ptr(detail).to_string_lossy()) };
+    let (status, what) = match failure {
+        0 => (status::ASSERT, format!("assertion failed: {detail}")),
+        1 => (status::LAUNCH_FAILED, "__trap()".into()),
+        2 => (status::ILLEGAL_ADDRESS, format!("index {value} out of bounds of {detail}")),
+        3 => (status::MISALIGNED_ADDRESS, format!("address {value:#x} is not aligned for {detail}")),
+        4 => (status::LAUNCH_FAILED, format!("division of {detail} by zero, or its quotient overflows")),
+        _ => (status::LAUNCH_FAILED, format!("shift of {detail} by {value} bits")),
+    };
+    launch.raise(status, &format!("line {line}: {what}"));
 }

@@ -38,7 +38,7 @@ impl Kernel {
 struct Exported {
     version: i32,
     arch: i32,
-    callbacks: *mut Callbacks,
+    callbacks: *mut Callbacks, // constant to kernels, not to us
     kernels: *const Kernel,
     kernel_count: usize,
     shared: [usize; 2],
@@ -49,8 +49,9 @@ struct Exported {
     dynamic: *mut *mut u8,
 }
 
-/// A named range of addresses.
+/// A named range of addresses, and the function it is local to.
 pub(crate) struct Variable {
+    pub function: String,
     pub name: String,
     pub start: usize,
     pub size: usize,
@@ -61,7 +62,7 @@ pub(crate) struct Module {
     /// Static shared memory: its variables, and for each of its bytes 1 + the variable it belongs to.
     pub shared: Vec<Variable>,
     pub shared_owner: Vec<u16>,
-    /// `__device__` and `__constant__` variables.
+    /// `__device__` and `__constant__` variables, by address.
     pub globals: Vec<Variable>,
     pub base: usize,
     pub path: PathBuf,
@@ -102,14 +103,16 @@ impl Module {
         let (mut shared, mut globals, mut shared_owner) = (Vec::new(), Vec::new(), vec![0; end - begin]);
         for symbol in elf.symbols().filter(|s| s.kind() == SymbolKind::Data && s.size() > 0) {
             let (start, size) = (base + symbol.address() as usize, symbol.size() as usize);
-            let variable = Variable { name: plain_name(symbol.name().unwrap_or("?")), start, size };
+            let (function, name) = plain_names(symbol.name().unwrap_or("?"));
+            let variable = Variable { function, name, start, size };
             if !(begin..end).contains(&start) {
                 globals.push(variable);
-            } else if !variable.name.starts_with("soft_pad_") {
+            } else if !variable.name.contains("soft_pad_") {
                 shared.push(variable);
                 shared_owner[start - begin..start - begin + size].fill(shared.len() as u16);
             }
         }
+        globals.sort_by_key(|variable| variable.start);
         Ok(Self { exported, shared, shared_owner, globals, base, path, _library: library })
     }
 
@@ -126,6 +129,18 @@ impl Module {
         // SAFETY: `kernel_count` entries.
         let kernels = unsafe { std::slice::from_raw_parts(self.table().kernels, self.table().kernel_count) };
         kernels.iter().find(|kernel| kernel.name() == name)
+    }
+
+    /// Whether `size` bytes at `address` lie in one of `globals`.
+    pub fn holds(&self, address: usize, size: usize) -> bool {
+        let after = self.globals.partition_point(|variable| variable.start <= address);
+        self.globals[..after].last().is_some_and(|variable| address + size <= variable.start + variable.size)
+    }
+
+    /// The shared variables that `kernel` may use: its own and those of no kernel.
+    pub fn shared_of(&self, kernel: &Kernel) -> impl Iterator<Item = &Variable> {
+        let name = kernel.name();
+        self.shared.iter().filter(move |v| v.function == name || self.kernel(&v.function).is_none())
     }
 
     /// First address and length of the static shared memory.
@@ -150,13 +165,16 @@ impl Module {
     }
 }
 
-/// `sm` for `_ZZ6kernelE2sm` and `_ZZL6kernelPfE2sm_0`; other names as they are.
-fn plain_name(mangled: &str) -> String {
-    let Some(local) = mangled.strip_prefix("_Z").and_then(|rest| rest.rsplit_once('E')).map(|(_, local)| local) else {
-        let stem = mangled.strip_prefix("_ZL").unwrap_or(mangled);
-        return stem.trim_start_matches(|c: char| c.is_ascii_digit()).into();
+/// `("kernel", "sm")` for `_ZZ6kernelE2sm` and `_ZZL6kernelPfE2sm_0`, `("", "name")` for `name` and `_ZL4name`.
+fn plain_names(mangled: &str) -> (String, String) {
+    let counted = |text: &str| {
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let length = text[..digits].parse::<usize>().unwrap_or(0);
+        text.get(digits..digits + length).unwrap_or(text).to_owned()
     };
-    let digits = local.bytes().take_while(u8::is_ascii_digit).count();
-    let length: usize = local[..digits].parse().unwrap_or(0);
-    local.get(digits..digits + length).unwrap_or(mangled).into()
+    let local = mangled.strip_prefix("_ZZ").and_then(|rest| rest.rsplit_once('E'));
+    match local {
+        Some((function, name)) => (counted(function.trim_start_matches('L')), counted(name)),
+        None => (String::new(), mangled.strip_prefix("_ZL").map_or(mangled.to_owned(), counted)),
+    }
 }
