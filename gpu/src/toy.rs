@@ -62,7 +62,7 @@ impl ToySupernet {
     /// The networks of the given trials.
     ///
     /// # Errors
-    /// As [`Toy::check`]; [`Error::OutOfMemory`]; what the device reports.
+    /// As [`Toy::check`]; [`Error::OutOfMemory`](crate::Error::OutOfMemory); what the device reports.
     pub fn new(device: &Device, toy: Toy, streams: &Streams, trials: &[u32]) -> Result<Self> {
         let space = toy.space()?;
         let sizes = sizes(toy, trials.len(), 1);
