@@ -171,7 +171,7 @@ impl ToySupernet {
         asked.asks.upload()?;
         asked.graph.launch()?;
         let answers = &mut asked.host_answers[..now.len() * sums];
-        asked.answers.read(answers)?;
+        asked.answers.read(answers).map_err(|error| asked.graph.blame(error))?;
         for (&index, sums) in now.iter().zip(answers.chunks_exact(sums)) {
             take(index, &Answer { kind, batch: self.toy.batch as f64, sums });
         }
@@ -193,7 +193,7 @@ impl ToySupernet {
         let mut answers = device.zeros("answers", count)?;
         let (kernels, images, shares) = (&self.kernels, &mut self.images, &mut self.shares);
         let fast = Version::Fast;
-        let graph = device.record(kind.name(), || {
+        let graph = device.record(kernels.describe(kind.name()), || {
             kernels.images(fast, &sizes, &self.key, &asks, images)?;
             kernels.edges(fast, &sizes, kind.slopes(), &asks, &self.weights, images, shares, &mut slopes)?;
             kernels.answers(fast, &sizes, sums, &asks, shares, &slopes, &mut answers)

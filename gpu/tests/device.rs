@@ -134,7 +134,8 @@ fn buffers_hold_what_was_written() {
         assert!(matches!(buffer.read(&mut [0; 6]), Err(Error::TooLarge { .. })));
         buffer.read(&mut []).unwrap();
         assert!(device.upload::<f64>("nothing", &[]).is_ok());
-        let error = device.record("nothing", || Err(Error::NoDevice { problem: "made up".to_owned() })).unwrap_err();
+        let error =
+            device.record("nothing".to_owned(), || Err(Error::NoDevice { problem: "made up".to_owned() })).unwrap_err();
         assert!(error.to_string().contains("made up"));
         assert!(device.time(|| buffer.write(&[7])).unwrap().as_secs() < 60);
     }

@@ -16,7 +16,7 @@ use advantage_nas_gpu::kernels;
 use advantage_nas_gpu::kernels::toy::Kernels;
 use advantage_nas_gpu::together::Table;
 use advantage_nas_gpu::toy::ToySupernet;
-use advantage_nas_software_cuda::SoftwareDevice;
+use advantage_nas_software_cuda::{Checks, SoftwareDevice};
 use support::{ORDERS, all_orders, device, expect, in_child, numbers_only, run, software_device};
 
 fn double(toy: Toy, streams: &Streams, trials: &[u32]) -> advantage_nas::Result<Box<dyn Supernet>> {
@@ -81,27 +81,41 @@ fn another_search_is_noticed() {
     assert!(!other[0].passed && !other[2].passed, "{other:?}");
 }
 
+/// Runs the checks of the kernels in this child, on a text in which the last file is changed.
+fn compare_changed(changed: impl Fn(&str) -> String) {
+    let mut files = kernels::toy::SOURCE.files.to_vec();
+    let last = files.last_mut().unwrap();
+    let text = changed(last.1);
+    assert_ne!(text, last.1);
+    last.1 = text.leak();
+    let source = Source { files: files.leak(), ..kernels::toy::SOURCE };
+    let device = device();
+    let kernels = Kernels::load_from(&device, &source).unwrap();
+    println!("loaded");
+    expect("changed kernels", &toy::compare(&device, &kernels, &SMALL[1..]).unwrap());
+}
+
+/// What a test is to change in its children.
+const CHANGE: &str = "CHANGE";
+
+/// Whether a child with the `index`-th change fails after it has loaded the kernels.
+fn is_found(test: &str, device: &SoftwareDevice, index: usize) -> bool {
+    let ended = run(test, device, &[(CHANGE, index.to_string())]);
+    assert!(ended.text.contains("loaded"), "{}", ended.text);
+    !ended.passed
+}
+
 /// Without any one of its barriers, a kernel is found to be wrong in some order of its threads.
 #[test]
 fn every_barrier_is_needed() {
     const TEST: &str = "every_barrier_is_needed";
-    const VARIABLE: &str = "REMOVED_BARRIER";
     const BARRIER: &str = "__syncthreads();";
     if SoftwareDevice::is_active() {
-        // The n-th barrier of the last file is taken out.
-        let removed: usize = std::env::var(VARIABLE).unwrap().parse().unwrap();
-        let mut files = kernels::toy::SOURCE.files.to_vec();
-        let last = files.last_mut().unwrap();
-        let mut parts: Vec<String> = last.1.split(BARRIER).map(str::to_owned).collect();
-        let after = parts.remove(removed + 1);
-        parts[removed].push_str(&after);
-        last.1 = parts.join(BARRIER).leak();
-        let source = Source { files: files.leak(), ..kernels::toy::SOURCE };
-        let device = device();
-        let kernels = Kernels::load_from(&device, &source).unwrap();
-        println!("loaded");
-        expect("kernels without a barrier", &toy::compare(&device, &kernels, &SMALL[1..2]).unwrap());
-        return;
+        let removed: usize = std::env::var(CHANGE).unwrap().parse().unwrap();
+        return compare_changed(|text| {
+            let (at, _) = text.match_indices(BARRIER).nth(removed).unwrap();
+            format!("{}{}", &text[..at], &text[at + BARRIER.len()..])
+        });
     }
     let Some(software) = software_device(TEST) else { return };
     let text: String = kernels::ALL.iter().map(Source::text).collect();
@@ -109,23 +123,45 @@ fn every_barrier_is_needed() {
     assert_eq!(barriers, text.matches("__sync").count(), "there are other barriers, which this test does not remove");
     let mut found = 0;
     for removed in 0..barriers {
-        let variables = [(VARIABLE, removed.to_string())];
         // Numbers alone, so that it is a wrong result that is found, whatever else the device would notice.
-        let devices =
-            ORDERS.map(|order| software.clone().checks(advantage_nas_software_cuda::Checks::None).order(order));
-        let wrong: Vec<bool> = devices
-            .iter()
-            .map(|device| {
-                let ended = run(TEST, device, &variables);
-                assert!(ended.text.contains("loaded"), "{}", ended.text);
-                !ended.passed
-            })
-            .collect();
+        let wrong = ORDERS.map(|order| is_found(TEST, &software.clone().checks(Checks::None).order(order), removed));
         println!("emulated: without barrier {removed}, wrong in the orders {ORDERS:?}: {wrong:?}");
         found += usize::from(wrong.contains(&true));
     }
     println!("emulated: {found} of {barriers} removed barriers were found");
     assert!(barriers > 0 && found == barriers);
+}
+
+/// Faults that are made in the kernels, all of which must be found: what is there and what stands in its place.
+const FAULTS: [(&str, &str); 14] = [
+    ("long_word(ask + 3) + block", "ask[3] + block"),
+    ("const int pitch = images_pitch(batch);", "const int pitch = PIXELS * batch;"),
+    ("if (block >= pitch / WORDS) return;", ""),
+    ("first + image < batch ? source", "true ? source"),
+    ("sum = fmaf(__uint_as_float(pairs[2 * s + 1])", "sum = fmaf(1.0f"),
+    ("pixels = tile + row * STRIDE * IMAGE", "pixels = tile + row * IMAGE"),
+    ("row[x * STRIDE + kx]", "row[x + kx]"),
+    ("1.0f - hidden * hidden", "1.0f - hidden"),
+    ("unit = sum_rows(unit);", ""),
+    ("const bool writes = row == 0 && first + image < batch;", "const bool writes = row == 0;"),
+    ("writes && s + i < slots", "writes"),
+    ("const int other = s + 1 < slots ? s + 1 : s;", "const int other = s;"),
+    ("const double rest = error - share[b];", "const double rest = error + share[b];"),
+    ("offset > 0; offset /= 2", "offset > 1; offset /= 2"),
+];
+
+#[test]
+fn faults_in_the_kernels_are_found() {
+    const TEST: &str = "faults_in_the_kernels_are_found";
+    if SoftwareDevice::is_active() {
+        let (from, to) = FAULTS[std::env::var(CHANGE).unwrap().parse::<usize>().unwrap()];
+        return compare_changed(|text| text.replacen(from, to, 1));
+    }
+    let Some(software) = software_device(TEST) else { return };
+    let device = software.checks(Checks::Memory);
+    let missed: Vec<_> = (0..FAULTS.len()).filter(|&index| !is_found(TEST, &device, index)).collect();
+    println!("emulated: {} of {} faults in the kernels were found", FAULTS.len() - missed.len(), FAULTS.len());
+    assert!(missed.is_empty(), "{:?}", missed.iter().map(|&index| FAULTS[index]).collect::<Vec<_>>());
 }
 
 /// What was asked before leaves no trace, and neither does what is asked at the same time.

@@ -261,6 +261,13 @@ impl Kernels {
         })
     }
 
+    /// Name of a graph of these kernels, for messages.
+    #[must_use]
+    pub fn describe(&self, name: &str) -> String {
+        let names: Vec<&str> = [&self.images, &self.edges, &self.answers].map(|kernel| kernel[0].name()).to_vec();
+        format!("{name} ({}; flags {})", names.join(", "), self.device.flags())
+    }
+
     /// Draws the minibatches: image `b`'s pixel `p` is word `p · batch + b` from the request's place in the stream.
     ///
     /// # Errors
