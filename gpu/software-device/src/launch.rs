@@ -2,7 +2,7 @@
 
 use crate::fault::Fault;
 use crate::fiber::{Stacks, switch};
-use crate::memory::{Memory, POISON};
+use crate::memory::{Memory, POISON, reserve};
 use crate::module::{Kernel, Module, Variable};
 use crate::settings::{Checks, Order, settings};
 use crate::shadow::{Access, Conflict, Shadow};
@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 /// CUDA's limit on the threads of a block.
 pub(crate) const MAX_THREADS: usize = 1024;
 const WARP: usize = 32;
+/// Addresses for dynamic shared memory, more than any launch may have.
+const DYNAMIC: usize = 1 << 20;
 
 /// `soft::Device` of device.h.
 #[repr(C)]
@@ -64,6 +66,8 @@ pub(crate) struct Grid<'a> {
 /// What outlives a launch.
 pub(crate) struct Engine {
     stacks: Stacks,
+    /// Dynamic shared memory: what a launch has, and beyond it what no launch has.
+    dynamic: *mut u8,
     random: u64,
     shadow: Shadow,
 }
@@ -88,7 +92,6 @@ struct Launch<'a> {
     /// Lanes of each warp that have not returned, and that wait in a collective.
     lanes: Vec<(u32, u32)>,
     shared: (usize, usize),
-    dynamic: Vec<u128>,
     stack: (usize, usize),
     thread_index: *mut [u32; 3],
     fault: Option<Fault>,
@@ -105,7 +108,8 @@ unsafe fn current() -> &'static mut Launch<'static> {
 impl Engine {
     pub fn new() -> Option<Self> {
         let random = if let Order::Random(seed) = settings().order { seed } else { 0 };
-        Some(Self { stacks: Stacks::new(MAX_THREADS)?, random, shadow: Shadow::new()? })
+        let dynamic = Some(reserve(DYNAMIC)).filter(|pointer| !pointer.is_null())?;
+        Some(Self { stacks: Stacks::new(MAX_THREADS)?, dynamic, random, shadow: Shadow::new()? })
     }
 
     /// SplitMix64.
@@ -162,7 +166,6 @@ impl Engine {
             barrier_sum: 0,
             lanes: vec![(0, 0); (count as usize).div_ceil(WARP)],
             shared,
-            dynamic: vec![0; grid.dynamic.div_ceil(16)],
             stack: (0, 0),
             thread_index: indices.0,
             fault: None,
@@ -170,8 +173,7 @@ impl Engine {
             engine: self,
         };
         launch.engine.shadow.next_launch(shared.1 + launch.grid.dynamic);
-        let dynamic = launch.dynamic.as_mut_ptr().cast();
-        launch.grid.module.set_launch(launch.grid.grid, launch.grid.block, dynamic);
+        launch.grid.module.set_launch(launch.grid.grid, launch.grid.block, launch.engine.dynamic);
         CURRENT.store(addr_of_mut!(launch).cast(), Ordering::Relaxed);
         // Few grids are so large that their blocks can't be listed; those run in order.
         let mut list: Vec<u32> = if matches!(order, Order::Random(_)) { (0..blocks as u32).collect() } else { vec![] };
@@ -212,7 +214,7 @@ impl Launch<'_> {
             for variable in self.grid.module.shared_of(self.grid.kernel) {
                 std::ptr::write_bytes(variable.start as *mut u8, POISON, variable.size);
             }
-            self.dynamic.as_mut_ptr().cast::<u8>().write_bytes(POISON, self.grid.dynamic);
+            self.engine.dynamic.write_bytes(POISON, self.grid.dynamic);
         }
         self.engine.shadow.next_block(self.block);
         while self.live > 0 && self.fault.is_none() {
@@ -362,22 +364,15 @@ impl Launch<'_> {
                 self.outside(size, kind, caller, &place);
             }
             self.shared_access(offset, size, kind, caller);
-        } else if let Some(offset) = inside((self.dynamic.as_ptr() as usize, self.grid.dynamic)) {
+        } else if let Some(offset) = inside((self.engine.dynamic as usize, DYNAMIC)) {
             if offset + size > self.grid.dynamic {
-                let place = format!("the end of the {} bytes of dynamic shared memory", self.grid.dynamic);
+                let place = format!("byte {offset} of dynamic shared memory ({} bytes)", self.grid.dynamic);
                 self.outside(size, kind, caller, &place);
             }
             self.shared_access(self.shared.1 + offset, size, kind, caller);
         } else if inside(self.stack).is_none() && !self.grid.module.holds(address, size) {
-            let past = address.wrapping_sub(self.dynamic.as_ptr() as usize);
-            let place = if self.grid.dynamic > 0 && past < 1 << 20 {
-                let length = self.grid.dynamic;
-                format!("byte {past} of dynamic shared memory, which has {length} bytes")
-            } else if address < 4096 {
-                format!("{address:#x}: null pointer")
-            } else {
-                format!("{address:#x}: not device memory")
-            };
+            let what = if address < 4096 { "null pointer" } else { "not device memory" };
+            let place = format!("{address:#x}: {what}");
             self.outside(size, kind, caller, &place);
         }
     }

@@ -102,9 +102,6 @@ pub(crate) struct Shadow {
     blocks: Vec<(u64, [u32; 3])>,
 }
 
-/// SAFETY: tables; the pointer is a mapping that lives as long as the process.
-unsafe impl Send for Shadow {}
-
 impl Shadow {
     pub fn new() -> Option<Self> {
         let global: *mut Mark = reserve(RANGE / 4 * size_of::<Mark>()).cast();
