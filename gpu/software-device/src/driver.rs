@@ -28,7 +28,7 @@ pub(crate) struct Device {
     sticky: Status,
 }
 
-/// SAFETY: tables, mappings and modules, none of them tied to a thread; one thread at a time has them.
+/// SAFETY: tables and mappings, none of them tied to a thread; one thread at a time has them.
 unsafe impl Send for Device {}
 
 static DEVICE: Mutex<Option<Device>> = Mutex::new(None);
@@ -73,6 +73,8 @@ impl Function {
     }
 }
 
+type Custom = Arc<dyn Fn(&mut Device) -> Result<(), Fault>>;
+
 /// Something a stream can do.
 #[derive(Clone)]
 enum Work {
@@ -99,7 +101,7 @@ enum Work {
         function: unsafe extern "C" fn(*mut c_void),
         data: *mut c_void,
     },
-    Custom(Arc<dyn Fn(&mut Device) -> Result<(), Fault>>),
+    Custom(Custom),
 }
 
 #[derive(Default)]
@@ -404,8 +406,8 @@ fn attribute(attribute: c_int) -> c_int {
         39 => 2048,     // threads of a multiprocessor
         75 => settings().capability.0,
         76 => settings().capability.1,
-        78 | 79 | 80 => 1, // stream priorities, caches
-        81 => 228 << 10,   // shared memory of a multiprocessor
+        78..=80 => 1,    // stream priorities, caches
+        81 => 228 << 10, // shared memory of a multiprocessor
         97 => SHARED_OPTIN,
         106 => 32,   // blocks of a multiprocessor
         111 => 1024, // shared memory kept by the system

@@ -1,6 +1,6 @@
 //! Runs a grid: block by block, each CUDA thread on a stack of its own from its first barrier on.
 
-use crate::fault::Fault;
+use crate::fault::{Fault, report};
 use crate::fiber::{Stacks, switch};
 use crate::memory::{Memory, POISON, reserve};
 use crate::module::{Kernel, Module, Variable};
@@ -9,6 +9,7 @@ use crate::shadow::{Access, Conflict, Shadow};
 use crate::status;
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr::{addr_of_mut, null_mut};
+use std::sync::Once;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// CUDA's limit on the threads of a block.
@@ -175,6 +176,7 @@ impl Engine {
         launch.engine.shadow.next_launch(shared.1 + launch.grid.dynamic);
         launch.grid.module.set_launch(launch.grid.grid, launch.grid.block, launch.engine.dynamic);
         CURRENT.store(addr_of_mut!(launch).cast(), Ordering::Relaxed);
+        install_handlers();
         // Few grids are so large that their blocks can't be listed; those run in order.
         let mut list: Vec<u32> = if matches!(order, Order::Random(_)) { (0..blocks as u32).collect() } else { vec![] };
         launch.engine.arrange(order, &mut list);
@@ -323,13 +325,8 @@ impl Launch<'_> {
         unreachable!("a faulty thread is not resumed");
     }
 
-    /// The source line of a return address, where the compiler's tools can tell.
     fn line(&self, caller: usize) -> String {
-        let offset = format!("{:#x}", caller - self.grid.module.base - 1);
-        let output = std::process::Command::new("addr2line").arg("-e").arg(&self.grid.module.path).arg(offset).output();
-        let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
-        let line = text.rsplit_once(':').map_or("", |(_, line)| line.split(' ').next().unwrap_or(""));
-        if line.is_empty() || line == "?" { String::new() } else { format!("line {line}: ") }
+        self.grid.module.line(caller)
     }
 
     #[inline]
@@ -494,6 +491,16 @@ unsafe extern "C" fn collective(operation: u32, mask: u32, value: u64, source: u
     lanes.1 |= 1 << lane;
     let wanted = mask & lanes.0;
     if lanes.1 & wanted == wanted {
+        let all = &launch.threads[warp * WARP..];
+        let same = |l: &usize| wanted >> l & 1 == 0 || (all[*l].operation, all[*l].mask) == (operation, mask);
+        if let Some(other) = (0..WARP.min(all.len())).find(|l| !same(l)) {
+            let (line_2, mask_2) = (all[other].line, all[other].mask);
+            let message = format!(
+                "line {line}: warp collective with mask {mask:#010x}, but lane {other} is in another one, \
+                 line {line_2}, mask {mask_2:#010x}"
+            );
+            launch.raise(status::LAUNCH_FAILED, &message);
+        }
         launch.finish_collective(warp, wanted, operation);
     } else {
         launch.wait(State::Warp);
@@ -514,4 +521,30 @@ unsafe extern "C" fn fail(failure: u32, line: i32, detail: *const c_char, value:
         _ => (status::LAUNCH_FAILED, format!("shift of {detail} by {value} bits")),
     };
     launch.raise(status, &format!("line {line}: {what}"));
+}
+
+/// Says where a kernel was when the process dies of it: an access that was not checked, or a stack that overflowed.
+fn install_handlers() {
+    extern "C" fn handler(signal: i32) {
+        // SAFETY: the process dies; if there is a launch, its kernel is what runs.
+        unsafe {
+            if let Some(launch) = CURRENT.load(Ordering::Relaxed).as_ref() {
+                let what = "the kernel died of a bad address, or its stack of 128 KiB overflowed";
+                let Fault(_, message) = launch.describe(launch.current, status::ILLEGAL_ADDRESS, what);
+                report(Fault(status::ILLEGAL_ADDRESS, message));
+            }
+            libc::signal(signal, libc::SIG_DFL);
+            libc::raise(signal);
+        }
+    }
+    static ONCE: Once = Once::new();
+    // SAFETY: the handler runs on the alternate stack that Rust gives each thread.
+    ONCE.call_once(|| unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = handler as *const () as usize;
+        action.sa_flags = libc::SA_ONSTACK | libc::SA_NODEFER;
+        for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE] {
+            libc::sigaction(signal, &action, null_mut());
+        }
+    });
 }

@@ -125,7 +125,7 @@ fn kernels_speak_the_language() {
     for (t, y) in lanes.clone().zip(y.chunks(4)) {
         let h = t.wrapping_mul(2_654_435_761).wrapping_add(12345);
         let funnel = (t << 7 | h >> 25) ^ h & 0x3fff_ffff;
-        let high = (u64::from(h) * 0xD251_1F53 >> 32) as u32;
+        let high = ((u64::from(h) * 0xD251_1F53) >> 32) as u32;
         let bits = h.count_ones() + 100 * h.leading_zeros() + 10_000 * (h.trailing_zeros() + 1);
         assert_eq!(y, [high, bits, h.reverse_bits(), funnel], "thread {t}");
     }
