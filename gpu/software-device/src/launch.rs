@@ -93,6 +93,8 @@ struct Launch<'a> {
     /// Lanes of each warp that have not returned, and that wait in a collective.
     lanes: Vec<(u32, u32)>,
     shared: (usize, usize),
+    /// The kernel's static shared variables: addresses and sizes.
+    variables: Vec<(usize, usize)>,
     stack: (usize, usize),
     thread_index: *mut [u32; 3],
     fault: Option<Fault>,
@@ -167,6 +169,7 @@ impl Engine {
             barrier_sum: 0,
             lanes: vec![(0, 0); (count as usize).div_ceil(WARP)],
             shared,
+            variables: grid.module.shared_of(grid.kernel).map(|v| (v.start, v.size)).collect(),
             stack: (0, 0),
             thread_index: indices.0,
             fault: None,
@@ -213,8 +216,8 @@ impl Launch<'_> {
         }
         // SAFETY: shared memory of this block, which has not begun.
         unsafe {
-            for variable in self.grid.module.shared_of(self.grid.kernel) {
-                std::ptr::write_bytes(variable.start as *mut u8, POISON, variable.size);
+            for (start, size) in &self.variables {
+                std::ptr::write_bytes(*start as *mut u8, POISON, *size);
             }
             self.engine.dynamic.write_bytes(POISON, self.grid.dynamic);
         }
@@ -223,14 +226,14 @@ impl Launch<'_> {
             let (order, mut sequence) = (self.order, std::mem::take(&mut self.sequence));
             self.engine.arrange(order, &mut sequence);
             self.sequence = sequence;
-            let mut progress = false;
             self.next = 0;
-            while self.next < count && self.fault.is_none() {
-                let i = self.sequence[self.next] as usize;
-                self.next += 1;
-                if matches!(self.threads[i].state, State::New | State::Ready) {
-                    self.resume(i);
-                    progress = true;
+            let mut progress = false;
+            while let Some(pointer) = self.choose() {
+                progress = true;
+                // SAFETY: a stack pointer that `start` or an earlier switch made.
+                unsafe { switch(&mut self.scheduler, pointer) };
+                if self.threads[self.current].state == State::Done {
+                    self.engine.stacks.free.push(self.threads[self.current].stack);
                 }
             }
             if self.fault.is_some() || self.live == 0 {
@@ -256,28 +259,35 @@ impl Launch<'_> {
         unsafe { *self.thread_index = self.threads[i].index };
     }
 
-    fn resume(&mut self, i: usize) {
-        if self.threads[i].state == State::New {
-            let stack = self.engine.stacks.free.pop().expect("one stack per thread");
-            self.threads[i].stack = stack;
-            self.threads[i].pointer = self.engine.stacks.start(stack, thread_main);
+    /// Makes the next thread of this round that can run the running one and returns its stack pointer.
+    fn choose(&mut self) -> Option<*mut u8> {
+        while self.next < self.sequence.len() && self.fault.is_none() {
+            let i = self.sequence[self.next] as usize;
+            self.next += 1;
+            match self.threads[i].state {
+                State::New => {
+                    let stack = self.engine.stacks.free.pop().expect("one stack per thread");
+                    self.threads[i].stack = stack;
+                    self.threads[i].pointer = self.engine.stacks.start(stack, thread_main);
+                }
+                State::Ready => {}
+                _ => continue,
+            }
+            self.enter(i);
+            self.stack = self.engine.stacks.range(self.threads[i].stack);
+            return Some(self.threads[i].pointer);
         }
-        self.enter(i);
-        self.stack = self.engine.stacks.range(self.threads[i].stack);
-        // SAFETY: a stack pointer that `start` or an earlier switch made.
-        unsafe { switch(&mut self.scheduler, self.threads[i].pointer) };
-        let last = self.current; // other threads may have run on the same stack
-        if self.threads[last].state == State::Done {
-            self.engine.stacks.free.push(self.threads[last].stack);
-        }
+        None
     }
 
-    /// Leaves the running thread in `state`; returns when the scheduler resumes it.
+    /// Leaves the running thread in `state` for the next one or the scheduler; returns when it is resumed.
     fn wait(&mut self, state: State) {
-        let thread = &mut self.threads[self.current];
-        thread.state = state;
-        // SAFETY: the scheduler waits in `resume`.
-        unsafe { switch(&mut thread.pointer, self.scheduler) };
+        let me = self.current;
+        self.threads[me].state = state;
+        // The stack of a thread that is done is free once nobody runs on it: the scheduler sees to that.
+        let next = if state == State::Done { None } else { self.choose() };
+        // SAFETY: stack pointers that `start` or earlier switches made; the scheduler waits in `run_block`.
+        unsafe { switch(&mut self.threads[me].pointer, next.unwrap_or(self.scheduler)) };
     }
 
     /// Lets all threads go on from the barrier at which they wait; a divergent barrier is a fault.
