@@ -14,7 +14,7 @@
 #define __constant__
 #define __forceinline__ inline
 #define __noinline__ __attribute__((noinline))
-#define __align__(n) alignas(n)
+#define __align__(n) __attribute__((aligned(n)))
 #define __grid_constant__
 // Neither checked, nor mixed with code that is.
 #define SOFT_PLAIN __attribute__((noipa, no_sanitize("thread")))

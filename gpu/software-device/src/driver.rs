@@ -10,7 +10,7 @@ use crate::status::*;
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::ptr::null_mut;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Instant;
 
 /// Shared memory of a block, bytes: without and with `CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES`.
@@ -22,9 +22,14 @@ const NO_TIMING: u32 = 2;
 pub(crate) struct Device {
     pub memory: Memory,
     engine: Engine,
+    /// Those loaded: their variables are device memory too.
+    modules: Vec<Weak<Module>>,
     /// The error that killed the context, if one did: every later call returns it.
     sticky: Status,
 }
+
+/// SAFETY: tables and mappings, none of them tied to a thread; one thread at a time has them.
+unsafe impl Send for Device {}
 
 static DEVICE: Mutex<Option<Device>> = Mutex::new(None);
 
@@ -68,6 +73,8 @@ impl Function {
     }
 }
 
+type Custom = Arc<dyn Fn(&mut Device) -> Result<(), Fault>>;
+
 /// Something a stream can do.
 #[derive(Clone)]
 enum Work {
@@ -94,7 +101,7 @@ enum Work {
         function: unsafe extern "C" fn(*mut c_void),
         data: *mut c_void,
     },
-    Custom(Arc<dyn Fn(&mut Device) -> Result<(), Fault>>),
+    Custom(Custom),
 }
 
 #[derive(Default)]
@@ -137,7 +144,8 @@ const PRIMARY: usize = 0xC0DA;
 
 impl Device {
     fn range(&self, address: usize, size: usize, what: &str) -> Result<(), Fault> {
-        if size == 0 || self.memory.holds(address, size) {
+        let variable = || self.modules.iter().filter_map(Weak::upgrade).any(|module| module.holds(address, size));
+        if size == 0 || self.memory.holds(address, size) || variable() {
             return Ok(());
         }
         Err(Fault(INVALID_VALUE, format!("{what} of {size} bytes at {}", self.memory.place(address))))
@@ -249,8 +257,8 @@ fn free(address: usize) -> Result<(), Fault> {
     device()?.memory.free(address).map_err(|message| Fault(INVALID_VALUE, message))
 }
 
-fn load(image: &[u8], ptx: bool) -> Result<Module, Fault> {
-    device()?;
+fn load(image: &[u8], ptx: bool) -> Result<Arc<Module>, Fault> {
+    let mut device = device()?;
     if settings().driver < 13000 {
         let message = format!("module of CUDA 13.0 on a driver for CUDA {}", settings().driver);
         return Err(Fault(UNSUPPORTED_PTX_VERSION, message));
@@ -259,15 +267,17 @@ fn load(image: &[u8], ptx: bool) -> Result<Module, Fault> {
     let (arch, (major, minor)) = (module.arch(), settings().capability);
     let fits = if ptx { arch <= major * 10 + minor } else { arch / 10 == major && arch % 10 <= minor };
     let kind = if ptx { "PTX for compute_" } else { "code for sm_" };
-    if fits {
-        Ok(module)
-    } else {
-        Err(Fault(NO_BINARY_FOR_GPU, format!("{kind}{arch} on a device of capability {major}.{minor}")))
+    if !fits {
+        return Err(Fault(NO_BINARY_FOR_GPU, format!("{kind}{arch} on a device of capability {major}.{minor}")));
     }
+    let module = Arc::new(module);
+    device.modules.retain(|module| module.strong_count() > 0);
+    device.modules.push(Arc::downgrade(&module));
+    Ok(module)
 }
 
 /// SAFETY: `image` is an ELF object or a C string.
-unsafe fn load_image(image: *const u8) -> Result<Module, Fault> {
+unsafe fn load_image(image: *const u8) -> Result<Arc<Module>, Fault> {
     // SAFETY: an ELF header, if its magic number is there, says how long the object is; else it is a C string.
     unsafe {
         if std::slice::from_raw_parts(image, 1)[0] == 0x7f
@@ -335,8 +345,7 @@ unsafe fn launch(
         };
         if pointer {
             let value = usize::from_ne_bytes(bytes[..8].try_into().expect("pointers have 8 bytes"));
-            let known =
-                value == 0 || device.memory.contains(value) || function.module.globals.iter().any(|v| v.start == value);
+            let known = value == 0 || device.memory.contains(value) || function.module.holds(value, 1);
             if !known {
                 return fault(
                     INVALID_VALUE,
@@ -371,7 +380,7 @@ fn initialise() -> Result<(), Fault> {
     if device.is_none() {
         let none = || Fault(OUT_OF_MEMORY, "the system refuses to reserve addresses for device memory".into());
         let (memory, engine) = Memory::new().zip(Engine::new()).ok_or_else(none)?;
-        *device = Some(Device { memory, engine, sticky: SUCCESS });
+        *device = Some(Device { memory, engine, modules: Vec::new(), sticky: SUCCESS });
     }
     Ok(())
 }
@@ -397,8 +406,8 @@ fn attribute(attribute: c_int) -> c_int {
         39 => 2048,     // threads of a multiprocessor
         75 => settings().capability.0,
         76 => settings().capability.1,
-        78 | 79 | 80 => 1, // stream priorities, caches
-        81 => 228 << 10,   // shared memory of a multiprocessor
+        78..=80 => 1,    // stream priorities, caches
+        81 => 228 << 10, // shared memory of a multiprocessor
         97 => SHARED_OPTIN,
         106 => 32,   // blocks of a multiprocessor
         111 => 1024, // shared memory kept by the system
@@ -521,14 +530,14 @@ exports! {
     }
 
     cuModuleLoadData(out: *mut *mut Arc<Module>, image: *const u8) {
-        *out = Box::into_raw(Box::new(Arc::new(load_image(image)?)));
+        *out = Box::into_raw(Box::new(load_image(image)?));
         Ok(())
     }
     cuModuleLoad(out: *mut *mut Arc<Module>, path: *const c_char) {
         let path = CStr::from_ptr(path).to_string_lossy();
         let mut bytes = std::fs::read(&*path).map_err(|error| Fault(301, format!("{path}: {error}")))?;
         bytes.push(0);
-        *out = Box::into_raw(Box::new(Arc::new(load_image(bytes.as_ptr())?)));
+        *out = Box::into_raw(Box::new(load_image(bytes.as_ptr())?));
         Ok(())
     }
     cuModuleUnload(module: *mut Arc<Module>) { drop(Box::from_raw(module)); Ok(()) }

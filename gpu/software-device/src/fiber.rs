@@ -34,9 +34,6 @@ pub(crate) struct Stacks {
     pub free: Vec<usize>,
 }
 
-/// SAFETY: a mapping that lives as long as the process.
-unsafe impl Send for Stacks {}
-
 impl Stacks {
     pub fn new(count: usize) -> Option<Self> {
         let base = reserve(count * STACK);

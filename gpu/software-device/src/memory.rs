@@ -29,9 +29,6 @@ pub(crate) struct Memory {
     used: usize,
 }
 
-/// SAFETY: plain tables; the pointer is a mapping that lives as long as the process.
-unsafe impl Send for Memory {}
-
 /// Zeroed memory that costs nothing until it is touched; null if the system refuses.
 pub(crate) fn reserve(bytes: usize) -> *mut u8 {
     let protection = libc::PROT_READ | libc::PROT_WRITE;

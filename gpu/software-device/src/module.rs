@@ -6,7 +6,8 @@ use crate::status;
 use libloading::os::unix::Library;
 use object::{Object, ObjectSymbol, SymbolKind};
 use std::ffi::{CStr, c_char, c_void};
-use std::path::PathBuf;
+use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// `soft::Kernel` of device.h.
@@ -64,29 +65,26 @@ pub(crate) struct Module {
     pub shared_owner: Vec<u16>,
     /// `__device__` and `__constant__` variables, by address.
     pub globals: Vec<Variable>,
+    /// Address of the object's first byte.
     pub base: usize,
-    pub path: PathBuf,
+    image: Vec<u8>,
     _library: Library,
 }
 
-impl Drop for Module {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
+/// SAFETY: read-only but for what launches write, and they run under the device's lock.
+unsafe impl Send for Module {}
+/// SAFETY: as above.
+unsafe impl Sync for Module {}
 
 impl Module {
     /// Loads the shared object `image`; `arch` as in `sm_90`.
     pub fn load(image: &[u8], callbacks: Callbacks) -> Result<Self, Fault> {
         let invalid = |what: &dyn std::fmt::Display| Fault(status::INVALID_IMAGE, format!("module: {what}"));
-        // The loader tells objects apart by file: each module gets its own, so that variables are not shared.
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let name = format!("software-cuda-{}-{}.so", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
-        std::fs::write(&path, image).map_err(|error| invalid(&format!("{}: {error}", path.display())))?;
         let elf = object::File::parse(image).map_err(|error| invalid(&error))?;
+        // The loader tells objects apart by file: each module gets its own, so that variables are not shared.
         // SAFETY: an object that our NVRTC made; it has no initialisers but the compiler's.
-        let library = unsafe { Library::new(&path) }.map_err(|error| invalid(&error))?;
+        let library = with_file(image, |path| unsafe { Library::new(path) });
+        let library = library.map_err(|error| invalid(&error))?.map_err(|error| invalid(&error))?;
         // SAFETY: the symbol's type is that of device.h, whose version is checked below.
         let exported: *const Exported =
             *unsafe { library.get::<*const Exported>(c"soft_module") }.map_err(|error| invalid(&error))?;
@@ -113,7 +111,17 @@ impl Module {
             }
         }
         globals.sort_by_key(|variable| variable.start);
-        Ok(Self { exported, shared, shared_owner, globals, base, path, _library: library })
+        Ok(Self { exported, shared, shared_owner, globals, base, image: image.into(), _library: library })
+    }
+
+    /// `line N: ` for the call that returns to `caller`, as far as the compiler's tools can tell.
+    pub fn line(&self, caller: usize) -> String {
+        let offset = format!("{:#x}", caller - self.base - 1);
+        let output = with_file(&self.image, |path| Command::new("addr2line").arg("-e").arg(path).arg(offset).output());
+        let text = output.and_then(|output| output).map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        let text = text.unwrap_or_default();
+        let line = text.trim().rsplit_once(':').and_then(|(_, line)| line.split(' ').next()).unwrap_or("?");
+        if line == "?" { String::new() } else { format!("line {line}: ") }
     }
 
     fn table(&self) -> &Exported {
@@ -163,6 +171,17 @@ impl Module {
             *self.table().dynamic = dynamic;
         }
     }
+}
+
+/// What `function` makes of a file with `bytes`, which is gone afterwards.
+fn with_file<T>(bytes: &[u8], function: impl FnOnce(&Path) -> T) -> std::io::Result<T> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let name = format!("software-cuda-{}-{}.so", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let path = std::env::temp_dir().join(name);
+    std::fs::write(&path, bytes)?;
+    let result = function(&path);
+    std::fs::remove_file(&path)?;
+    Ok(result)
 }
 
 /// `("kernel", "sm")` for `_ZZ6kernelE2sm` and `_ZZL6kernelPfE2sm_0`, `("", "name")` for `name` and `_ZL4name`.

@@ -131,13 +131,8 @@ fn translate(text: &str) -> Result<String, String> {
             "__shared__" if begins && out.trim_end().ends_with("extern") => {
                 let end = rest.find(';').ok_or("an extern __shared__ declaration without an end")?;
                 let (declared, _) = rest[..end].split_once('[').ok_or("extern __shared__ without []")?;
-                let declared = match declared.find("alignas(") {
-                    Some(at) => {
-                        let close = declared[at..].find(')').ok_or("alignas without )")?;
-                        format!("{}{}", &declared[..at], &declared[at + close + 1..])
-                    }
-                    None => declared.to_owned(),
-                };
+                // The base of dynamic shared memory is aligned for everything.
+                let declared = declared.rsplit_once("))").or(declared.rsplit_once(')')).map_or(declared, |(_, d)| d);
                 let name = declared.trim_end().rsplit(|c| !identifier(c)).next().unwrap_or("");
                 let kind = declared.trim_end().strip_suffix(name).unwrap_or("").trim();
                 out.truncate(out.trim_end().len() - "extern".len());

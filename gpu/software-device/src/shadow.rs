@@ -102,14 +102,11 @@ pub(crate) struct Shadow {
     blocks: Vec<(u64, [u32; 3])>,
 }
 
-/// SAFETY: tables; the pointer is a mapping that lives as long as the process.
-unsafe impl Send for Shadow {}
-
 impl Shadow {
     pub fn new() -> Option<Self> {
         let global: *mut Mark = reserve(RANGE / 4 * size_of::<Mark>()).cast();
         let (shared, blocks) = (Vec::new(), Vec::new());
-        (!global.is_null()).then(|| Self { shared, global, interval: 1, steps: [0; 32], blocks })
+        (!global.is_null()).then_some(Self { shared, global, interval: 1, steps: [0; 32], blocks })
     }
 
     /// A launch whose blocks have `shared` bytes of shared memory.
@@ -129,7 +126,7 @@ impl Shadow {
     }
 
     pub fn next_step(&mut self, warp: usize) {
-        self.steps[warp] = self.steps[warp] + 1 & 0x7ff;
+        self.steps[warp] = (self.steps[warp] + 1) & 0x7ff;
     }
 
     /// The mark of a touch, without its bytes, and for each word touched its index and its bytes.

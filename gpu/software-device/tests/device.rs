@@ -4,6 +4,7 @@ mod common;
 
 use advantage_nas_software_cuda::{Order, SoftwareDevice};
 use common::{context, module, parent};
+use cudarc::driver::result;
 use cudarc::driver::sys::{self, CUresult};
 use cudarc::driver::{CudaContext, CudaStream, DriverError, LaunchConfig, PushKernelArg};
 use cudarc::nvrtc::{self, CompileError, CompileOptions, Ptx, compile_ptx, compile_ptx_with_opts};
@@ -328,4 +329,16 @@ fn events_measure_time_and_attributes_answer() {
     let attribute = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
     assert!(function.set_attribute(attribute, 200 << 10).is_ok());
     assert_eq!(function.set_attribute(attribute, 227 << 10).unwrap_err().0, CUresult::CUDA_ERROR_INVALID_VALUE);
+    let ptx = CString::new(compile_ptx(SOUND).unwrap().to_src()).unwrap();
+    // SAFETY: a module that lives on, and a kernel of it.
+    let raw = unsafe {
+        let module = result::module::load_data(ptx.as_ptr().cast()).unwrap();
+        result::module::get_function(module, c"block_sum".into()).unwrap()
+    };
+    let parameter = |index| {
+        let (mut offset, mut size) = (0, 0);
+        // SAFETY: two numbers.
+        unsafe { sys::cuFuncGetParamInfo(raw, index, &mut offset, &mut size).result().ok() }.map(|()| (offset, size))
+    };
+    assert_eq!([0, 1, 2, 3].map(parameter), [Some((0, 8)), Some((8, 8)), Some((16, 4)), None]);
 }

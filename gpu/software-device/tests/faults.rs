@@ -2,6 +2,7 @@
 
 mod common;
 
+use advantage_nas_software_cuda::{Checks, SoftwareDevice};
 use common::{context, module, parent};
 use cudarc::driver::{CudaSlice, CudaStream, DriverError, LaunchArgs, LaunchConfig, PushKernelArg, sys::CUresult};
 use std::sync::Arc;
@@ -79,6 +80,8 @@ faults! {
         ["deadlock: a warp collective of line 38", "lanes 0x0000ffff; 16 threads of the block wait at __syncthreads"];
     lane_outside_the_mask: "not_in_mask", ONE_WARP, |l, b| l.arg(&b[0]), CUDA_ERROR_LAUNCH_FAILED,
         ["line 41: the mask 0x0000ffff of a warp collective lacks the calling lane 16"];
+    collectives_that_differ: "two_masks", ONE_WARP, |l, b| l.arg(&b[0]), CUDA_ERROR_LAUNCH_FAILED,
+        ["line 93: warp collective with mask 0xffffffff, but lane 0 is in another one, line 93"];
     race_in_shared_memory: "shared_race", ONE_WARP, |l, b| l.arg(&b[0]), CUDA_ERROR_LAUNCH_FAILED,
         ["thread [16, 0, 0]: race: line 44: write of byte 64 of shared `values`", "line 45: read by thread [15, 0, 0] with no barrier"];
     race_in_dynamic_shared_memory: "dynamic_race", config(1, 32, 128), |l, b| l.arg(&b[0]), CUDA_ERROR_LAUNCH_FAILED,
@@ -168,8 +171,7 @@ fn copy_past_the_end() {
 /// Without checks the guard behind an allocation still tells, once the kernel has ended.
 #[test]
 fn guard_region_without_checks() {
-    let unchecked =
-        |device: advantage_nas_software_cuda::SoftwareDevice| device.checks(advantage_nas_software_cuda::Checks::None);
+    let unchecked = |device: SoftwareDevice| device.checks(Checks::None);
     let Some(text) = parent("guard_region_without_checks", unchecked) else {
         let stream = context().new_stream().unwrap();
         let result = run(&stream, "past_the_end", ONE_WARP, |launch, b| {
@@ -203,4 +205,26 @@ fn unwritten_memory_is_nan() {
             assert!(stream.clone_dtoh(&out).unwrap().iter().all(|x| x.is_nan()), "{name}");
         }
     }
+}
+
+/// A stack that overflows kills the process, as nothing can go on; the message names the kernel all the same.
+#[test]
+fn stack_overflow() {
+    if !SoftwareDevice::is_active() {
+        if let Some(why) = SoftwareDevice::missing() {
+            return println!("SKIPPED stack_overflow: {why}");
+        }
+        let output = SoftwareDevice::install().unwrap().rerun("stack_overflow").unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            !output.status.success()
+                && text.contains("kernel `stack_overflow`, block [0, 0, 0], thread [0, 0, 0]: the kernel died"),
+            "{text}"
+        );
+        return;
+    }
+    let stream = context().new_stream().unwrap();
+    let _ = run(&stream, "stack_overflow", ONE_WARP, |launch, b| {
+        launch.arg(&b[0]).arg(&1_000_000i32);
+    });
 }

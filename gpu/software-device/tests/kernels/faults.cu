@@ -83,3 +83,12 @@ extern "C" __global__ void row_index(float* y, int n) {
 }
 extern "C" __global__ void division(float* y, int n) { y[threadIdx.x] = (float)(threadIdx.x / (n - 5)); }
 extern "C" __global__ void shift(float* y, int n) { y[threadIdx.x] = (float)(1u << (threadIdx.x + n)); }
+__device__ __noinline__ float deep(float x, int n) {
+  volatile float kept[64];
+  kept[n % 64] = x;
+  return n > 0 ? deep(x + kept[n % 64], n - 1) + kept[n % 64] : x;
+}
+extern "C" __global__ void stack_overflow(float* y, int n) { y[threadIdx.x] = deep(1.f, n); }
+extern "C" __global__ void two_masks(float* y) {
+  y[threadIdx.x] = threadIdx.x < 16 ? __shfl_sync(0xffffffffu, 1.f, 0) : (float)__ballot_sync(0xffffffffu, 1);
+}
