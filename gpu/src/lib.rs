@@ -2,7 +2,7 @@
 //!
 //! - [`device`]: finding devices, compiling and loading kernels, memory, graphs, timing; all of CUDA that the rest sees
 //! - [`kernels`]: the sources in `kernels/*.cu`, and one function per kernel that launches it
-//! - [`toy`]: the toy regression, as [`advantage_nas_cpu::toy`](../advantage_nas_cpu/toy/index.html) has it
+//! - [`toy`]: the toy regression, as `advantage-nas-cpu` has it
 //! - [`together`]: one supernet that answers the searches of many threads in one launch
 //! - [`check`]: every kernel against the host, every supernet against another one; [`measure`]: how long they take
 //!

@@ -62,7 +62,7 @@ impl ToySupernet {
     /// The networks of the given trials.
     ///
     /// # Errors
-    /// As [`Toy::check`]; [`Error::OutOfMemory`]; what the device reports.
+    /// As [`Toy::check`]; [`Error::OutOfMemory`](crate::Error::OutOfMemory); what the device reports.
     pub fn new(device: &Device, toy: Toy, streams: &Streams, trials: &[u32]) -> Result<Self> {
         let space = toy.space()?;
         let sizes = sizes(toy, trials.len(), 1);
@@ -171,7 +171,7 @@ impl ToySupernet {
         asked.asks.upload()?;
         asked.graph.launch()?;
         let answers = &mut asked.host_answers[..now.len() * sums];
-        asked.answers.read(answers)?;
+        asked.answers.read(answers).map_err(|error| asked.graph.blame(error))?;
         for (&index, sums) in now.iter().zip(answers.chunks_exact(sums)) {
             take(index, &Answer { kind, batch: self.toy.batch as f64, sums });
         }
@@ -193,7 +193,7 @@ impl ToySupernet {
         let mut answers = device.zeros("answers", count)?;
         let (kernels, images, shares) = (&self.kernels, &mut self.images, &mut self.shares);
         let fast = Version::Fast;
-        let graph = device.record(kind.name(), || {
+        let graph = device.record(kernels.describe(kind.name()), || {
             kernels.images(fast, &sizes, &self.key, &asks, images)?;
             kernels.edges(fast, &sizes, kind.slopes(), &asks, &self.weights, images, shares, &mut slopes)?;
             kernels.answers(fast, &sizes, sums, &asks, shares, &slopes, &mut answers)

@@ -4,6 +4,7 @@ use crate::driver::{Device, Stream, submit_custom};
 use crate::fault::{Fault, Status, report};
 use crate::status;
 use std::ffi::{c_int, c_void};
+use std::ops::{AddAssign, Mul};
 use std::ptr::null_mut;
 
 const INVALID_VALUE: Status = 7;
@@ -126,7 +127,7 @@ enum Scalar {
 
 impl Gemm {
     fn run(&self, device: &Device) -> Result<(), Fault> {
-        let &Self { transposed: [ta, tb], m, n, k, a, b, c, double, .. } = self;
+        let double = self.double;
         let scalar = |scalar: Scalar| match scalar {
             Scalar::Value(value) => Ok(value),
             Scalar::At(address) if device.memory.holds(address, if double { 8 } else { 4 }) => {
@@ -135,50 +136,55 @@ impl Gemm {
             }
             Scalar::At(address) => Err(Fault(status::ILLEGAL_ADDRESS, device.memory.place(address))),
         };
-        let (alpha, beta) = (scalar(self.scalars[0])?, scalar(self.scalars[1])?);
-        let mut column = vec![0f32; m];
-        for entry in 0..self.batch {
-            let (rows, columns) = if ta { (k, m) } else { (m, k) };
-            let a_at = a.check(device, entry, rows, columns, "A")?;
-            let (rows, columns) = if tb { (n, k) } else { (k, n) };
-            let b_at = b.check(device, entry, rows, columns, "B")?;
-            let c_at = c.check(device, entry, m, n, "C")?;
-            for j in 0..n {
-                // SAFETY: the ranges of A, B and C were checked for these sizes.
-                let b_element =
-                    |l: usize| unsafe { load(b_at, b.kind, if tb { j + l * b.leading } else { l + j * b.leading }) };
-                if !double && !ta && a.kind == F32 {
-                    column.fill(0.0);
-                    for l in 0..k {
-                        let factor = b_element(l) as f32;
-                        // SAFETY: column l of A.
-                        let column_a =
-                            unsafe { std::slice::from_raw_parts((a_at as *const f32).add(l * a.leading), m) };
-                        column.iter_mut().zip(column_a).for_each(|(sum, a)| *sum += a * factor);
-                    }
-                }
-                for i in 0..m {
-                    // SAFETY: as above.
-                    let a_element = |l: usize| unsafe {
-                        load(a_at, a.kind, if ta { l + i * a.leading } else { i + l * a.leading })
-                    };
-                    let sum = if double {
-                        (0..k).map(|l| a_element(l) * b_element(l)).sum()
-                    } else if !ta && a.kind == F32 {
-                        f64::from(column[i])
-                    } else {
-                        f64::from((0..k).fold(0f32, |sum, l| sum + a_element(l) as f32 * b_element(l) as f32))
-                    };
-                    let at = i + j * c.leading;
-                    // beta = 0 must not read C, which may hold NaN.
-                    // SAFETY: as above.
-                    let old = if beta == 0.0 { 0.0 } else { beta * unsafe { load(c_at, c.kind, at) } };
-                    // SAFETY: as above.
-                    unsafe { store(c_at, c.kind, at, alpha * sum + old) };
+        let scalars = (scalar(self.scalars[0])?, scalar(self.scalars[1])?);
+        let size = |transposed, rows, columns| if transposed { (columns, rows) } else { (rows, columns) };
+        let (a_size, b_size) = (size(self.transposed[0], self.m, self.k), size(self.transposed[1], self.k, self.n));
+        (0..self.batch).try_for_each(|entry| {
+            let at = [
+                self.a.check(device, entry, a_size.0, a_size.1, "A")?,
+                self.b.check(device, entry, b_size.0, b_size.1, "B")?,
+                self.c.check(device, entry, self.m, self.n, "C")?,
+            ];
+            match double {
+                true => self.multiply::<f64>(at, scalars, |value| value, |value| value),
+                false => self.multiply::<f32>(at, scalars, |value| value as f32, f64::from),
+            }
+            Ok(())
+        })
+    }
+
+    /// One entry of the batch, whose matrices lie at the addresses `at`, with sums in `T`.
+    fn multiply<T: Copy + Default + Mul<Output = T> + AddAssign>(
+        &self,
+        [a_at, b_at, c_at]: [usize; 3],
+        (alpha, beta): (f64, f64),
+        narrow: fn(f64) -> T,
+        wide: fn(T) -> f64,
+    ) {
+        let &Self { transposed: [ta, tb], m, n, k, a, b, c, .. } = self;
+        let element = |matrix: Matrix, address, transposed, row, column| {
+            let i = if transposed { column + row * matrix.leading } else { row + column * matrix.leading };
+            // SAFETY: `run` checked the range of each matrix.
+            narrow(unsafe { load(address, matrix.kind, i) })
+        };
+        // op(A), [k, m]
+        let left: Vec<T> = (0..m * k).map(|i| element(a, a_at, ta, i % m, i / m)).collect();
+        for j in 0..n {
+            let mut sums = vec![T::default(); m];
+            for (l, left) in left.chunks(m.max(1)).enumerate() {
+                let factor = element(b, b_at, tb, l, j);
+                sums.iter_mut().zip(left).for_each(|(sum, a)| *sum += *a * factor);
+            }
+            for (i, sum) in sums.into_iter().enumerate() {
+                let at = i + j * c.leading;
+                // beta = 0 must not read C, which may hold NaN.
+                // SAFETY: `run` checked the range of C.
+                unsafe {
+                    let old = if beta == 0.0 { 0.0 } else { beta * load(c_at, c.kind, at) };
+                    store(c_at, c.kind, at, alpha * wide(sum) + old);
                 }
             }
         }
-        Ok(())
     }
 }
 

@@ -14,9 +14,10 @@
 #define __constant__
 #define __forceinline__ inline
 #define __noinline__ __attribute__((noinline))
-#define __align__(n) alignas(n)
+#define __align__(n) __attribute__((aligned(n)))
 #define __grid_constant__
-#define SOFT_PLAIN __attribute__((noinline, no_sanitize("thread")))
+// Neither checked, nor mixed with code that is.
+#define SOFT_PLAIN __attribute__((noipa, no_sanitize("thread")))
 
 // ---------------------------------------------------------------- vector types
 #define SOFT_VECTOR(T, N, A2, A4)                                                                                     \
@@ -53,17 +54,18 @@ extern char* const soft_dynamic __asm__("soft_dynamic") __attribute__((visibilit
 asm(".pushsection .bss\n .balign 16\n"
     ".macro soft_index name\n .globl \\name\n .hidden \\name\n \\name: .zero 16\n .endm\n"
     "soft_index soft_thread\n soft_index soft_block\n soft_index soft_block_dim\n soft_index soft_grid_dim\n"
-    "soft_index soft_dynamic\n .popsection\n");
+    "soft_index soft_dynamic\n soft_index soft_device\n .zero 16\n .popsection\n");
 constexpr int warpSize = 32;
 
 namespace soft {
 enum Access : unsigned { READ = 0, WRITE = 1, ATOMIC = 2 };
 enum Collective : unsigned { SYNC, SHUFFLE, BALLOT, MATCH };
+enum Failure : unsigned { ASSERT, TRAP, INDEX, ALIGNMENT, DIVISION, SHIFT };
 struct Device {  // filled by the driver when it loads the module; src/launch.rs
   void (*access)(const volatile void* address, size_t size, Access kind, void* caller);
   int (*barrier)(int predicate, int line, int reduction);
   uint64_t (*collective)(Collective operation, unsigned mask, uint64_t value, unsigned source, int line);
-  void (*fail)(const char* message, const char* detail, int line);
+  void (*fail)(Failure failure, int line, const char* detail, long long value);
 };
 struct Kernel {
   const char* name;
@@ -77,20 +79,20 @@ extern "C" char __stop_soft_shared[] __attribute__((visibility("hidden")));
 static char soft_pad_begin[64] __attribute__((section("soft_shared"), used));
 struct Module {  // the one symbol a compiled program exports; src/module.rs reads it
   int version, arch;
-  Device* device;
+  const Device* device;
   const Kernel* kernels;
   size_t kernel_count;
   char *shared_begin, *shared_end;
   const uint3 *thread, *block, *block_dim, *grid_dim;
   char* const* dynamic;
 };
-static Device device;
+extern const Device device __asm__("soft_device") __attribute__((visibility("hidden")));
 
 // Reads the launch's copy of the arguments, which is no device memory.
 template <class... A, size_t... I> SOFT_PLAIN void call(void (*f)(A...), void** p, std::index_sequence<I...>) {
   f(*(std::remove_cv_t<A>*)p[I]...);
 }
-template <class... A> inline void invoke(void (*f)(A...), void** p) { call(f, p, std::index_sequence_for<A...>{}); }
+template <class... A> SOFT_PLAIN void invoke(void (*f)(A...), void** p) { call(f, p, std::index_sequence_for<A...>{}); }
 template <class F> struct Signature;
 template <class... A> struct Signature<void (*)(A...)> {
   static constexpr size_t count = sizeof...(A);
@@ -108,7 +110,7 @@ template <class T> inline T from_bits(uint64_t r) {
   memcpy(&v, &r, sizeof v);
   return v;
 }
-template <auto f> void run(void** p) { invoke(f, p); }
+template <auto f> SOFT_PLAIN void run(void** p) { invoke(f, p); }
 template <auto f> constexpr Kernel kernel(const char* name, size_t max_threads) {
   using S = Signature<decltype(f)>;
   return {name, run<f>, S::sizes, S::pointers, S::count, max_threads};
@@ -142,6 +144,23 @@ SOFT_TSAN_UNALIGNED(2) SOFT_TSAN_UNALIGNED(4) SOFT_TSAN_UNALIGNED(8) SOFT_TSAN_U
     for (size_t i = 0; i < n; i++) soft::device.access((char*)p + i, 1, soft::kind, __builtin_return_address(0));     \
   }
 SOFT_TSAN_RANGE(read_range, READ) SOFT_TSAN_RANGE(write_range, WRITE)
+}
+
+// g++ -fsanitize=alignment,bounds,integer-divide-by-zero,shift-exponent calls these where it finds a fault.
+namespace soft {
+struct Type { uint16_t kind, info; char name[]; };
+struct Place { const char* file; unsigned line, column; const Type* type; };
+}  // namespace soft
+extern "C" {
+#define SOFT_UBSAN(handler, kind, value, ...)                                                                            \
+  __attribute__((used, no_sanitize("thread"), visibility("hidden"))) void __ubsan_handle_##handler(                    \
+      soft::Place* at, uintptr_t a, ##__VA_ARGS__) {                                                                  \
+    soft::device.fail(soft::kind, at->line, at->type->name, value);                                                   \
+  }
+SOFT_UBSAN(out_of_bounds, INDEX, a)
+SOFT_UBSAN(type_mismatch_v1, ALIGNMENT, a)
+SOFT_UBSAN(divrem_overflow, DIVISION, 0, uintptr_t)
+SOFT_UBSAN(shift_out_of_bounds, SHIFT, b, uintptr_t b)
 }
 
 // ---------------------------------------------------------------- barriers, warps, atomics
@@ -288,6 +307,6 @@ inline unsigned __funnelshift_r(unsigned lo, unsigned hi, unsigned s) {
   return (unsigned)(((uint64_t)hi << 32 | lo) >> (s & 31));
 }
 inline unsigned long long clock64() { return __builtin_ia32_rdtsc(); }
-inline void __trap(SOFT_LINE) { soft::device.fail("__trap()", "", line); }
+inline void __trap(SOFT_LINE) { soft::device.fail(soft::TRAP, line, "", 0); }
 #undef assert
-#define assert(condition) ((condition) ? (void)0 : soft::device.fail("assertion failed", #condition, __LINE__))
+#define assert(condition) ((condition) ? (void)0 : soft::device.fail(soft::ASSERT, __LINE__, #condition, 0))

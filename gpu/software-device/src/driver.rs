@@ -10,7 +10,7 @@ use crate::status::*;
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::ptr::null_mut;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Instant;
 
 /// Shared memory of a block, bytes: without and with `CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES`.
@@ -22,9 +22,14 @@ const NO_TIMING: u32 = 2;
 pub(crate) struct Device {
     pub memory: Memory,
     engine: Engine,
+    /// Those loaded: their variables are device memory too.
+    modules: Vec<Weak<Module>>,
     /// The error that killed the context, if one did: every later call returns it.
     sticky: Status,
 }
+
+/// SAFETY: tables and mappings, none of them tied to a thread; one thread at a time has them.
+unsafe impl Send for Device {}
 
 static DEVICE: Mutex<Option<Device>> = Mutex::new(None);
 
@@ -57,8 +62,18 @@ impl std::ops::DerefMut for Guard {
 pub struct Function {
     module: Arc<Module>,
     kernel: *const Kernel,
-    dynamic_limit: c_int,
+    dynamic_limit: Option<c_int>,
 }
+
+impl Function {
+    /// Static shared memory, bytes.
+    fn shared(&self) -> usize {
+        // SAFETY: the kernel lives as long as the module.
+        self.module.shared_of(unsafe { &*self.kernel }).map(|variable| variable.size).sum()
+    }
+}
+
+type Custom = Arc<dyn Fn(&mut Device) -> Result<(), Fault>>;
 
 /// Something a stream can do.
 #[derive(Clone)]
@@ -86,22 +101,32 @@ enum Work {
         function: unsafe extern "C" fn(*mut c_void),
         data: *mut c_void,
     },
-    Custom(Arc<dyn Fn(&mut Device) -> Result<(), Fault>>),
+    Custom(Custom),
 }
 
 #[derive(Default)]
 struct Capture {
     work: Vec<Work>,
     invalid: bool,
+    ended: bool,
 }
 
 type SharedCapture = Arc<Mutex<Capture>>;
 
 #[derive(Default)]
 pub struct Stream {
+    /// The capture that began here, or that this stream joined.
     capture: Option<SharedCapture>,
-    /// Whether the capture began here, so that it must end here.
-    origin: bool,
+}
+
+/// The capture that `stream` takes part in.
+///
+/// SAFETY: `stream` is null or a live stream.
+unsafe fn capturing(stream: *mut Stream) -> Option<SharedCapture> {
+    // SAFETY: see above.
+    let capture = unsafe { stream.as_ref() }?.capture.clone()?;
+    let ended = capture.lock().unwrap().ended;
+    (!ended).then_some(capture)
 }
 
 pub struct Event {
@@ -119,7 +144,8 @@ const PRIMARY: usize = 0xC0DA;
 
 impl Device {
     fn range(&self, address: usize, size: usize, what: &str) -> Result<(), Fault> {
-        if size == 0 || self.memory.holds(address, size) {
+        let variable = || self.modules.iter().filter_map(Weak::upgrade).any(|module| module.holds(address, size));
+        if size == 0 || self.memory.holds(address, size) || variable() {
             return Ok(());
         }
         Err(Fault(INVALID_VALUE, format!("{what} of {size} bytes at {}", self.memory.place(address))))
@@ -163,7 +189,7 @@ impl Device {
 /// SAFETY: `stream` is null or a live stream.
 unsafe fn submit(stream: *mut Stream, work: Work) -> Result<(), Fault> {
     // SAFETY: see above.
-    if let Some(capture) = unsafe { stream.as_ref() }.and_then(|stream| stream.capture.as_ref()) {
+    if let Some(capture) = unsafe { capturing(stream) } {
         let mut capture = capture.lock().unwrap();
         if capture.invalid {
             return Err(Fault(CAPTURE_INVALIDATED, "work on a stream whose capture is invalid".into()));
@@ -207,7 +233,7 @@ pub(crate) unsafe fn submit_custom(
 /// SAFETY: as `submit`.
 unsafe fn not_while_capturing(stream: *mut Stream, call: &str) -> Result<(), Fault> {
     // SAFETY: see above.
-    if let Some(capture) = unsafe { stream.as_ref() }.and_then(|stream| stream.capture.as_ref()) {
+    if let Some(capture) = unsafe { capturing(stream) } {
         capture.lock().unwrap().invalid = true;
         return Err(Fault(CAPTURE_UNSUPPORTED, format!("{call} on a stream that is being captured")));
     }
@@ -231,8 +257,8 @@ fn free(address: usize) -> Result<(), Fault> {
     device()?.memory.free(address).map_err(|message| Fault(INVALID_VALUE, message))
 }
 
-fn load(image: &[u8], ptx: bool) -> Result<Module, Fault> {
-    device()?;
+fn load(image: &[u8], ptx: bool) -> Result<Arc<Module>, Fault> {
+    let mut device = device()?;
     if settings().driver < 13000 {
         let message = format!("module of CUDA 13.0 on a driver for CUDA {}", settings().driver);
         return Err(Fault(UNSUPPORTED_PTX_VERSION, message));
@@ -241,15 +267,17 @@ fn load(image: &[u8], ptx: bool) -> Result<Module, Fault> {
     let (arch, (major, minor)) = (module.arch(), settings().capability);
     let fits = if ptx { arch <= major * 10 + minor } else { arch / 10 == major && arch % 10 <= minor };
     let kind = if ptx { "PTX for compute_" } else { "code for sm_" };
-    if fits {
-        Ok(module)
-    } else {
-        Err(Fault(NO_BINARY_FOR_GPU, format!("{kind}{arch} on a device of capability {major}.{minor}")))
+    if !fits {
+        return Err(Fault(NO_BINARY_FOR_GPU, format!("{kind}{arch} on a device of capability {major}.{minor}")));
     }
+    let module = Arc::new(module);
+    device.modules.retain(|module| module.strong_count() > 0);
+    device.modules.push(Arc::downgrade(&module));
+    Ok(module)
 }
 
 /// SAFETY: `image` is an ELF object or a C string.
-unsafe fn load_image(image: *const u8) -> Result<Module, Fault> {
+unsafe fn load_image(image: *const u8) -> Result<Arc<Module>, Fault> {
     // SAFETY: an ELF header, if its magic number is there, says how long the object is; else it is a C string.
     unsafe {
         if std::slice::from_raw_parts(image, 1)[0] == 0x7f
@@ -293,9 +321,10 @@ unsafe fn launch(
         let bound = kernel.max_threads;
         return fault(LAUNCH_OUT_OF_RESOURCES, format!("{threads} threads per block, __launch_bounds__({bound})"));
     }
-    let fixed: usize = function.module.shared.iter().map(|v| v.size).sum();
-    if dynamic > function.dynamic_limit as usize {
-        let limit = function.dynamic_limit;
+    let fixed = function.shared();
+    // Without the attribute, static and dynamic together have 48 KiB; with it, its value is for the dynamic part.
+    let limit = function.dynamic_limit.map_or((SHARED as usize).saturating_sub(fixed), |limit| limit as usize);
+    if dynamic > limit {
         return fault(
             INVALID_VALUE,
             format!("{dynamic} bytes of dynamic shared memory, limit {limit} ({fixed} static)"),
@@ -316,8 +345,7 @@ unsafe fn launch(
         };
         if pointer {
             let value = usize::from_ne_bytes(bytes[..8].try_into().expect("pointers have 8 bytes"));
-            let known =
-                value == 0 || device.memory.contains(value) || function.module.globals.iter().any(|v| v.start == value);
+            let known = value == 0 || device.memory.contains(value) || function.module.holds(value, 1);
             if !known {
                 return fault(
                     INVALID_VALUE,
@@ -350,8 +378,9 @@ fn initialise() -> Result<(), Fault> {
     }
     let mut device = DEVICE.lock().unwrap();
     if device.is_none() {
-        let memory = Memory::new().ok_or(Fault(OUT_OF_MEMORY, "no address space for device memory".into()))?;
-        *device = Some(Device { memory, engine: Engine::new(), sticky: SUCCESS });
+        let none = || Fault(OUT_OF_MEMORY, "the system refuses to reserve addresses for device memory".into());
+        let (memory, engine) = Memory::new().zip(Engine::new()).ok_or_else(none)?;
+        *device = Some(Device { memory, engine, modules: Vec::new(), sticky: SUCCESS });
     }
     Ok(())
 }
@@ -377,8 +406,8 @@ fn attribute(attribute: c_int) -> c_int {
         39 => 2048,     // threads of a multiprocessor
         75 => settings().capability.0,
         76 => settings().capability.1,
-        78 | 79 | 80 => 1, // stream priorities, caches
-        81 => 228 << 10,   // shared memory of a multiprocessor
+        78..=80 => 1,    // stream priorities, caches
+        81 => 228 << 10, // shared memory of a multiprocessor
         97 => SHARED_OPTIN,
         106 => 32,   // blocks of a multiprocessor
         111 => 1024, // shared memory kept by the system
@@ -501,14 +530,14 @@ exports! {
     }
 
     cuModuleLoadData(out: *mut *mut Arc<Module>, image: *const u8) {
-        *out = Box::into_raw(Box::new(Arc::new(load_image(image)?)));
+        *out = Box::into_raw(Box::new(load_image(image)?));
         Ok(())
     }
     cuModuleLoad(out: *mut *mut Arc<Module>, path: *const c_char) {
         let path = CStr::from_ptr(path).to_string_lossy();
         let mut bytes = std::fs::read(&*path).map_err(|error| Fault(301, format!("{path}: {error}")))?;
         bytes.push(0);
-        *out = Box::into_raw(Box::new(Arc::new(load_image(bytes.as_ptr())?)));
+        *out = Box::into_raw(Box::new(load_image(bytes.as_ptr())?));
         Ok(())
     }
     cuModuleUnload(module: *mut Arc<Module>) { drop(Box::from_raw(module)); Ok(()) }
@@ -517,7 +546,7 @@ exports! {
         let Some(kernel) = module.kernel(&name).map(|kernel| kernel as *const Kernel) else {
             return Err(Fault(NOT_FOUND, format!("no kernel `{name}` (is it extern \"C\"?)")));
         };
-        let dynamic_limit = SHARED;
+        let dynamic_limit = None;
         *out = Box::into_raw(Box::new(Function { module, kernel, dynamic_limit }));
         Ok(())
     }
@@ -546,12 +575,12 @@ exports! {
     }
     cuFuncSetAttribute(function: *mut Function, which: c_int, value: c_int) {
         let function = &mut *function;
-        let fixed: usize = function.module.shared.iter().map(|v| v.size).sum();
+        let fixed = function.shared();
         if which == 8 {
             if value < 0 || value as usize + fixed > SHARED_OPTIN as usize {
                 return Err(Fault(INVALID_VALUE, format!("{value} bytes of dynamic shared memory of {SHARED_OPTIN}")));
             }
-            function.dynamic_limit = value;
+            function.dynamic_limit = Some(value);
         }
         Ok(())
     }
@@ -559,10 +588,10 @@ exports! {
         let function = &*function;
         *out = match which {
             0 => (*function.kernel).max_threads as c_int,
-            1 => function.module.shared.iter().map(|v| v.size as c_int).sum(),
+            1 => function.shared() as c_int,
             4 => 32, // registers; nothing real
             5 | 6 => function.module.arch(),
-            8 => function.dynamic_limit,
+            8 => function.dynamic_limit.unwrap_or(SHARED - function.shared() as c_int),
             _ => 0,
         };
         Ok(())
@@ -605,9 +634,12 @@ exports! {
     }
     cuStreamWaitEvent(stream: *mut Stream, event: *mut Event, _flags: c_uint) {
         device()?;
-        let (stream, event) = (&mut *stream, &*event);
-        match (&stream.capture, &event.capture) {
-            (None, Some(capture)) => stream.capture = Some(capture.clone()),
+        let (mine, event) = (capturing(stream), &*event);
+        match (&mine, &event.capture) {
+            (None, Some(capture)) if capture.lock().unwrap().ended => {
+                return Err(Fault(CAPTURED_EVENT, "event of a capture that has ended".into()));
+            }
+            (None, Some(capture)) => (*stream).capture = Some(capture.clone()),
             (Some(mine), theirs) if event.time.is_some() && !theirs.as_ref().is_some_and(|t| Arc::ptr_eq(mine, t)) => {
                 mine.lock().unwrap().invalid = true;
                 return Err(Fault(CAPTURE_ISOLATION, "a captured stream waits for an event from outside".into()));
@@ -625,7 +657,7 @@ exports! {
     cuEventRecord(event: *mut Event, stream: *mut Stream) {
         device()?;
         (*event).time = Some(Instant::now());
-        (*event).capture = stream.as_ref().and_then(|stream| stream.capture.clone());
+        (*event).capture = capturing(stream);
         Ok(())
     }
     cuEventSynchronize(event: *mut Event) {
@@ -654,27 +686,30 @@ exports! {
 
     cuStreamBeginCapture_v2(stream: *mut Stream, _mode: c_uint) {
         device()?;
-        let Some(stream) = stream.as_mut() else {
+        if stream.is_null() {
             return Err(Fault(CAPTURE_UNSUPPORTED, "the default stream can't be captured".into()));
-        };
-        if stream.capture.is_some() { return Err(Fault(901, "the stream is being captured already".into())); }
-        (stream.capture, stream.origin) = (Some(Arc::default()), true);
+        }
+        if capturing(stream).is_some() {
+            return Err(Fault(INVALID_VALUE, "the stream is being captured already".into()));
+        }
+        (*stream).capture = Some(Arc::default());
         Ok(())
     }
     cuStreamEndCapture(stream: *mut Stream, out: *mut *mut Graph) {
         *out = null_mut();
-        let stream = &mut *stream;
-        let Some(capture) = stream.capture.take() else {
+        let Some(capture) = capturing(stream) else {
             return Err(Fault(INVALID_VALUE, "the stream is not being captured".into()));
         };
-        let capture = capture.lock().unwrap();
-        if capture.invalid { return Err(Fault(CAPTURE_INVALIDATED, "an earlier call made the capture invalid".into())); }
-        *out = Box::into_raw(Box::new(Graph(capture.work.clone())));
+        let mut capture = capture.lock().unwrap();
+        capture.ended = true;
+        if capture.invalid {
+            return Err(Fault(CAPTURE_INVALIDATED, "an earlier call made the capture invalid".into()));
+        }
+        *out = Box::into_raw(Box::new(Graph(std::mem::take(&mut capture.work))));
         Ok(())
     }
     cuStreamIsCapturing(stream: *mut Stream, out: *mut c_int) {
-        let capture = stream.as_ref().and_then(|stream| stream.capture.as_ref());
-        *out = capture.map_or(0, |capture| 1 + c_int::from(capture.lock().unwrap().invalid));
+        *out = capturing(stream).map_or(0, |capture| 1 + c_int::from(capture.lock().unwrap().invalid));
         Ok(())
     }
     cuGraphInstantiateWithFlags(out: *mut *mut Graph, graph: *mut Graph, _flags: u64) {

@@ -1,7 +1,7 @@
 //! One stack per waiting CUDA thread, and the switch between them.
 
+use crate::memory::reserve;
 use std::arch::naked_asm;
-use std::ptr::null_mut;
 
 /// Bytes of stack per CUDA thread, the lowest page of which may not be touched.
 const STACK: usize = 128 << 10;
@@ -34,22 +34,14 @@ pub(crate) struct Stacks {
     pub free: Vec<usize>,
 }
 
-/// SAFETY: a mapping that lives as long as the process.
-unsafe impl Send for Stacks {}
-
 impl Stacks {
-    pub fn new(count: usize) -> Self {
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-        // SAFETY: a new anonymous mapping; the guard pages are inside it.
-        let base = unsafe {
-            let base = libc::mmap(null_mut(), count * STACK, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
-            assert!(base != libc::MAP_FAILED, "no address space for {count} stacks");
-            for i in 0..count {
-                libc::mprotect(base.byte_add(i * STACK), 4096, libc::PROT_NONE);
-            }
-            base.cast()
-        };
-        Self { base, free: (0..count).rev().collect() }
+    pub fn new(count: usize) -> Option<Self> {
+        let base = reserve(count * STACK);
+        for i in 0..if base.is_null() { 0 } else { count } {
+            // SAFETY: inside the mapping.
+            unsafe { libc::mprotect(base.add(i * STACK).cast(), 4096, libc::PROT_NONE) };
+        }
+        (!base.is_null()).then(|| Self { base, free: (0..count).rev().collect() })
     }
 
     /// Addresses of stack `index`.

@@ -28,7 +28,8 @@ pub struct SoftwareDevice {
 }
 
 impl SoftwareDevice {
-    /// Makes the folder `software-cuda` beside the library that cargo built with this test or program.
+    /// Makes the folder `software-cuda` beside the library that cargo built with this test or program; what is compiled
+    /// is kept there too.
     ///
     /// # Errors
     /// The library was not found, or the folder can't be written.
@@ -54,7 +55,8 @@ impl SoftwareDevice {
             std::os::unix::fs::symlink(&library, &temporary)?;
             std::fs::rename(&temporary, &link)?;
         }
-        Ok(Self { folder, variables: Vec::new() })
+        let cache = folder.join("cache").display().to_string();
+        Ok(Self { folder, variables: vec![("SOFTWARE_CUDA_CACHE", cache)] })
     }
 
     /// What is missing before kernels can be compiled here, in one line: the reason to skip a test.

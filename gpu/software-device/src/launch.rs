@@ -1,19 +1,22 @@
 //! Runs a grid: block by block, each CUDA thread on a stack of its own from its first barrier on.
 
-use crate::fault::Fault;
+use crate::fault::{Fault, report};
 use crate::fiber::{Stacks, switch};
-use crate::memory::{Memory, POISON};
+use crate::memory::{Memory, POISON, reserve};
 use crate::module::{Kernel, Module, Variable};
 use crate::settings::{Checks, Order, settings};
-use crate::shadow::{Access, Shadow, Who};
+use crate::shadow::{Access, Conflict, Shadow};
 use crate::status;
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr::{addr_of_mut, null_mut};
+use std::sync::Once;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// CUDA's limit on the threads of a block.
 pub(crate) const MAX_THREADS: usize = 1024;
 const WARP: usize = 32;
+/// Addresses for dynamic shared memory, more than any launch may have.
+const DYNAMIC: usize = 1 << 20;
 
 /// `soft::Device` of device.h.
 #[repr(C)]
@@ -21,7 +24,7 @@ pub(crate) struct Callbacks {
     access: unsafe extern "C" fn(usize, usize, u32, usize),
     barrier: unsafe extern "C" fn(i32, i32, i32) -> i32,
     collective: unsafe extern "C" fn(u32, u32, u64, u32, i32) -> u64,
-    fail: unsafe extern "C" fn(*const c_char, *const c_char, i32),
+    fail: unsafe extern "C" fn(u32, i32, *const c_char, i64),
 }
 
 pub(crate) const CALLBACKS: Callbacks = Callbacks { access, barrier, collective, fail };
@@ -64,6 +67,8 @@ pub(crate) struct Grid<'a> {
 /// What outlives a launch.
 pub(crate) struct Engine {
     stacks: Stacks,
+    /// Dynamic shared memory: what a launch has, and beyond it what no launch has.
+    dynamic: *mut u8,
     random: u64,
     shadow: Shadow,
 }
@@ -88,7 +93,8 @@ struct Launch<'a> {
     /// Lanes of each warp that have not returned, and that wait in a collective.
     lanes: Vec<(u32, u32)>,
     shared: (usize, usize),
-    dynamic: Vec<u128>,
+    /// The kernel's static shared variables: addresses and sizes.
+    variables: Vec<(usize, usize)>,
     stack: (usize, usize),
     thread_index: *mut [u32; 3],
     fault: Option<Fault>,
@@ -103,9 +109,10 @@ unsafe fn current() -> &'static mut Launch<'static> {
 }
 
 impl Engine {
-    pub fn new() -> Self {
+    pub fn new() -> Option<Self> {
         let random = if let Order::Random(seed) = settings().order { seed } else { 0 };
-        Self { stacks: Stacks::new(MAX_THREADS), random, shadow: Shadow::default() }
+        let dynamic = Some(reserve(DYNAMIC)).filter(|pointer| !pointer.is_null())?;
+        Some(Self { stacks: Stacks::new(MAX_THREADS)?, dynamic, random, shadow: Shadow::new()? })
     }
 
     /// SplitMix64.
@@ -162,17 +169,17 @@ impl Engine {
             barrier_sum: 0,
             lanes: vec![(0, 0); (count as usize).div_ceil(WARP)],
             shared,
-            dynamic: vec![0; grid.dynamic.div_ceil(16)],
+            variables: grid.module.shared_of(grid.kernel).map(|v| (v.start, v.size)).collect(),
             stack: (0, 0),
             thread_index: indices.0,
             fault: None,
             grid,
             engine: self,
         };
-        launch.engine.shadow.resize(shared.1, launch.grid.dynamic);
-        let dynamic = launch.dynamic.as_mut_ptr().cast();
-        launch.grid.module.set_launch(launch.grid.grid, launch.grid.block, dynamic);
+        launch.engine.shadow.next_launch(shared.1 + launch.grid.dynamic);
+        launch.grid.module.set_launch(launch.grid.grid, launch.grid.block, launch.engine.dynamic);
         CURRENT.store(addr_of_mut!(launch).cast(), Ordering::Relaxed);
+        install_handlers();
         // Few grids are so large that their blocks can't be listed; those run in order.
         let mut list: Vec<u32> = if matches!(order, Order::Random(_)) { (0..blocks as u32).collect() } else { vec![] };
         launch.engine.arrange(order, &mut list);
@@ -209,22 +216,24 @@ impl Launch<'_> {
         }
         // SAFETY: shared memory of this block, which has not begun.
         unsafe {
-            std::ptr::write_bytes(self.shared.0 as *mut u8, POISON, self.shared.1);
-            self.dynamic.as_mut_ptr().cast::<u8>().write_bytes(POISON, self.grid.dynamic);
+            for (start, size) in &self.variables {
+                std::ptr::write_bytes(*start as *mut u8, POISON, *size);
+            }
+            self.engine.dynamic.write_bytes(POISON, self.grid.dynamic);
         }
-        self.engine.shadow.next_interval();
+        self.engine.shadow.next_block(self.block);
         while self.live > 0 && self.fault.is_none() {
             let (order, mut sequence) = (self.order, std::mem::take(&mut self.sequence));
             self.engine.arrange(order, &mut sequence);
             self.sequence = sequence;
-            let mut progress = false;
             self.next = 0;
-            while self.next < count && self.fault.is_none() {
-                let i = self.sequence[self.next] as usize;
-                self.next += 1;
-                if matches!(self.threads[i].state, State::New | State::Ready) {
-                    self.resume(i);
-                    progress = true;
+            let mut progress = false;
+            while let Some(pointer) = self.choose() {
+                progress = true;
+                // SAFETY: a stack pointer that `start` or an earlier switch made.
+                unsafe { switch(&mut self.scheduler, pointer) };
+                if self.threads[self.current].state == State::Done {
+                    self.engine.stacks.free.push(self.threads[self.current].stack);
                 }
             }
             if self.fault.is_some() || self.live == 0 {
@@ -250,28 +259,35 @@ impl Launch<'_> {
         unsafe { *self.thread_index = self.threads[i].index };
     }
 
-    fn resume(&mut self, i: usize) {
-        if self.threads[i].state == State::New {
-            let stack = self.engine.stacks.free.pop().expect("one stack per thread");
-            self.threads[i].stack = stack;
-            self.threads[i].pointer = self.engine.stacks.start(stack, thread_main);
+    /// Makes the next thread of this round that can run the running one and returns its stack pointer.
+    fn choose(&mut self) -> Option<*mut u8> {
+        while self.next < self.sequence.len() && self.fault.is_none() {
+            let i = self.sequence[self.next] as usize;
+            self.next += 1;
+            match self.threads[i].state {
+                State::New => {
+                    let stack = self.engine.stacks.free.pop().expect("one stack per thread");
+                    self.threads[i].stack = stack;
+                    self.threads[i].pointer = self.engine.stacks.start(stack, thread_main);
+                }
+                State::Ready => {}
+                _ => continue,
+            }
+            self.enter(i);
+            self.stack = self.engine.stacks.range(self.threads[i].stack);
+            return Some(self.threads[i].pointer);
         }
-        self.enter(i);
-        self.stack = self.engine.stacks.range(self.threads[i].stack);
-        // SAFETY: a stack pointer that `start` or an earlier switch made.
-        unsafe { switch(&mut self.scheduler, self.threads[i].pointer) };
-        let last = self.current; // other threads may have run on the same stack
-        if self.threads[last].state == State::Done {
-            self.engine.stacks.free.push(self.threads[last].stack);
-        }
+        None
     }
 
-    /// Leaves the running thread in `state`; returns when the scheduler resumes it.
+    /// Leaves the running thread in `state` for the next one or the scheduler; returns when it is resumed.
     fn wait(&mut self, state: State) {
-        let thread = &mut self.threads[self.current];
-        thread.state = state;
-        // SAFETY: the scheduler waits in `resume`.
-        unsafe { switch(&mut thread.pointer, self.scheduler) };
+        let me = self.current;
+        self.threads[me].state = state;
+        // The stack of a thread that is done is free once nobody runs on it: the scheduler sees to that.
+        let next = if state == State::Done { None } else { self.choose() };
+        // SAFETY: stack pointers that `start` or earlier switches made; the scheduler waits in `run_block`.
+        unsafe { switch(&mut self.threads[me].pointer, next.unwrap_or(self.scheduler)) };
     }
 
     /// Lets all threads go on from the barrier at which they wait; a divergent barrier is a fault.
@@ -319,13 +335,8 @@ impl Launch<'_> {
         unreachable!("a faulty thread is not resumed");
     }
 
-    /// The source line of a return address, where the compiler's tools can tell.
     fn line(&self, caller: usize) -> String {
-        let offset = format!("{:#x}", caller - self.grid.module.base - 1);
-        let output = std::process::Command::new("addr2line").arg("-e").arg(&self.grid.module.path).arg(offset).output();
-        let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
-        let line = text.rsplit_once(':').map_or("", |(_, line)| line.split(' ').next().unwrap_or(""));
-        if line.is_empty() || line == "?" { String::new() } else { format!("line {line}: ") }
+        self.grid.module.line(caller)
     }
 
     #[inline]
@@ -345,6 +356,14 @@ impl Launch<'_> {
                 let place = self.memory.place(address);
                 self.outside(size, kind, caller, &place);
             }
+            if self.checks == Checks::Races {
+                let place = (self.memory.offset(address), size);
+                let who = (self.current, (caller - self.grid.module.base) as u32);
+                if let Err(conflict) = self.engine.shadow.global(place, who, kind) {
+                    let place = self.memory.place(address);
+                    self.race(&place, kind, caller, conflict);
+                }
+            }
         } else if let Some(offset) = inside(self.shared) {
             let owner = self.grid.module.shared_owner[offset];
             if owner == 0 || self.grid.module.shared_owner.get(offset + size - 1) != Some(&owner) {
@@ -352,24 +371,15 @@ impl Launch<'_> {
                 self.outside(size, kind, caller, &place);
             }
             self.shared_access(offset, size, kind, caller);
-        } else if let Some(offset) = inside((self.dynamic.as_ptr() as usize, self.grid.dynamic)) {
+        } else if let Some(offset) = inside((self.engine.dynamic as usize, DYNAMIC)) {
             if offset + size > self.grid.dynamic {
-                let place = format!("the end of the {} bytes of dynamic shared memory", self.grid.dynamic);
+                let place = format!("byte {offset} of dynamic shared memory ({} bytes)", self.grid.dynamic);
                 self.outside(size, kind, caller, &place);
             }
             self.shared_access(self.shared.1 + offset, size, kind, caller);
-        } else if inside(self.stack).is_none()
-            && !self.grid.module.globals.iter().any(|v| address >= v.start && address + size <= v.start + v.size)
-        {
-            let past = address.wrapping_sub(self.dynamic.as_ptr() as usize);
-            let place = if self.grid.dynamic > 0 && past < 1 << 20 {
-                let length = self.grid.dynamic;
-                format!("byte {past} of dynamic shared memory, which has {length} bytes")
-            } else if address < 4096 {
-                format!("{address:#x}: null pointer")
-            } else {
-                format!("{address:#x}: not device memory")
-            };
+        } else if inside(self.stack).is_none() && !self.grid.module.holds(address, size) {
+            let what = if address < 4096 { "null pointer" } else { "not device memory" };
+            let place = format!("{address:#x}: {what}");
             self.outside(size, kind, caller, &place);
         }
     }
@@ -382,30 +392,25 @@ impl Launch<'_> {
 
     #[inline]
     fn shared_access(&mut self, offset: usize, size: usize, kind: Access, caller: usize) {
-        if self.checks < Checks::Races {
-            return;
-        }
-        let caller = (caller - self.grid.module.base) as u32;
-        let who = Who { thread: self.current as u16, caller };
-        if let Some((first, was)) = self.engine.shadow.touch(offset, size, kind, who) {
-            self.race(offset, kind, caller as usize + self.grid.module.base, first, was);
+        if self.checks == Checks::Races {
+            let who = (self.current, (caller - self.grid.module.base) as u32);
+            if let Err(conflict) = self.engine.shadow.shared((offset, size), who, kind) {
+                let place = match offset.checked_sub(self.shared.1) {
+                    Some(byte) => format!("byte {byte} of dynamic shared memory"),
+                    None => near(&self.grid.module.shared, self.shared.0 + offset),
+                };
+                self.race(&place, kind, caller, conflict);
+            }
         }
     }
 
     #[cold]
-    fn race(&mut self, offset: usize, kind: Access, caller: usize, first: Who, was: Access) {
-        let place = match offset.checked_sub(self.shared.1) {
-            Some(byte) => format!("byte {byte} of dynamic shared memory"),
-            None => near(&self.grid.module.shared, self.shared.0 + offset),
-        };
-        let message = format!(
-            "race: {}{} of {place}; {}{} by thread {:?} with no barrier between",
-            self.line(caller),
-            kind.verb(),
-            self.line(first.caller as usize + self.grid.module.base),
-            was.verb(),
-            self.threads[first.thread as usize].index
-        );
+    fn race(&mut self, place: &str, kind: Access, caller: usize, Conflict { mark, kind: was, block }: Conflict) {
+        let (verb, was, line) = (kind.verb(), was.verb(), self.line(caller));
+        let other = self.line(mark.caller as usize + self.grid.module.base);
+        let block = block.map_or("with no barrier between".into(), |block| format!("of block {block:?}"));
+        let thread = self.threads[mark.thread()].index;
+        let message = format!("race: {line}{verb} of {place}; {other}{was} by thread {thread:?} {block}");
         self.raise(status::LAUNCH_FAILED, &message);
     }
 
@@ -496,6 +501,16 @@ unsafe extern "C" fn collective(operation: u32, mask: u32, value: u64, source: u
     lanes.1 |= 1 << lane;
     let wanted = mask & lanes.0;
     if lanes.1 & wanted == wanted {
+        let all = &launch.threads[warp * WARP..];
+        let same = |l: &usize| wanted >> l & 1 == 0 || (all[*l].operation, all[*l].mask) == (operation, mask);
+        if let Some(other) = (0..WARP.min(all.len())).find(|l| !same(l)) {
+            let (line_2, mask_2) = (all[other].line, all[other].mask);
+            let message = format!(
+                "line {line}: warp collective with mask {mask:#010x}, but lane {other} is in another one, \
+                 line {line_2}, mask {mask_2:#010x}"
+            );
+            launch.raise(status::LAUNCH_FAILED, &message);
+        }
         launch.finish_collective(warp, wanted, operation);
     } else {
         launch.wait(State::Warp);
@@ -503,9 +518,43 @@ unsafe extern "C" fn collective(operation: u32, mask: u32, value: u64, source: u
     launch.threads[me].result
 }
 
-unsafe extern "C" fn fail(message: *const c_char, detail: *const c_char, line: i32) {
+/// What the kernel or the compiler's own checks found; `soft::Failure` of device.h.
+unsafe extern "C" fn fail(failure: u32, line: i32, detail: *const c_char, value: i64) {
     // SAFETY: called by a kernel with literals.
-    let (launch, message, detail) = unsafe { (current(), CStr::from_ptr(message), CStr::from_ptr(detail)) };
-    let text = format!("line {line}: {} {}", message.to_string_lossy(), detail.to_string_lossy());
-    launch.raise(status::ASSERT, text.trim_end());
+    let (launch, detail) = unsafe { (current(), CStr::from_ptr(detail).to_string_lossy()) };
+    let (status, what) = match failure {
+        0 => (status::ASSERT, format!("assertion failed: {detail}")),
+        1 => (status::LAUNCH_FAILED, "__trap()".into()),
+        2 => (status::ILLEGAL_ADDRESS, format!("index {value} out of bounds of {detail}")),
+        3 => (status::MISALIGNED_ADDRESS, format!("address {value:#x} is not aligned for {detail}")),
+        4 => (status::LAUNCH_FAILED, format!("division of {detail} by zero, or its quotient overflows")),
+        _ => (status::LAUNCH_FAILED, format!("shift of {detail} by {value} bits")),
+    };
+    launch.raise(status, &format!("line {line}: {what}"));
+}
+
+/// Says where a kernel was when the process dies of it: an access that was not checked, or a stack that overflowed.
+fn install_handlers() {
+    extern "C" fn handler(signal: i32) {
+        // SAFETY: the process dies; if there is a launch, its kernel is what runs.
+        unsafe {
+            if let Some(launch) = CURRENT.load(Ordering::Relaxed).as_ref() {
+                let what = "the kernel died of a bad address, or its stack of 128 KiB overflowed";
+                let Fault(_, message) = launch.describe(launch.current, status::ILLEGAL_ADDRESS, what);
+                report(Fault(status::ILLEGAL_ADDRESS, message));
+            }
+            libc::signal(signal, libc::SIG_DFL);
+            libc::raise(signal);
+        }
+    }
+    static ONCE: Once = Once::new();
+    // SAFETY: the handler runs on the alternate stack that Rust gives each thread.
+    ONCE.call_once(|| unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = handler as *const () as usize;
+        action.sa_flags = libc::SA_ONSTACK | libc::SA_NODEFER;
+        for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE] {
+            libc::sigaction(signal, &action, null_mut());
+        }
+    });
 }

@@ -8,7 +8,7 @@ const GRAIN: usize = 256;
 const GUARD: usize = 256;
 const GUARD_BYTE: u8 = 0xa5;
 /// Addresses reserved, bytes. Pages are only there once touched.
-const RANGE: usize = 1 << 40;
+pub(crate) const RANGE: usize = 1 << 40;
 /// Fresh memory: NaN as a float of any width, -1 as an integer.
 pub(crate) const POISON: u8 = 0xff;
 
@@ -29,10 +29,9 @@ pub(crate) struct Memory {
     used: usize,
 }
 
-/// SAFETY: plain tables; the pointer is a mapping that lives as long as the process.
-unsafe impl Send for Memory {}
-
-fn reserve(bytes: usize, protection: i32) -> *mut u8 {
+/// Zeroed memory that costs nothing until it is touched; null if the system refuses.
+pub(crate) fn reserve(bytes: usize) -> *mut u8 {
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
     // SAFETY: a new anonymous mapping at an address of the kernel's choice.
     match unsafe { libc::mmap(null_mut(), bytes, protection, flags, -1, 0) } {
@@ -43,9 +42,7 @@ fn reserve(bytes: usize, protection: i32) -> *mut u8 {
 
 impl Memory {
     pub fn new() -> Option<Self> {
-        let read_write = libc::PROT_READ | libc::PROT_WRITE;
-        let (base, owner): (_, *mut u32) =
-            (reserve(RANGE, read_write) as usize, reserve(RANGE / GRAIN * 4, read_write).cast());
+        let (base, owner): (_, *mut u32) = (reserve(RANGE) as usize, reserve(RANGE / GRAIN * 4).cast());
         (base != 0 && !owner.is_null()).then(|| Self {
             base,
             next: base + GRAIN,
@@ -107,6 +104,11 @@ impl Memory {
             }
         }
         Ok(())
+    }
+
+    /// Bytes from the start of the range.
+    pub fn offset(&self, address: usize) -> usize {
+        address - self.base
     }
 
     pub fn contains(&self, address: usize) -> bool {

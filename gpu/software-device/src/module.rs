@@ -6,7 +6,8 @@ use crate::status;
 use libloading::os::unix::Library;
 use object::{Object, ObjectSymbol, SymbolKind};
 use std::ffi::{CStr, c_char, c_void};
-use std::path::PathBuf;
+use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// `soft::Kernel` of device.h.
@@ -38,7 +39,7 @@ impl Kernel {
 struct Exported {
     version: i32,
     arch: i32,
-    callbacks: *mut Callbacks,
+    callbacks: *mut Callbacks, // constant to kernels, not to us
     kernels: *const Kernel,
     kernel_count: usize,
     shared: [usize; 2],
@@ -49,8 +50,9 @@ struct Exported {
     dynamic: *mut *mut u8,
 }
 
-/// A named range of addresses.
+/// A named range of addresses, and the function it is local to.
 pub(crate) struct Variable {
+    pub function: String,
     pub name: String,
     pub start: usize,
     pub size: usize,
@@ -61,31 +63,28 @@ pub(crate) struct Module {
     /// Static shared memory: its variables, and for each of its bytes 1 + the variable it belongs to.
     pub shared: Vec<Variable>,
     pub shared_owner: Vec<u16>,
-    /// `__device__` and `__constant__` variables.
+    /// `__device__` and `__constant__` variables, by address.
     pub globals: Vec<Variable>,
+    /// Address of the object's first byte.
     pub base: usize,
-    pub path: PathBuf,
+    image: Vec<u8>,
     _library: Library,
 }
 
-impl Drop for Module {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
+/// SAFETY: read-only but for what launches write, and they run under the device's lock.
+unsafe impl Send for Module {}
+/// SAFETY: as above.
+unsafe impl Sync for Module {}
 
 impl Module {
     /// Loads the shared object `image`; `arch` as in `sm_90`.
     pub fn load(image: &[u8], callbacks: Callbacks) -> Result<Self, Fault> {
         let invalid = |what: &dyn std::fmt::Display| Fault(status::INVALID_IMAGE, format!("module: {what}"));
-        // The loader tells objects apart by file: each module gets its own, so that variables are not shared.
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let name = format!("software-cuda-{}-{}.so", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
-        std::fs::write(&path, image).map_err(|error| invalid(&format!("{}: {error}", path.display())))?;
         let elf = object::File::parse(image).map_err(|error| invalid(&error))?;
+        // The loader tells objects apart by file: each module gets its own, so that variables are not shared.
         // SAFETY: an object that our NVRTC made; it has no initialisers but the compiler's.
-        let library = unsafe { Library::new(&path) }.map_err(|error| invalid(&error))?;
+        let library = with_file(image, |path| unsafe { Library::new(path) });
+        let library = library.map_err(|error| invalid(&error))?.map_err(|error| invalid(&error))?;
         // SAFETY: the symbol's type is that of device.h, whose version is checked below.
         let exported: *const Exported =
             *unsafe { library.get::<*const Exported>(c"soft_module") }.map_err(|error| invalid(&error))?;
@@ -102,15 +101,27 @@ impl Module {
         let (mut shared, mut globals, mut shared_owner) = (Vec::new(), Vec::new(), vec![0; end - begin]);
         for symbol in elf.symbols().filter(|s| s.kind() == SymbolKind::Data && s.size() > 0) {
             let (start, size) = (base + symbol.address() as usize, symbol.size() as usize);
-            let variable = Variable { name: plain_name(symbol.name().unwrap_or("?")), start, size };
+            let (function, name) = plain_names(symbol.name().unwrap_or("?"));
+            let variable = Variable { function, name, start, size };
             if !(begin..end).contains(&start) {
                 globals.push(variable);
-            } else if !variable.name.starts_with("soft_pad_") {
+            } else if !variable.name.contains("soft_pad_") {
                 shared.push(variable);
                 shared_owner[start - begin..start - begin + size].fill(shared.len() as u16);
             }
         }
-        Ok(Self { exported, shared, shared_owner, globals, base, path, _library: library })
+        globals.sort_by_key(|variable| variable.start);
+        Ok(Self { exported, shared, shared_owner, globals, base, image: image.into(), _library: library })
+    }
+
+    /// `line N: ` for the call that returns to `caller`, as far as the compiler's tools can tell.
+    pub fn line(&self, caller: usize) -> String {
+        let offset = format!("{:#x}", caller - self.base - 1);
+        let output = with_file(&self.image, |path| Command::new("addr2line").arg("-e").arg(path).arg(offset).output());
+        let text = output.and_then(|output| output).map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        let text = text.unwrap_or_default();
+        let line = text.trim().rsplit_once(':').and_then(|(_, line)| line.split(' ').next()).unwrap_or("?");
+        if line == "?" { String::new() } else { format!("line {line}: ") }
     }
 
     fn table(&self) -> &Exported {
@@ -126,6 +137,18 @@ impl Module {
         // SAFETY: `kernel_count` entries.
         let kernels = unsafe { std::slice::from_raw_parts(self.table().kernels, self.table().kernel_count) };
         kernels.iter().find(|kernel| kernel.name() == name)
+    }
+
+    /// Whether `size` bytes at `address` lie in one of `globals`.
+    pub fn holds(&self, address: usize, size: usize) -> bool {
+        let after = self.globals.partition_point(|variable| variable.start <= address);
+        self.globals[..after].last().is_some_and(|variable| address + size <= variable.start + variable.size)
+    }
+
+    /// The shared variables that `kernel` may use: its own and those of no kernel.
+    pub fn shared_of(&self, kernel: &Kernel) -> impl Iterator<Item = &Variable> {
+        let name = kernel.name();
+        self.shared.iter().filter(move |v| v.function == name || self.kernel(&v.function).is_none())
     }
 
     /// First address and length of the static shared memory.
@@ -150,13 +173,27 @@ impl Module {
     }
 }
 
-/// `sm` for `_ZZ6kernelE2sm` and `_ZZL6kernelPfE2sm_0`; other names as they are.
-fn plain_name(mangled: &str) -> String {
-    let Some(local) = mangled.strip_prefix("_Z").and_then(|rest| rest.rsplit_once('E')).map(|(_, local)| local) else {
-        let stem = mangled.strip_prefix("_ZL").unwrap_or(mangled);
-        return stem.trim_start_matches(|c: char| c.is_ascii_digit()).into();
+/// What `function` makes of a file with `bytes`, which is gone afterwards.
+fn with_file<T>(bytes: &[u8], function: impl FnOnce(&Path) -> T) -> std::io::Result<T> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let name = format!("software-cuda-{}-{}.so", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let path = std::env::temp_dir().join(name);
+    std::fs::write(&path, bytes)?;
+    let result = function(&path);
+    std::fs::remove_file(&path)?;
+    Ok(result)
+}
+
+/// `("kernel", "sm")` for `_ZZ6kernelE2sm` and `_ZZL6kernelPfE2sm_0`, `("", "name")` for `name` and `_ZL4name`.
+fn plain_names(mangled: &str) -> (String, String) {
+    let counted = |text: &str| {
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let length = text[..digits].parse::<usize>().unwrap_or(0);
+        text.get(digits..digits + length).unwrap_or(text).to_owned()
     };
-    let digits = local.bytes().take_while(u8::is_ascii_digit).count();
-    let length: usize = local[..digits].parse().unwrap_or(0);
-    local.get(digits..digits + length).unwrap_or(mangled).into()
+    let local = mangled.strip_prefix("_ZZ").and_then(|rest| rest.rsplit_once('E'));
+    match local {
+        Some((function, name)) => (counted(function.trim_start_matches('L')), counted(name)),
+        None => (String::new(), mangled.strip_prefix("_ZL").map_or(mangled.to_owned(), counted)),
+    }
 }

@@ -5,7 +5,7 @@ use std::ffi::{CStr, CString, c_char, c_int};
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 const HEADER: &str = include_str!("device.h");
 /// Headers that NVRTC users bring from the toolkit.
@@ -13,6 +13,14 @@ const TOOLKIT: [(&str, &str); 2] =
     [("cuda_fp16.h", include_str!("cuda_fp16.h")), ("cuda_bf16.h", include_str!("cuda_bf16.h"))];
 /// Marks the line of our PTX that names the shared object.
 const IMAGE: &str = "// image ";
+
+/// Results must not depend on which products the compiler fuses, and no access may hide in a call of memset.
+const COMPILE: &str = "-x c++ -fpreprocessed -c program.ii -o program.o -O2 -g1 -fPIC -w -fpermissive -fno-weak \
+    -fno-exceptions -fno-strict-aliasing -fwrapv -ffp-contract=off -fvisibility=hidden -fno-gnu-unique \
+    -fno-tree-loop-distribute-patterns -fno-toplevel-reorder";
+/// Every load and store calls `__tsan_*` of device.h, every other fault `__ubsan_*`.
+const CHECK: &str = "-fsanitize=thread,alignment,bounds,integer-divide-by-zero,shift-exponent \
+    --param tsan-instrument-func-entry-exit=0";
 
 const SUCCESS: i32 = 0;
 const INVALID_INPUT: i32 = 3;
@@ -108,7 +116,7 @@ fn translate(text: &str) -> Result<String, String> {
             "__global__" if begins => {
                 let (name, bounds, declaration) = kernel(rest).ok_or("a __global__ function without a name")?;
                 rest = &rest[declaration.len()..];
-                out.push_str("__attribute__((noinline))"); // what calls it is not checked
+                out.push_str("__attribute__((noipa))"); // what calls it is not checked
                 out.push_str(&match &bounds {
                     Some((start, end, _)) => format!("{}{}", &declaration[..*start], &declaration[*end..]),
                     None => declaration.to_owned(),
@@ -123,13 +131,8 @@ fn translate(text: &str) -> Result<String, String> {
             "__shared__" if begins && out.trim_end().ends_with("extern") => {
                 let end = rest.find(';').ok_or("an extern __shared__ declaration without an end")?;
                 let (declared, _) = rest[..end].split_once('[').ok_or("extern __shared__ without []")?;
-                let declared = match declared.find("alignas(") {
-                    Some(at) => {
-                        let close = declared[at..].find(')').ok_or("alignas without )")?;
-                        format!("{}{}", &declared[..at], &declared[at + close + 1..])
-                    }
-                    None => declared.to_owned(),
-                };
+                // The base of dynamic shared memory is aligned for everything.
+                let declared = declared.rsplit_once("))").or(declared.rsplit_once(')')).map_or(declared, |(_, d)| d);
                 let name = declared.trim_end().rsplit(|c| !identifier(c)).next().unwrap_or("");
                 let kind = declared.trim_end().strip_suffix(name).unwrap_or("").trim();
                 out.truncate(out.trim_end().len() - "extern".len());
@@ -137,10 +140,26 @@ fn translate(text: &str) -> Result<String, String> {
                 rest = &rest[end..];
             }
             "__shared__" if begins => {
-                // A variable that nobody may touch stands between any two, so that running over one's end is seen.
-                let section = "__attribute__((section(\"soft_shared\"), used))";
-                write!(out, "static char soft_pad_{pads}[64] {section}; static {section}").expect("to a string");
-                pads += 1;
+                // A variable that nobody may touch stands before each, so that running over one's end is seen.
+                let end = rest.find(';').ok_or("a __shared__ declaration without an end")?;
+                let mut depth = 0;
+                let declarators = rest[..end].split(|c| {
+                    depth += i32::from("([{<".contains(c)) - i32::from(")]}>".contains(c));
+                    depth == 0 && c == ','
+                });
+                let mut kind = "";
+                for declarator in declarators {
+                    let name = declarator.split('[').next().unwrap_or("").trim_end();
+                    if kind.is_empty() {
+                        kind = name.trim_end_matches(identifier);
+                    }
+                    let section = "__attribute__((section(\"soft_shared\"), used))";
+                    let declared = declarator.strip_prefix(kind).unwrap_or(declarator);
+                    write!(out, "static char soft_pad_{pads}[64] {section}; static {section} {kind} {declared};")
+                        .expect("to a string");
+                    pads += 1;
+                }
+                rest = &rest[end + 1..];
             }
             _ => out.push_str(word),
         }
@@ -189,13 +208,6 @@ fn kernel(text: &str) -> Option<(String, Bounds, &str)> {
     }
 }
 
-fn gcc(settings: &Settings, arguments: &[String]) -> Result<Output, (i32, String)> {
-    Command::new(&settings.compiler).args(arguments).output().map_err(|error| {
-        let name = &settings.compiler;
-        (INTERNAL_ERROR, format!("the software CUDA device compiles kernels with {name}, which did not start: {error}"))
-    })
-}
-
 impl Program {
     fn compile(&mut self, options: &[String]) -> Result<(), (i32, String)> {
         let settings = SETTINGS.as_ref().map_err(|message| (INTERNAL_ERROR, message.clone()))?;
@@ -241,71 +253,52 @@ impl Program {
         flags: Vec<String>,
     ) -> Result<PathBuf, (i32, String)> {
         let io = |error: std::io::Error| (INTERNAL_ERROR, format!("{}: {error}", work.display()));
-        let path = |name: &str| work.join(name).display().to_string();
+        let words = |text: &str| text.split_whitespace().map(String::from).collect::<Vec<_>>();
         let name = if self.name.is_empty() { "default_program" } else { &self.name };
-        std::fs::write(
-            path("program.cpp"),
-            format!("#include <device.h>\n#line 1 \"{name}\"\n{}\n#line 1 \"<table>\"\n", self.source),
-        )
-        .map_err(io)?;
-        let mut first = vec!["-E".into(), format!("-I{}", include.display())];
-        first.extend(flags.iter().cloned());
-        first.extend(["-o".into(), path("program.ii"), path("program.cpp")]);
-        let log = |output: &Output| String::from_utf8_lossy(&output.stderr).replace(&path("program.cpp"), name);
-        let output = gcc(settings, &first)?;
-        if !output.status.success() {
-            return Err((COMPILATION, log(&output)));
-        }
-        let text = std::fs::read_to_string(path("program.ii")).map_err(io)?;
-        let text = translate(&text).map_err(|message| (COMPILATION, message))?;
-        let mut second: Vec<String> = [
-            "-c",
-            "-O2",
-            "-g1",
-            "-fPIC",
-            "-w",
-            "-fpermissive",
-            "-fpreprocessed",
-            "-x",
-            "c++",
-            "-fno-weak",
-            "-fno-exceptions",
-            "-fno-strict-aliasing",
-            "-ffp-contract=off",
-            "-fwrapv",
-            "-fvisibility=hidden",
-            "-fno-gnu-unique",
-            "-fno-tree-loop-distribute-patterns",
-            "-fno-toplevel-reorder",
-        ]
-        .map(Into::into)
-        .into();
+        let run = |arguments: &[String]| {
+            let output = Command::new(&settings.compiler).current_dir(work).env("LC_ALL", "C").args(arguments).output();
+            let compiler = &settings.compiler;
+            let none =
+                |error| format!("the software CUDA device compiles with {compiler}, which did not start: {error}");
+            let output = output.map_err(|error| (INTERNAL_ERROR, none(error)))?;
+            let log = String::from_utf8_lossy(&output.stderr).replace("program.cpp", name);
+            if output.status.success() { Ok(log) } else { Err((COMPILATION, log)) }
+        };
+        let mut compile = words(COMPILE);
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            second.push("-march=x86-64-v3".into());
+            compile.push("-march=x86-64-v3".into());
         }
         if settings.checks != Checks::None {
-            let thread = ["-fsanitize=thread", "--param", "tsan-instrument-func-entry-exit=0"];
-            second.extend(thread.map(Into::into));
+            compile.extend(words(CHECK));
         }
-        second.extend(flags.into_iter().filter(|flag| !flag.starts_with("-I")));
-        let mut hasher = DefaultHasher::new();
-        (&text, &second, &settings.compiler).hash(&mut hasher);
-        let object = settings.cache.join(format!("{:016x}.so", hasher.finish()));
-        if object.exists() {
-            return Ok(object);
+        compile.extend(flags.iter().filter(|flag| !flag.starts_with("-I")).cloned());
+        let object = |text: &str| {
+            let mut hasher = DefaultHasher::new();
+            (name, text, &flags, &compile, &settings.compiler, include, include_str!("nvrtc.rs")).hash(&mut hasher);
+            settings.cache.join(format!("{:016x}.so", hasher.finish()))
+        };
+        // Without folders to include from, the text says all; with them, the preprocessed text does.
+        let folders = flags.iter().any(|flag| flag.starts_with("-I"));
+        let known = object(&self.source);
+        if !folders && known.exists() {
+            return Ok(known);
         }
-        std::fs::write(path("program.ii"), text).map_err(io)?;
-        second.extend(["-o".into(), path("program.o"), path("program.ii")]);
-        let output = gcc(settings, &second)?;
-        self.log = CString::new(log(&output)).unwrap_or_default();
-        if !output.status.success() {
-            return Err((COMPILATION, log(&output)));
+        let source = format!("#include <device.h>\n#line 1 \"{name}\"\n{}\n#line 1 \"<table>\"\n", self.source);
+        std::fs::write(work.join("program.cpp"), source).map_err(io)?;
+        let mut preprocess = words("-E program.cpp -o program.ii");
+        preprocess.push(format!("-I{}", include.display()));
+        preprocess.extend(flags.iter().cloned());
+        run(&preprocess)?;
+        let text = std::fs::read_to_string(work.join("program.ii")).map_err(io)?;
+        let object = if folders { object(&text) } else { known };
+        if !object.exists() {
+            let text = translate(&text).map_err(|message| (COMPILATION, message))?;
+            std::fs::write(work.join("program.ii"), text).map_err(io)?;
+            let log = run(&compile)?;
+            run(&words("-shared -o program.so program.o"))?;
+            std::fs::rename(work.join("program.so"), &object).map_err(io)?;
+            self.log = CString::new(log).unwrap_or_default();
         }
-        let output = gcc(settings, &["-shared", "-o", &path("program.so"), &path("program.o")].map(String::from))?;
-        if !output.status.success() {
-            return Err((COMPILATION, log(&output)));
-        }
-        std::fs::rename(path("program.so"), &object).map_err(io)?;
         Ok(object)
     }
 }

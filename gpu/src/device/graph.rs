@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 
 /// Recorded launches. What was an argument is frozen; what changes from one submission to the next lies in device memory.
 pub struct Graph {
-    name: &'static str,
+    name: String,
     graph: CudaGraph,
 }
 
@@ -21,14 +21,16 @@ impl fmt::Debug for Graph {
 }
 
 impl Device {
-    /// Records what `work` launches, instead of running it. `work` must allocate nothing and copy nothing.
+    /// Records what `work` launches, instead of running it. `work` must allocate nothing and copy nothing. The name is for messages: which
+    /// kernels, with which flags.
     ///
     /// The buffers that the launches work on must outlive every submission of the graph: keep them in one struct.
     ///
     /// # Errors
     /// Those of `work`; what the driver says.
-    pub fn record(&self, name: &'static str, work: impl FnOnce() -> Result<()>) -> Result<Graph> {
-        let failed = |what: &'static str| failed(move || format!("{what} graph {name}"));
+    pub fn record(&self, name: String, work: impl FnOnce() -> Result<()>) -> Result<Graph> {
+        let title = &name;
+        let failed = |what: &'static str| failed(move || format!("{what} graph {title}"));
         // Captures must not see what is still under way.
         self.synchronize()?;
         let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
@@ -38,7 +40,7 @@ impl Device {
         let graph = self.stream.end_capture(CUgraphInstantiate_flags(0));
         worked?;
         let graph = graph.map_err(failed("record"))?.ok_or_else(|| Error::Driver {
-            operation: format!("record graph {name}"),
+            operation: format!("record graph {title}"),
             problem: "nothing was launched".to_owned(),
         })?;
         graph.upload().map_err(failed("upload"))?;
@@ -53,5 +55,16 @@ impl Graph {
     /// What the driver says.
     pub fn launch(&self) -> Result<()> {
         self.graph.launch().map_err(failed(|| format!("launch graph {}", self.name)))
+    }
+
+    /// Says of a failure that was found after the graph was submitted that it may be the graph's.
+    #[must_use]
+    pub fn blame(&self, error: Error) -> Error {
+        match error {
+            Error::Driver { operation, problem } => {
+                Error::Driver { operation: format!("{operation} after graph {}", self.name), problem }
+            }
+            error => error,
+        }
     }
 }

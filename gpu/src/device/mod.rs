@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cudarc::driver::sys::{CUdevice_attribute_enum as Attribute, CUevent_flags_enum};
-use cudarc::driver::{CudaContext, CudaStream, DriverError, LaunchConfig};
+use cudarc::driver::{CudaContext, CudaStream, DriverError, LaunchConfig, result};
 use serde::Serialize;
 
 pub use buffer::Buffer;
@@ -73,30 +73,31 @@ impl DeviceInfo {
 /// # Errors
 /// [`Error::NoLibrary`], [`Error::OldDriver`], [`Error::NoDevice`]: why there is none.
 pub fn devices() -> Result<Vec<DeviceInfo>> {
-    (0..library::device_count()?).map(|ordinal| info(&*context(ordinal)?)).collect()
+    (0..library::device_count()?).map(info).collect()
 }
 
-fn context(ordinal: usize) -> Result<Arc<CudaContext>> {
-    CudaContext::new(ordinal).map_err(failed(|| format!("open CUDA device {ordinal}")))
-}
-
-fn info(context: &CudaContext) -> Result<DeviceInfo> {
+/// Needs no context, which takes time and memory of the device.
+fn info(ordinal: usize) -> Result<DeviceInfo> {
     let ask = || -> Result<DeviceInfo, DriverError> {
-        let (major, minor) = context.compute_capability()?;
-        let processors = context.attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
-        let name = context.name()?;
+        let device = result::device::get(ordinal as i32)?;
+        // SAFETY: the driver gave the device.
+        let attribute = |which| unsafe { result::device::get_attribute(device, which) };
+        let name = result::device::get_name(device)?;
         Ok(DeviceInfo {
-            ordinal: context.ordinal(),
-            // The software device says so; what its name says is not said again.
+            ordinal,
             emulated: name.contains(EMULATED),
             name,
-            compute_capability: (major.unsigned_abs(), minor.unsigned_abs()),
-            memory: context.total_mem()? as u64,
-            multiprocessors: processors.unsigned_abs(),
+            compute_capability: (
+                attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?.unsigned_abs(),
+                attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?.unsigned_abs(),
+            ),
+            // SAFETY: the driver gave the device.
+            memory: unsafe { result::device::total_mem(device) }? as u64,
+            multiprocessors: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?.unsigned_abs(),
             driver: String::new(),
         })
     };
-    let info = ask().map_err(failed(|| format!("ask for the properties of CUDA device {}", context.ordinal())))?;
+    let info = ask().map_err(failed(|| format!("ask for the properties of CUDA device {ordinal}")))?;
     Ok(DeviceInfo { driver: driver_version()?.to_string(), ..info })
 }
 
@@ -139,13 +140,14 @@ impl Device {
         if ordinal >= count {
             return Err(Error::NoSuchDevice { ordinal, count });
         }
-        let context = context(ordinal)?;
+        let info = info(ordinal)?;
+        let context = CudaContext::new(ordinal).map_err(failed(|| format!("open CUDA device {ordinal}")))?;
         // SAFETY: events order the accesses of several streams to a buffer. There is one stream, which runs in order, so that none
         // are needed; and captured launches must not wait for events from outside the graph.
         unsafe { context.disable_event_tracking() };
         // The default stream can't be captured.
         let stream = context.new_stream().map_err(failed(|| format!("make a stream on CUDA device {ordinal}")))?;
-        Ok(Self { info: info(&context)?, context, stream, cache })
+        Ok(Self { info, context, stream, cache })
     }
 
     /// What the device is.

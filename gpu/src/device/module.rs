@@ -1,7 +1,8 @@
 //! Compiled kernels: taken from the cache, or compiled and put there; then loaded.
 //!
 //! A cached module is a file whose name is the hash of everything that it depends on: source, flags, architecture, compiler. It
-//! appears as a whole or not at all. One that the driver refuses is compiled anew.
+//! appears as a whole or not at all, and begins with the hash of the rest: a driver is told where machine code begins but not where it
+//! ends, and must never see a damaged one. One that is damaged or that the driver refuses is compiled anew.
 
 use std::fs;
 use std::path::Path;
@@ -16,6 +17,9 @@ use super::compile::{self, Source, compile};
 use super::library::{compiler_version, driver_version};
 use super::{Device, Geometry, failed, problem};
 use crate::error::{Error, Result};
+
+/// Bytes of a hash.
+const HASH: usize = 32;
 
 /// Kernels that are loaded on a device.
 #[derive(Clone, Debug)]
@@ -49,7 +53,7 @@ impl Device {
         let flags: Arc<str> = self.flags().into();
         let path = self.cache.join("kernels").join(format!("{}-{}.cubin", source.name, self.key(source, &flags)?));
         let load = |cubin: Vec<u8>| self.context.load_module(Ptx::from_binary(cubin));
-        let cached = fs::read(&path).ok().and_then(|cubin| load(cubin).ok());
+        let cached = fetch(&path).and_then(|cubin| load(cubin).ok());
         let module = match cached {
             Some(module) => module,
             None => {
@@ -81,14 +85,23 @@ impl Device {
     }
 }
 
+/// The machine code in a file, if it is there and whole.
+fn fetch(path: &Path) -> Option<Vec<u8>> {
+    let mut bytes = fs::read(path).ok()?;
+    let hash: [u8; HASH] = bytes.get(..HASH)?.try_into().ok()?;
+    bytes.drain(..HASH);
+    (*Sha256::digest(&bytes) == hash).then_some(bytes)
+}
+
 /// Writes a file as a whole: under a name of its own, then renamed.
-fn store(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+fn store(path: &Path, cubin: &[u8]) -> std::io::Result<()> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let temporary = folder.join(format!(".{}-{number}.tmp", std::process::id()));
-    let written = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
+    let written =
+        fs::write(&temporary, [&Sha256::digest(cubin)[..], cubin].concat()).and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
         let _ = fs::remove_file(&temporary);
     }

@@ -244,13 +244,28 @@ impl Kernels {
     /// # Errors
     /// As [`Device::module`].
     pub fn load(device: &Device) -> Result<Self> {
-        let module = device.module(&SOURCE)?;
+        Self::load_from(device, &SOURCE)
+    }
+
+    /// Loads them from another text: tests damage it, to see whether the damage is found.
+    ///
+    /// # Errors
+    /// As [`Device::module`].
+    pub fn load_from(device: &Device, source: &Source) -> Result<Self> {
+        let module = device.module(source)?;
         Ok(Self {
             device: device.clone(),
             images: [module.kernel("toy_images")?, module.kernel("toy_images_naive")?],
             edges: [module.kernel("toy_edges")?, module.kernel("toy_edges_naive")?],
             answers: [module.kernel("toy_answers")?, module.kernel("toy_answers_naive")?],
         })
+    }
+
+    /// Name of a graph of these kernels, for messages.
+    #[must_use]
+    pub fn describe(&self, name: &str) -> String {
+        let names: Vec<&str> = [&self.images, &self.edges, &self.answers].map(|kernel| kernel[0].name()).to_vec();
+        format!("{name} ({}; flags {})", names.join(", "), self.device.flags())
     }
 
     /// Draws the minibatches: image `b`'s pixel `p` is word `p · batch + b` from the request's place in the stream.

@@ -1,0 +1,88 @@
+//! Ring 1: the same kernels as on a GPU, run by the software CUDA device in a child process. What is measured there is emulated.
+
+#![allow(dead_code, reason = "every test file uses its own part")]
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use advantage_nas_gpu::Device;
+use advantage_nas_gpu::check::Check;
+use advantage_nas_software_cuda::{Checks, Order, SoftwareDevice};
+
+/// The orders in which threads run.
+pub const ORDERS: [Order; 3] = [Order::Ascending, Order::Descending, Order::Random(5)];
+
+/// The software device, or nothing after having said why not.
+pub fn software_device(test: &str) -> Option<SoftwareDevice> {
+    if let Some(why) = SoftwareDevice::missing() {
+        println!("SKIPPED {test}: {why}");
+        return None;
+    }
+    Some(SoftwareDevice::install().unwrap())
+}
+
+/// How a test ended in a child.
+#[derive(Debug)]
+pub struct Ended {
+    /// Whether it passed.
+    pub passed: bool,
+    /// What it said.
+    pub text: String,
+}
+
+/// Runs a test again in a child on the software device.
+pub fn run(test: &str, device: &SoftwareDevice, variables: &[(&str, String)]) -> Ended {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args([test, "--exact", "--nocapture"]).envs(variables.iter().map(|(name, value)| (*name, value)));
+    let output = device.apply(&mut command).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("running 1 test"), "{test} did not run:\n{text}");
+    Ended { passed: output.status.success(), text }
+}
+
+/// In the test program: runs the test in children, one per device, all of which must pass. In a child: `true`.
+#[track_caller]
+pub fn in_child(test: &str, devices: impl Fn(SoftwareDevice) -> Vec<SoftwareDevice>) -> bool {
+    if SoftwareDevice::is_active() {
+        return true;
+    }
+    let Some(device) = software_device(test) else { return false };
+    for device in devices(device) {
+        let Ended { passed, text } = run(test, &device, &[]);
+        assert!(passed, "{test} on the emulated device {device:?}:\n{text}");
+        println!("emulated: {test} passed on {device:?}");
+        for line in text.lines().filter(|line| line.starts_with("emulated: ")) {
+            println!("{line}");
+        }
+    }
+    false
+}
+
+/// All orders, everything checked.
+pub fn all_orders(device: SoftwareDevice) -> Vec<SoftwareDevice> {
+    ORDERS.iter().map(|&order| device.clone().order(order)).collect()
+}
+
+/// One order, fast: numbers only.
+pub fn numbers_only(device: SoftwareDevice) -> Vec<SoftwareDevice> {
+    vec![device.checks(Checks::None)]
+}
+
+/// The device of a child.
+pub fn device() -> Device {
+    Device::open(0, cache()).unwrap()
+}
+
+/// Where kernels for the software device are kept from test to test.
+pub fn cache() -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+}
+
+/// Panics with those checks that failed.
+#[track_caller]
+pub fn expect(what: &str, checks: &[Check]) {
+    let failed: Vec<&Check> = checks.iter().filter(|check| !check.passed).take(20).collect();
+    assert!(failed.is_empty(), "{what}: {failed:#?}");
+    let worst = checks.iter().filter_map(|check| check.worst).fold(0.0, f64::max);
+    println!("emulated: {what}: {} comparisons, largest difference {worst:.2} of the allowed", checks.len());
+}

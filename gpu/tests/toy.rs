@@ -1,0 +1,283 @@
+//! The toy regression on the software CUDA device: every kernel and its naive version against the host, the supernet against that
+//! of the CPU, searches step by step. The checks are those of `advnas gpu check`.
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+
+mod support;
+
+use advantage_nas::network::toy::Toy;
+use advantage_nas::random::Streams;
+use advantage_nas::strategy::{Feedback, Proposal, Want};
+use advantage_nas::supernet::{Batch, Request, Set};
+use advantage_nas::{Error, Shape, Supernet};
+use advantage_nas_cpu::toy::ToySupernet as OnCpu;
+use advantage_nas_gpu::check::{self, toy};
+use advantage_nas_gpu::device::Source;
+use advantage_nas_gpu::kernels;
+use advantage_nas_gpu::kernels::toy::Kernels;
+use advantage_nas_gpu::together::Table;
+use advantage_nas_gpu::toy::ToySupernet;
+use advantage_nas_software_cuda::{Checks, SoftwareDevice};
+use support::{ORDERS, all_orders, device, expect, in_child, numbers_only, run, software_device};
+
+fn double(toy: Toy, streams: &Streams, trials: &[u32]) -> advantage_nas::Result<Box<dyn Supernet>> {
+    Ok(Box::new(OnCpu::<f64>::new(toy, streams, trials)?))
+}
+
+fn single(toy: Toy, streams: &Streams, trials: &[u32]) -> advantage_nas::Result<Box<dyn Supernet>> {
+    Ok(Box::new(OnCpu::<f32>::new(toy, streams, trials)?))
+}
+
+/// Sizes that meet every edge of the kernels, small enough for every access to be checked.
+const SMALL: [Toy; 3] = [
+    Toy { edges: 1, candidates: 1, batch: 1 },
+    Toy { edges: 2, candidates: 3, batch: 35 },
+    Toy { edges: 1, candidates: 4, batch: 150 },
+];
+
+#[test]
+fn kernels_equal_the_host() {
+    if in_child("kernels_equal_the_host", all_orders) {
+        expect("kernels", &toy::kernels(&device(), &SMALL).unwrap());
+    }
+}
+
+#[test]
+fn the_supernet_equals_that_of_the_cpu() {
+    if in_child("the_supernet_equals_that_of_the_cpu", all_orders) {
+        expect("supernet", &toy::supernet(&device(), &SMALL[1..2], &double).unwrap());
+    }
+}
+
+#[test]
+fn the_supernet_of_the_paper_equals_that_of_the_cpu() {
+    if in_child("the_supernet_of_the_paper_equals_that_of_the_cpu", numbers_only) {
+        expect("supernet of the paper", &toy::supernet(&device(), &[Toy::paper()], &double).unwrap());
+    }
+}
+
+/// 50 steps with every method: the same architectures, losses to 1e-5 relative plus 1e-7 absolute.
+#[test]
+fn searches_are_those_of_the_cpu() {
+    if in_child("searches_are_those_of_the_cpu", numbers_only) {
+        expect("searches", &toy::searches(&device(), Toy::paper(), &[0, 1], 50, &single).unwrap());
+    }
+}
+
+/// The search test notices a search that goes another way.
+#[test]
+fn another_search_is_noticed() {
+    let streams = Streams::new(3);
+    let toy = Toy { edges: 3, candidates: 4, batch: 5 };
+    let search = |seed| {
+        let streams = Streams::new(seed);
+        let settings = advantage_nas::strategy::MethodSettings::toy();
+        let method = advantage_nas::strategy::Method::AdvantageNas;
+        let strategy = method.build(&toy.space().unwrap(), &settings, &streams, 0).unwrap();
+        check::witness(OnCpu::<f32>::new(toy, &streams, &[0]).unwrap(), &streams, vec![(0, strategy)], 20).unwrap()
+    };
+    let same = check::same_search("same", &search(streams.seed()), &search(streams.seed()));
+    assert!(same.iter().all(|check| check.passed && check.compared > 20), "{same:?}");
+    let other = check::same_search("other", &search(3), &search(4));
+    assert!(!other[0].passed && !other[2].passed, "{other:?}");
+}
+
+/// Runs the checks of the kernels in this child, on a text in which the last file is changed.
+fn compare_changed(changed: impl Fn(&str) -> String) {
+    let mut files = kernels::toy::SOURCE.files.to_vec();
+    let last = files.last_mut().unwrap();
+    let text = changed(last.1);
+    assert_ne!(text, last.1);
+    last.1 = text.leak();
+    let source = Source { files: files.leak(), ..kernels::toy::SOURCE };
+    let device = device();
+    let kernels = Kernels::load_from(&device, &source).unwrap();
+    println!("loaded");
+    expect("changed kernels", &toy::compare(&device, &kernels, &SMALL[1..]).unwrap());
+}
+
+/// What a test is to change in its children.
+const CHANGE: &str = "CHANGE";
+
+/// Whether a child with the `index`-th change fails after it has loaded the kernels.
+fn is_found(test: &str, device: &SoftwareDevice, index: usize) -> bool {
+    let ended = run(test, device, &[(CHANGE, index.to_string())]);
+    assert!(ended.text.contains("loaded"), "{}", ended.text);
+    !ended.passed
+}
+
+/// Without any one of its barriers, a kernel is found to be wrong in some order of its threads.
+#[test]
+fn every_barrier_is_needed() {
+    const TEST: &str = "every_barrier_is_needed";
+    const BARRIER: &str = "__syncthreads();";
+    if SoftwareDevice::is_active() {
+        let removed: usize = std::env::var(CHANGE).unwrap().parse().unwrap();
+        return compare_changed(|text| {
+            let (at, _) = text.match_indices(BARRIER).nth(removed).unwrap();
+            format!("{}{}", &text[..at], &text[at + BARRIER.len()..])
+        });
+    }
+    let Some(software) = software_device(TEST) else { return };
+    let text: String = kernels::ALL.iter().map(Source::text).collect();
+    let barriers = text.matches(BARRIER).count();
+    assert_eq!(barriers, text.matches("__sync").count(), "there are other barriers, which this test does not remove");
+    let mut found = 0;
+    for removed in 0..barriers {
+        // Numbers alone, so that it is a wrong result that is found, whatever else the device would notice.
+        let wrong = ORDERS.map(|order| is_found(TEST, &software.clone().checks(Checks::None).order(order), removed));
+        println!("emulated: without barrier {removed}, wrong in the orders {ORDERS:?}: {wrong:?}");
+        found += usize::from(wrong.contains(&true));
+    }
+    println!("emulated: {found} of {barriers} removed barriers were found");
+    assert!(barriers > 0 && found == barriers);
+}
+
+/// Faults that are made in the kernels, all of which must be found: what is there and what stands in its place.
+const FAULTS: [(&str, &str); 14] = [
+    ("long_word(ask + 3) + block", "ask[3] + block"),
+    ("const int pitch = images_pitch(batch);", "const int pitch = PIXELS * batch;"),
+    ("if (block >= pitch / WORDS) return;", ""),
+    ("first + image < batch ? source", "true ? source"),
+    ("sum = fmaf(__uint_as_float(pairs[2 * s + 1])", "sum = fmaf(1.0f"),
+    ("pixels = tile + row * STRIDE * IMAGE", "pixels = tile + row * IMAGE"),
+    ("row[x * STRIDE + kx]", "row[x + kx]"),
+    ("1.0f - hidden * hidden", "1.0f - hidden"),
+    ("unit = sum_rows(unit);", ""),
+    ("const bool writes = row == 0 && first + image < batch;", "const bool writes = row == 0;"),
+    ("writes && s + i < slots", "writes"),
+    ("const int other = s + 1 < slots ? s + 1 : s;", "const int other = s;"),
+    ("const double rest = error - share[b];", "const double rest = error + share[b];"),
+    ("offset > 0; offset /= 2", "offset > 1; offset /= 2"),
+];
+
+#[test]
+fn faults_in_the_kernels_are_found() {
+    const TEST: &str = "faults_in_the_kernels_are_found";
+    if SoftwareDevice::is_active() {
+        let (from, to) = FAULTS[std::env::var(CHANGE).unwrap().parse::<usize>().unwrap()];
+        return compare_changed(|text| text.replacen(from, to, 1));
+    }
+    let Some(software) = software_device(TEST) else { return };
+    let device = software.checks(Checks::Memory);
+    let missed: Vec<_> = (0..FAULTS.len()).filter(|&index| !is_found(TEST, &device, index)).collect();
+    println!("emulated: {} of {} faults in the kernels were found", FAULTS.len() - missed.len(), FAULTS.len());
+    assert!(missed.is_empty(), "{:?}", missed.iter().map(|&index| FAULTS[index]).collect::<Vec<_>>());
+}
+
+/// What was asked before leaves no trace, and neither does what is asked at the same time.
+#[test]
+fn answers_depend_on_the_request_alone() {
+    if !in_child("answers_depend_on_the_request_alone", numbers_only) {
+        return;
+    }
+    let toy = Toy { edges: 3, candidates: 4, batch: 33 };
+    let streams = Streams::new(6);
+    let device = device();
+    let mut many = ToySupernet::new(&device, toy, &streams, &[5, 3, 0]).unwrap();
+    let mut alone = ToySupernet::new(&device, toy, &streams, &[3]).unwrap();
+    let shape = many.space().shape().clone();
+    let wants = [Want::Gradient, Want::Loss, Want::Removals, Want::GradientWithUnitOutputs, Want::Gradient];
+    let request = |trial, step, want| {
+        let choices: Vec<usize> = (0..3).map(|edge| (step as usize + edge) % 4).collect();
+        let architecture = advantage_nas::Architecture::new(&shape, choices).unwrap();
+        let batch = Batch { trial, set: Set::Validation, step };
+        Request { batch, proposal: Proposal::one_hot(&shape, &architecture, want).unwrap() }
+    };
+    for (step, want) in wants.into_iter().enumerate() {
+        // Trial 3 among others, more requests than there are trials, and alone.
+        let step = step as u64;
+        let requests: Vec<Request> = [0, 3, 5, 3, 0].map(|trial| request(trial, step, want)).to_vec();
+        let mut together = vec![Feedback::new(&shape); 5];
+        many.probe(&requests, &mut together).unwrap();
+        let mut single = vec![Feedback::new(&shape)];
+        alone.probe(&requests[1..2], &mut single).unwrap();
+        assert_eq!(together[1], single[0]);
+        assert_eq!(together[3], single[0]);
+        assert_ne!(together[0].loss, single[0].loss);
+    }
+    let mut images = vec![0.0; 13 * 13 * 33];
+    toy.draw_batch(&streams, &request(3, 4, Want::Loss).batch, &mut images).unwrap();
+    assert_eq!(alone.last_images(0).unwrap(), images);
+    println!("emulated: answers depend on the request alone");
+}
+
+#[test]
+fn what_does_not_fit_is_an_error() {
+    if !in_child("what_does_not_fit_is_an_error", numbers_only) {
+        return;
+    }
+    let toy = Toy { edges: 3, candidates: 4, batch: 33 };
+    let mut supernet = ToySupernet::new(&device(), toy, &Streams::new(7), &[0, 3]).unwrap();
+    let shape = supernet.space().shape().clone();
+    let batch = Batch { trial: 3, set: Set::Validation, step: 0 };
+    let mut feedback = [Feedback::new(&shape)];
+    let request = Request { batch: Batch { trial: 1, ..batch }, proposal: Proposal::new(&shape) };
+    assert!(matches!(supernet.probe(std::slice::from_ref(&request), &mut feedback), Err(Error::Unsupported { .. })));
+    assert!(matches!(supernet.probe(&[request], &mut []), Err(Error::Length { .. })));
+    let other = Shape::new([4, 4]).unwrap();
+    let request = Request { batch, proposal: Proposal::new(&other) };
+    assert!(matches!(supernet.probe(&[request], &mut feedback), Err(Error::Shape { .. })));
+    let training = Request { batch: Batch { set: Set::Training, ..batch }, proposal: Proposal::new(&shape) };
+    assert!(matches!(supernet.evaluate(&training), Err(Error::Unsupported { .. })));
+    assert!(!supernet.trains_weights());
+    // And it still answers.
+    let mut other = supernet.teacher(3).unwrap().clone();
+    other.choose(&shape, 0, (other.choice(0) + 1) % 4).unwrap();
+    let proposal = Proposal::one_hot(&shape, &other, Want::Loss).unwrap();
+    supernet.probe(&[Request { batch, proposal }], &mut feedback).unwrap();
+    assert!(feedback[0].loss > 0.0);
+}
+
+/// Searches on threads of their own, at one table, are answered as each would be alone; an error goes to whoever caused it.
+#[test]
+fn searches_at_one_table() {
+    if !in_child("searches_at_one_table", numbers_only) {
+        return;
+    }
+    let toy = Toy { edges: 2, candidates: 3, batch: 10 };
+    let streams = Streams::new(9);
+    let (device, shared) = (device(), streams.clone());
+    let mut alone = ToySupernet::new(&device, toy, &streams, &[0, 1, 2]).unwrap();
+    let table = Table::new(move || Ok(ToySupernet::new(&device, toy, &shared, &[0, 1, 2])?)).unwrap();
+    let shape = toy.space().unwrap().shape().clone();
+    let request = |trial: u32, step| {
+        let batch = Batch { trial, set: Set::Validation, step };
+        let want = if trial == 1 { Want::Removals } else { Want::Gradient };
+        let architecture = advantage_nas::Architecture::first(&shape);
+        Request { batch, proposal: Proposal::one_hot(&shape, &architecture, want).unwrap() }
+    };
+    // Trial 7 is not there; trial 2 leaves early.
+    let seats: Vec<_> = [0, 1, 2, 7].map(|trial| (trial, table.seat().unwrap())).into();
+    drop(table);
+    let answers: Vec<Vec<_>> = std::thread::scope(|scope| {
+        let search = |(trial, mut seat): (u32, advantage_nas_gpu::together::Seat)| {
+            let steps = if trial == 2 { 3 } else { 10 };
+            let request = &request;
+            let shape = &shape;
+            scope.spawn(move || {
+                let step = |step| {
+                    let mut feedback = [Feedback::new(shape)];
+                    let probed = seat.probe(&[request(trial, step)], &mut feedback).map(|()| feedback);
+                    (probed.map_err(|error| error.to_string()), seat.evaluate(&request(trial, step)).ok())
+                };
+                (0..steps).map(step).collect::<Vec<_>>()
+            })
+        };
+        let threads: Vec<_> = seats.into_iter().map(search).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    for (trial, answers) in [0, 1, 2].into_iter().zip(&answers) {
+        for (step, (probed, evaluated)) in answers.iter().enumerate() {
+            let mut feedback = [Feedback::new(&shape)];
+            alone.probe(&[request(trial, step as u64)], &mut feedback).unwrap();
+            assert_eq!(probed.as_ref().unwrap(), &feedback);
+            assert_eq!(evaluated.unwrap(), alone.evaluate(&request(trial, step as u64)).unwrap());
+        }
+    }
+    let refused = &answers[3];
+    assert!(
+        refused
+            .iter()
+            .all(|(probed, evaluated)| probed.as_ref().unwrap_err().contains("other trials") && evaluated.is_none())
+    );
+}

@@ -1,0 +1,181 @@
+//! The command with CUDA devices: without any, and on the software device, whose results are emulated.
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use advantage_nas_software_cuda::{Checks, SoftwareDevice};
+use support::{Answer, advnas, files, result, small};
+
+/// The command where the loader finds no CUDA.
+fn bare(arguments: &[&str]) -> Answer {
+    let nothing = tempfile::tempdir().unwrap();
+    advnas(arguments).env("LD_LIBRARY_PATH", nothing.path()).output().unwrap().into()
+}
+
+/// The software device, or nothing after having said why not.
+fn software_device(test: &str) -> Option<SoftwareDevice> {
+    if let Some(why) = SoftwareDevice::missing() {
+        println!("SKIPPED {test}: {why}");
+        return None;
+    }
+    Some(SoftwareDevice::install().unwrap().checks(Checks::None))
+}
+
+/// The command on the software device; must succeed.
+#[track_caller]
+fn emulated(device: &SoftwareDevice, arguments: &[&str]) -> Answer {
+    let mut command = advnas(arguments);
+    command.env("ADVNAS_CACHE", env!("CARGO_TARGET_TMPDIR"));
+    let answer: Answer = device.apply(&mut command).output().unwrap().into();
+    assert_eq!((answer.code, answer.err.as_str()), (Some(0), ""), "{arguments:?}: {answer:?}");
+    answer
+}
+
+#[test]
+fn without_a_device_it_is_said_what_was_looked_for() {
+    let info = bare(&["info"]);
+    let line = |name: &str| info.out.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
+    if !line("cuda").starts_with("cuda      none: the CUDA driver library was not found (looked for libcuda.so, ") {
+        println!(
+            "SKIPPED without_a_device_it_is_said_what_was_looked_for: this machine has a driver: {}",
+            line("cuda")
+        );
+        return;
+    }
+    assert!(line("nvrtc").starts_with("nvrtc     "));
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    for device in ["cuda", "cuda:1"] {
+        let answer = bare(&small(&out, &["--device", device]));
+        assert_eq!(answer.code, Some(1));
+        assert!(answer.err.starts_with("error: the CUDA driver library was not found (looked for "), "{answer:?}");
+        assert_eq!(answer.err.lines().count(), 1);
+        assert!(!out.exists());
+    }
+    let answer = bare(&["gpu", "check"]);
+    assert_eq!(answer.code, Some(1));
+    // auto takes the CPU.
+    let answer = bare(&small(&out, &["--device", "auto", "--iterations", "20"]));
+    assert_eq!((answer.code, answer.err.as_str()), (Some(0), ""));
+    assert_eq!(result(&out)["provenance"]["device"], "cpu");
+}
+
+#[test]
+fn unknown_devices() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    for device in ["gpu", "cuda:x", ""] {
+        let answer = bare(&small(&out, &["--device", device]));
+        assert_eq!(answer.code, Some(2));
+        assert!(answer.err.contains("known are: cpu, cuda, cuda:N, auto"), "{answer:?}");
+    }
+    let answer = bare(&["gpu", "check", "--device", "cpu"]);
+    assert_eq!(answer.code, Some(2));
+    assert!(answer.err.contains("--device cpu is no CUDA device"), "{answer:?}");
+}
+
+fn table(folder: &Path, name: &str) -> Vec<Vec<f64>> {
+    let text = fs::read_to_string(folder.join(name)).unwrap();
+    let row = |line: &str| line.split(',').map(|cell| cell.parse().unwrap_or(f64::NAN)).collect();
+    text.lines().skip(1).map(row).collect()
+}
+
+/// Several trials in one launch find what each finds on the CPU; the run says where it ran; it can be paused and goes on bit for bit.
+#[test]
+fn searches_on_the_device() {
+    let Some(device) = software_device("searches_on_the_device") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name);
+    let more = ["--trials", "3", "--iterations", "40", "--seed", "2"];
+    let (on_cuda, on_cpu, paused) = (place("cuda"), place("cpu"), place("paused"));
+    let said = emulated(&device, &small(&on_cuda, &[&more[..], &["--device", "cuda"]].concat())).out;
+    assert!(said.contains("device cuda:0 emulated"), "{said}");
+    support::succeed(&small(&on_cpu, &more));
+    let trials = ["trial-000", "trial-001", "trial-002"];
+    for trial in trials {
+        let (cuda, cpu) = (on_cuda.join(trial), on_cpu.join(trial));
+        let (ours, theirs) = (result(&cuda), result(&cpu));
+        assert_eq!(ours["argmax"]["architecture"], theirs["argmax"]["architecture"]);
+        assert_eq!(ours["first_hit"], theirs["first_hit"]);
+        assert_eq!(ours["teacher"], theirs["teacher"]);
+        let (ours, theirs) = (table(&cuda, "metrics.csv"), table(&cpu, "metrics.csv"));
+        assert_eq!((ours.len(), theirs.len()), (5, 5));
+        for (ours, theirs) in ours.iter().flatten().zip(theirs.iter().flatten()) {
+            let close = (ours - theirs).abs() <= 1e-5 * theirs.abs() + 1e-7;
+            assert!(close || ours.is_nan() && theirs.is_nan(), "{ours} and {theirs}");
+        }
+        let config: toml::Table = fs::read_to_string(cuda.join("config.toml")).unwrap().parse().unwrap();
+        let provenance = &config["provenance"];
+        assert!(provenance["device"].as_str().unwrap().starts_with("cuda:0 emulated CUDA device"), "{provenance}");
+        assert!(provenance["device"].as_str().unwrap().contains("NVRTC 13."), "{provenance}");
+        assert_eq!(provenance["kernel_flags"].as_str(), Some("--gpu-architecture=sm_90 --std=c++17 --fmad=false"));
+        assert_eq!(
+            config["settings"],
+            fs::read_to_string(cpu.join("config.toml")).unwrap().parse::<toml::Table>().unwrap()["settings"]
+        );
+    }
+
+    // Paused half way and resumed two at a time: the same bits.
+    let pause = [&more[..], &["--device", "cuda", "--stop-after", "13"]].concat();
+    let said = emulated(&device, &small(&paused, &pause)).out;
+    assert!(said.contains("--device=cuda:0") && said.contains("--resume"), "{said}");
+    let resume = [&more[..], &["--device", "auto", "--resume", "--threads", "2"]].concat();
+    emulated(&device, &small(&paused, &resume));
+    let logs = |folder: &Path| {
+        let mut files = files(folder);
+        files.retain(|name, _| name.ends_with(".csv"));
+        files
+    };
+    assert_eq!(logs(&paused), logs(&on_cuda));
+    println!("emulated: searches on the device are those of the CPU");
+}
+
+#[test]
+fn a_device_without_room() {
+    let Some(device) = software_device("a_device_without_room") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let mut command = advnas(&["search", "toy", "--device", "cuda", "--trials", "100", "--out", out.to_str().unwrap()]);
+    let answer: Answer = device.memory(8 << 20).apply(&mut command).output().unwrap().into();
+    assert_eq!(answer.code, Some(1));
+    assert!(answer.err.contains("error: cuda:0 emulated"), "{answer:?}");
+    assert!(
+        answer.err.contains("the toy regression of 100 trials needs ") && answer.err.contains("are free"),
+        "{answer:?}"
+    );
+}
+
+/// `gpu/acceptance.sh` on the software device, with a peer that is made up: checks, times, searches, ratios.
+#[test]
+fn acceptance() {
+    let Some(device) = software_device("acceptance") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (out, peer) = (folder.path().join("out"), folder.path().join("peer.py"));
+    fs::write(&peer, "echo '{\"program\": \"toy_torch\", \"variant\": \"'$4'\", \"median_ms\": 2.0}'\n").unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../gpu/acceptance.sh");
+    let mut command = Command::new("bash");
+    command.arg(script).arg(env!("CARGO_BIN_EXE_advnas")).args(["-", "20"]).arg(&out).arg("small");
+    command.env("PEERS", &peer).env("PEER_PYTHON", "bash").env("ADVNAS_CACHE", env!("CARGO_TARGET_TMPDIR"));
+    let answer: Answer = device.apply(&mut command).output().unwrap().into();
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    let results: serde_json::Value = serde_json::from_slice(&fs::read(out.join("acceptance.json")).unwrap()).unwrap();
+    assert_eq!((&results["passed"], &results["emulated"]), (&true.into(), &true.into()));
+    let count = |value: &serde_json::Value| value.as_array().map_or(0, Vec::len);
+    assert!(count(&results["check"]["checks"]["kernels"]) > 100);
+    assert_eq!(count(&results["check"]["checks"]["searches"]), 36);
+    assert_eq!((count(&results["searches"]), count(&results["peers"])), (7, 2));
+    assert!(count(&results["times"]["timings"]) > 20);
+    let first = &results["searches"][0];
+    let (speed, ratio) = (&first["steps_per_second"], &first["ratios"][0]["times_as_fast"]);
+    // Of a peer that takes 2 ms per step.
+    let expected = speed.as_f64().unwrap() * 2e-3;
+    assert!((ratio.as_f64().unwrap() / expected - 1.0).abs() < 1e-3, "{first}");
+    // A folder that is there is not touched.
+    let answer: Answer = device.apply(&mut command).output().unwrap().into();
+    assert!(answer.code == Some(2) && answer.err.contains("is already there"), "{answer:?}");
+    println!("emulated: acceptance.sh ran with small sizes");
+}
