@@ -143,6 +143,21 @@ fn instances_that_are_refused() {
         &["variance", "--instance", &path, "--gdas-temperature", "0"],
         &["temperature must be between 0.05 and 20, got 0"],
     );
+    fail(
+        2,
+        &["variance", "--instance", &path, "--gdas-temperature", "-1"],
+        &["temperature must be between 0.05 and 20, got -1"],
+    );
+    fail(
+        2,
+        &["variance", "--instance", &path, "--parsec-samples", "-1"],
+        &["invalid value '-1' for '--parsec-samples <K>'"],
+    );
+    fail(
+        2,
+        &["variance", "--instance", &path, "--parsec-samples", "18446744073709551615"],
+        &["number of samples must be between 1 and 1000, got 18446744073709551615"],
+    );
     // The space is large, its closed forms are not.
     let document = json(&["variance", "--instance", &path, "--json"]);
     assert_eq!(document["confirmed_by_enumeration"], false);

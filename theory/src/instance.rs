@@ -159,11 +159,16 @@ impl Instance {
     /// Every estimator at every edge.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] for PARSEC on a large space, [`Error::Argument`] for a temperature or a number of samples outside its
+    /// [`Error::TooLarge`] for PARSEC on a large space and for GDAS at a low temperature of many candidates, [`Error::Argument`] for a temperature or a number of samples outside its
     /// range.
     pub fn analyse(&self, options: &Options) -> Result<Report> {
         let bed = Testbed::new(&self.probabilities, &self.rewards, self.constant.clone())?;
         let parsec = options.parsec_samples.map(|samples| self.parsec(samples, &bed)).transpose()?;
+        if let Some(temperature) = options.gdas_temperature {
+            let rows = bed.edges().iter().map(|edge| edge.probabilities.iter().map(to_f64).collect::<Vec<f64>>());
+            let points = rows.map(|row| gdas::points(&row, temperature)).sum::<Result<f64>>()?;
+            gdas::expect_few(points)?;
+        }
         let edges = (0..bed.edges().len())
             .map(|edge| self.edge(edge, &bed, parsec.as_deref(), options.gdas_temperature))
             .collect::<Result<Vec<EdgeReport>>>()?;
@@ -230,14 +235,15 @@ impl Instance {
             OpTable::from_values(table.shape(), table.values().iter().map(to_f64).collect())
         };
         let probabilities = lower(&self.probabilities)?;
-        // The weights don't change if all rewards do by the same amount; the largest of each edge keeps e^R within range.
-        let mut rewards = lower(&self.rewards)?;
+        // The weights don't change if all rewards do by the same amount; the largest possible one of each edge keeps e^R within
+        // range. Subtracted exactly: rewards that are large and close keep the digits of their difference.
+        let mut rewards = self.rewards.clone();
         for edge in 0..rewards.shape().edges() {
-            let row = rewards.edge_mut(edge);
-            let largest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            row.iter_mut().for_each(|value| *value -= largest);
+            let possible = self.probabilities.edge(edge).iter().zip(rewards.edge(edge)).filter(|(p, _)| **p > whole(0));
+            let largest = possible.map(|(_, reward)| reward).max().cloned().expect("probabilities sum to 1");
+            rewards.edge_mut(edge).iter_mut().for_each(|value| *value -= &largest);
         }
-        let reward = Affine::linear(rewards);
+        let reward = Affine::linear(lower(&rewards)?);
         let law = Law::product(&probabilities, LIMIT)?;
         // Far below the largest, e^R underflows: the weight of such a sample beside a better one is zero to all digits, but samples
         // of such architectures alone would be 0/0.
@@ -445,6 +451,25 @@ mod tests {
         let message = instance(&[(HALF, &[0, 701], None)], 0).unwrap().analyse(&options).unwrap_err().to_string();
         assert!(message.contains("for PARSEC, must be at most 700, got 701.0"), "{message}");
         assert!(instance(&[(HALF, &[0, 699], None)], 0).unwrap().analyse(&options).is_ok());
+        // Minutes of quadrature.
+        let slow = instance(&vec![(HALF, &[1, 0][..], None); 40], 0).unwrap();
+        let options = Options { gdas_temperature: Some(0.05), ..Options::default() };
+        let message = slow.analyse(&options).unwrap_err().to_string();
+        assert!(message.starts_with("points of GDAS's quadrature at this temperature: "), "{message}");
+    }
+
+    /// Two candidates, one sample pair: `E δ_1 = tanh((r_1 − r_2)/2)/4` whatever the size of the rewards, and an impossible
+    /// candidate's reward does not matter.
+    #[test]
+    fn parsec_keeps_the_digits_of_large_rewards() {
+        let options = Options { parsec_samples: Some(2), ..Options::default() };
+        let big = 100_000_000_000_000_000;
+        for rows in [(HALF, &[big + 1, big][..], None), (&[(1, 2), (1, 2), (0, 1)], &[1, 0, 5000], None)] {
+            let report = instance(&[rows], 0).unwrap().analyse(&options).unwrap();
+            let found = report.edges[0].estimators.iter().find(|(name, _)| *name == "parsec");
+            let Some((_, Estimate::Decimal(form, _))) = found else { panic!("{found:?}") };
+            assert!((form.expectation[0] - 0.5f64.tanh() / 4.0).abs() < 1e-14, "{form:?}");
+        }
     }
 
     #[test]

@@ -13,7 +13,8 @@ pub fn normal_p(z: f64) -> f64 {
     (2.0 * normal.sf(z.abs())).min(1.0)
 }
 
-/// Pearson's χ² of counts against probabilities; cells that expect fewer than five are merged into one.
+/// Pearson's χ² of counts against probabilities; cells that expect fewer than five are merged into one, and if that expects fewer
+/// than one, into the smallest of the others.
 ///
 /// A count in a cell of probability zero has p-value 0.
 #[must_use]
@@ -35,6 +36,10 @@ pub fn chi_square_p(counts: &[u64], probabilities: &[f64]) -> f64 {
     }
     if small.1 >= 1.0 {
         cells.push(small);
+    } else if let Some(smallest) = cells.iter_mut().min_by(|left, right| left.1.total_cmp(&right.1)) {
+        // Left out, draws of what is next to impossible would not count.
+        smallest.0 += small.0;
+        smallest.1 += small.1;
     }
     if cells.len() < 2 {
         return 1.0;
@@ -118,6 +123,9 @@ mod tests {
         // Two cells that expect 3 each are merged: (6 − 6)² and (94 − 94)².
         assert_close(chi_square_p(&[94, 6, 0], &[0.94, 0.03, 0.03]), 1.0, 1e-12, 0.0);
         assert!(chi_square_p(&[80, 20, 0], &[0.94, 0.03, 0.03]) < 1e-6);
+        // What expects 1/2 joins the cell that expects 5: 20 draws of it are seen, (25 − 5.5)²/5.5 = 69 in that cell alone.
+        assert!(chi_square_p(&[9_975, 5, 20], &[0.999_45, 0.0005, 0.000_05]) < 1e-15);
+        assert!(chi_square_p(&[9_994, 5, 1], &[0.999_45, 0.0005, 0.000_05]) > 0.5);
         // Cells that expect exactly five stand alone: (10 − 5)²/5 + (0 − 5)²/5 = 10 on two degrees of freedom.
         assert_close(chi_square_p(&[90, 10, 0], &[0.9, 0.05, 0.05]), (-5.0f64).exp(), 1e-9, 0.0);
     }

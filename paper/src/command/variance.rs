@@ -21,10 +21,10 @@ pub(super) struct Variance {
     #[arg(long, value_name = "FILE")]
     instance: PathBuf,
     /// List PARSEC with this many samples
-    #[arg(long, value_name = "K", value_parser = value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "K", allow_negative_numbers = true, value_parser = value_parser!(u64).range(1..))]
     parsec_samples: Option<u64>,
     /// List GDAS at this temperature
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
     gdas_temperature: Option<f64>,
     /// Print JSON, with exact numbers as fractions in strings; paper/README.md describes its keys
     #[arg(long)]

@@ -21,6 +21,9 @@ pub const PRECISION: f64 = 1e-9;
 /// The temperatures for which the quadrature is made.
 pub const TEMPERATURES: std::ops::RangeInclusive<f64> = 0.05..=20.0;
 
+/// Most points of the quadrature, over all candidates: about a minute.
+pub const MOST_POINTS: f64 = 1e9;
+
 /// Nodes of a panel.
 const NODES: usize = 10;
 
@@ -127,14 +130,62 @@ pub fn selected(probabilities: &[f64], temperature: f64) -> Result<Vec<Vec<f64>>
     Ok(moments(probabilities, &vec![0.0; probabilities.len()], temperature)?.selected)
 }
 
-fn moments(probabilities: &[f64], rewards: &[f64], temperature: f64) -> Result<Moments> {
-    if !TEMPERATURES.contains(&temperature) {
-        return Err(Error::Argument {
-            name: "temperature",
-            expected: "between 0.05 and 20",
-            got: temperature.to_string(),
-        });
+/// The grid of the quadrature: where `u` and `w` start and end, the number of panels in `u` and of steps in `w`.
+struct Grid {
+    u: [f64; 2],
+    w: [f64; 2],
+    panels: f64,
+    steps: f64,
+}
+
+impl Grid {
+    fn new(logits: &[f64], tau: f64) -> Self {
+        let lowest = logits.iter().copied().fold(f64::INFINITY, f64::min);
+        let highest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        // Below −4 the Gumbel density is under 1e-22, above 40 under 1e-17.
+        let u = [lowest - 4.0, highest + 40.0];
+        // y = e^{(u − w)/τ} beyond 40 is as good as infinite; far above, every factor decays like e^{−w} or e^{−w/τ}.
+        let w = [u[0] - 4.0 * tau, highest + 40.0 * tau.max(1.0)];
+        Self { u, w, panels: ((u[1] - u[0]) / tau.min(1.0)).ceil(), steps: ((w[1] - w[0]) / (0.2 * tau)).ceil() }
     }
+}
+
+fn expect_temperature(temperature: f64) -> Result<()> {
+    if TEMPERATURES.contains(&temperature) {
+        return Ok(());
+    }
+    let got = format!("{temperature:?}");
+    Err(Error::Argument { name: "temperature", expected: "between 0.05 and 20", got })
+}
+
+/// The points of the quadrature for one edge, over all candidates: what its time is proportional to.
+///
+/// # Errors
+/// [`Error::Argument`] for a temperature outside [`TEMPERATURES`].
+pub fn points(probabilities: &[f64], temperature: f64) -> Result<f64> {
+    expect_temperature(temperature)?;
+    let logits: Vec<f64> = probabilities.iter().filter(|p| **p > 0.0).map(|p| p.ln()).collect();
+    if logits.len() < 2 {
+        return Ok(0.0);
+    }
+    let grid = Grid::new(&logits, temperature);
+    Ok(grid.panels * NODES as f64 * (grid.steps + 1.0) * logits.len() as f64)
+}
+
+/// That the quadrature has at most [`MOST_POINTS`].
+///
+/// # Errors
+/// [`Error::TooLarge`].
+pub fn expect_few(points: f64) -> Result<()> {
+    if points <= MOST_POINTS {
+        return Ok(());
+    }
+    let what = "points of GDAS's quadrature at this temperature";
+    Err(Error::TooLarge { what, count: format!("{points:.0}"), limit: MOST_POINTS as u128 })
+}
+
+fn moments(probabilities: &[f64], rewards: &[f64], temperature: f64) -> Result<Moments> {
+    expect_few(points(probabilities, temperature)?)?;
     let n = probabilities.len();
     let mut out = Moments {
         coupling: vec![vec![0.0; n]; n],
@@ -149,24 +200,18 @@ fn moments(probabilities: &[f64], rewards: &[f64], temperature: f64) -> Result<M
     }
     let tau = temperature;
     let logits: Vec<f64> = alive.iter().map(|&k| probabilities[k].ln()).collect();
-    let lowest = logits.iter().copied().fold(f64::INFINITY, f64::min);
-    let highest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-
-    // Below −4 the Gumbel density is under 1e-22, above 40 under 1e-17.
-    let (start, end) = (lowest - 4.0, highest + 40.0);
-    let width = tau.min(1.0);
-    let panels = ((end - start) / width).ceil() as usize;
-    let width = (end - start) / panels as f64;
+    let grid = Grid::new(&logits, tau);
+    let (start, first) = (grid.u[0], grid.w[0]);
+    let panels = grid.panels as usize;
+    let width = (grid.u[1] - start) / grid.panels;
     let panel = Panel::new();
     let nodes: Vec<f64> =
         (0..panels).flat_map(|p| panel.nodes.map(|x| start + width * (p as f64 + (x + 1.0) / 2.0))).collect();
     let densities: Vec<Vec<f64>> =
         logits.iter().map(|logit| nodes.iter().map(|u| gumbel_density(u - logit)).collect()).collect();
 
-    // y = e^{(u − w)/τ} beyond 40 is as good as infinite; far above, every factor decays like e^{−w} or e^{−w/τ}.
-    let (first, last) = (start - 4.0 * tau, highest + 40.0 * tau.max(1.0));
-    let steps = ((last - first) / (0.2 * tau)).ceil() as usize;
-    let step = (last - first) / steps as f64;
+    let steps = grid.steps as usize;
+    let step = (grid.w[1] - first) / grid.steps;
 
     let m = alive.len();
     let mut kernels = vec![[0.0; 3]; nodes.len()];
@@ -413,6 +458,17 @@ mod tests {
             previous = distance;
         }
         assert!(previous < 2e-3);
+    }
+
+    #[test]
+    fn long_quadratures_are_refused() {
+        // Two candidates of 1/2 at τ = 1: 44 panels of 10 nodes in u, 88/0.2 = placeholder.
+        let half = points(&[0.5, 0.5, 0.0], 1.0).unwrap();
+        assert_eq!(half, 44.0 * 10.0 * 241.0 * 2.0);
+        assert_eq!(points(&[1.0, 0.0], 1.0).unwrap(), 0.0);
+        let message = forms(&[1e-300, 1.0], &[0.0, 1.0], 0.05, 1.0).unwrap_err().to_string();
+        assert!(message.starts_with("points of GDAS's quadrature at this temperature: "), "{message}");
+        assert!(expect_few(MOST_POINTS).is_ok() && expect_few(MOST_POINTS + 1.0).is_err());
     }
 
     #[test]

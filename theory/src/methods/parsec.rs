@@ -9,6 +9,12 @@ use crate::error::{Error, Result};
 /// Most multisets of architectures that are enumerated.
 pub const LIMIT: u128 = 4_000_000;
 
+/// Most samples: the probabilities of all samples that matter stay within the range of `f64`.
+pub const MOST_SAMPLES: usize = 1000;
+
+/// Most samples in all multisets together.
+const MOST_DRAWS: u128 = 100_000_000;
+
 /// The gradient estimate from several architectures with `ρ = e^R`, `[edges, candidates]`.
 ///
 /// # Formula
@@ -30,7 +36,8 @@ pub fn estimate<T: Scalar>(samples: &[(&T, &Architecture)], probabilities: &OpTa
 /// probabilities. `rho(a)` is `e^{R(a)}`.
 ///
 /// # Errors
-/// [`Error::Argument`] without a sample, [`Error::TooLarge`] for more than [`LIMIT`] multisets.
+/// [`Error::Argument`] without a sample or with more than [`MOST_SAMPLES`], [`Error::TooLarge`] for more than [`LIMIT`] multisets or
+/// more than 100 million samples in them.
 pub fn moments<T: Scalar>(
     law: &Law<T>,
     probabilities: &OpTable<T>,
@@ -51,8 +58,9 @@ pub fn moments_by<T: Scalar>(
     mut rho: impl FnMut(&Architecture) -> T,
     mut estimate: impl FnMut(&[(&T, &Architecture)], &mut OpTable<T>),
 ) -> Result<Moments<T>> {
-    if samples == 0 {
-        return Err(Error::Argument { name: "number of samples", expected: "at least 1", got: "0".to_owned() });
+    if !(1..=MOST_SAMPLES).contains(&samples) {
+        let got = samples.to_string();
+        return Err(Error::Argument { name: "number of samples", expected: "between 1 and 1000", got });
     }
     let atoms = law.atoms();
     let count = multisets(atoms.len() as u128, samples as u128);
@@ -60,9 +68,15 @@ pub fn moments_by<T: Scalar>(
         let count = count.map_or_else(|| "more than 2^128".to_owned(), |count| count.to_string());
         return Err(Error::TooLarge { what: "multisets of sampled architectures", count, limit: LIMIT });
     }
+    let draws = count.unwrap_or(0) * samples as u128;
+    if draws > MOST_DRAWS {
+        let (what, count) = ("samples in all multisets of architectures", draws.to_string());
+        return Err(Error::TooLarge { what, count, limit: MOST_DRAWS });
+    }
     let rhos: Vec<T> = atoms.iter().map(|(_, architecture)| rho(architecture)).collect();
     let mut total = Moments::zero(probabilities.shape());
     let mut buffer = probabilities.clone();
+    let numbers: Vec<T> = (0..=samples).map(crate::number::count).collect();
     // A multiset is a non-decreasing sequence of indices; the next one in lexicographic order follows.
     let mut chosen = vec![0; samples];
     loop {
@@ -73,7 +87,7 @@ pub fn moments_by<T: Scalar>(
         for (position, &index) in chosen.iter().enumerate() {
             run = if position > 0 && chosen[position - 1] == index { run + 1 } else { 1 };
             // The multinomial coefficient K! / Π c!, one factor at a time: position / length of the run.
-            let arrangements = crate::number::count::<T>(position + 1) / crate::number::count::<T>(run);
+            let arrangements = numbers[position + 1].clone() / &numbers[run];
             probability = probability * &atoms[index].0 * arrangements;
         }
         total.add(&probability, &buffer);
@@ -175,7 +189,14 @@ mod tests {
         let law = Law::product(&probabilities, 100).unwrap();
         let message = moments(&law, &probabilities, 8, |_| 1.0).unwrap_err().to_string();
         assert!(message.starts_with("multisets of sampled architectures: "), "{message}");
-        assert!(moments(&law, &probabilities, 0, |_| 1.0).is_err());
+        for samples in [0, MOST_SAMPLES + 1, usize::MAX] {
+            let message = moments(&law, &probabilities, samples, |_| 1.0).unwrap_err().to_string();
+            assert_eq!(message, format!("number of samples must be between 1 and 1000, got {samples}"));
+        }
+        let three = OpTable::from_rows([vec![0.5, 0.25, 0.25]]).unwrap();
+        let law_of_three = Law::product(&three, 3).unwrap();
+        let message = moments(&law_of_three, &three, 1000, |_| 1.0).unwrap_err().to_string();
+        assert!(message.starts_with("samples in all multisets of architectures: 501501000 cases"), "{message}");
         assert!(moments(&law, &probabilities, 2, |_| 1.0).is_ok());
     }
 }
