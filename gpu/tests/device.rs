@@ -1,4 +1,5 @@
-//! The device layer on the software CUDA device, and on machines that have nothing: what is missing is said, nothing panics.
+//! The device layer on the software CUDA device, and on machines that have nothing: what is missing is said, nothing
+//! panics.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 mod support;

@@ -1,5 +1,5 @@
-//! The toy regression on the software CUDA device: every kernel and its naive version against the host, the supernet against that
-//! of the CPU, searches step by step. The checks are those of `advnas gpu check`.
+//! The toy regression on the software CUDA device: every kernel and its naive version against the host, the supernet
+//! against that of the CPU, searches step by step. The checks are those of `advnas gpu check`.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 mod support;
@@ -228,7 +228,8 @@ fn what_does_not_fit_is_an_error() {
     assert!(feedback[0].loss > 0.0);
 }
 
-/// Searches on threads of their own, at one table, are answered as each would be alone; an error goes to whoever caused it.
+/// Searches on threads of their own, at one table, are answered as each would be alone; an error goes to whoever caused
+/// it.
 #[test]
 fn searches_at_one_table() {
     if !in_child("searches_at_one_table", numbers_only) {

@@ -1,4 +1,5 @@
-//! Ring 1: the same kernels as on a GPU, run by the software CUDA device in a child process. What is measured there is emulated.
+//! Ring 1: the same kernels as on a GPU, run by the software CUDA device in a child process. What is measured there is
+//! emulated.
 
 #![allow(dead_code, reason = "every test file uses its own part")]
 
