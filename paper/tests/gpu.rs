@@ -4,6 +4,7 @@
 mod support;
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
@@ -16,10 +17,15 @@ fn bare(arguments: &[&str]) -> Answer {
     advnas(arguments).env("LD_LIBRARY_PATH", nothing.path()).output().unwrap().into()
 }
 
+/// Says something whether or not the test's output is captured.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// The software device, or nothing after having said why not.
 fn software_device(test: &str) -> Option<SoftwareDevice> {
     if let Some(why) = SoftwareDevice::missing() {
-        println!("SKIPPED {test}: {why}");
+        say(&format!("SKIPPED {test}: {why}"));
         return None;
     }
     Some(SoftwareDevice::install().unwrap().checks(Checks::None))
@@ -130,7 +136,7 @@ fn searches_on_the_device() {
         files
     };
     assert_eq!(logs(&paused), logs(&on_cuda));
-    println!("emulated: searches on the device are those of the CPU");
+    say("emulated: searches on the device are those of the CPU");
 }
 
 #[test]
@@ -176,5 +182,5 @@ fn acceptance() {
     // A folder that is there is not touched.
     let answer: Answer = device.apply(&mut command).output().unwrap().into();
     assert!(answer.code == Some(2) && answer.err.contains("is already there"), "{answer:?}");
-    println!("emulated: acceptance.sh ran with small sizes");
+    say("emulated: acceptance.sh ran with small sizes");
 }
