@@ -1,10 +1,10 @@
-// Functions whose every rounding is written down. With --fmad=false nothing else is fused, so that all devices, and the CPU
-// where it fuses, get the same bits.
+// Functions whose every rounding is written down. With --fmad=false nothing else is fused, so that all devices, and the
+// CPU where it fuses, get the same bits.
 
 // tanh x = sign(x) m / (m + 2) with m = e^(2|x|) - 1, as the CPU supernet has it.
 //
-// 2|x| = k ln 2 + r with whole k; e^r - 1 by its Taylor polynomial of degree 7; m = 2^k (e^r - 1) + (2^k - 1). At most 3 units in
-// the last place.
+// 2|x| = k ln 2 + r with whole k; e^r - 1 by its Taylor polynomial of degree 7; m = 2^k (e^r - 1) + (2^k - 1). At most
+// 3 units in the last place.
 __device__ __forceinline__ float portable_tanh(float x)
 {
     const float ROUND = 12582912.0f; // adding 1.5 * 2^23 rounds to a whole number, which then stands in the low bits

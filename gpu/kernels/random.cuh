@@ -1,5 +1,6 @@
-// The random numbers of `advantage_nas::random` on the device: ChaCha with 8 rounds, 64-bit block counter, 64-bit stream. The host
-// says where a minibatch begins; a thread makes one block of 16 words, so that any number of threads makes the same numbers.
+// The random numbers of `advantage_nas::random` on the device: ChaCha with 8 rounds, 64-bit block counter, 64-bit
+// stream. The host says where a minibatch begins; a thread makes one block of 16 words, so that any number of threads
+// makes the same numbers.
 
 __device__ __forceinline__ unsigned rotate_left(unsigned x, int by)
 {

@@ -1,8 +1,9 @@
 // The toy regression of section 5.1; the network is described in `advantage_nas::network::toy`.
 //
-// Three steps answer the requests of many trials at once: the minibatches, every edge's share of the predictions, the sums over
-// the batch. What to evaluate is data: every request names its trial, its place in the random stream, and `slots` pairs
-// (candidate, weight) per edge. A launch may be made for more requests than there are; blocks without one end at once.
+// Three steps answer the requests of many trials at once: the minibatches, every edge's share of the predictions, the
+// sums over the batch. What to evaluate is data: every request names its trial, its place in the random stream, and
+// `slots` pairs (candidate, weight) per edge. A launch may be made for more requests than there are; blocks without one
+// end at once.
 //
 // | kernel      | one block does                                   | naive version: one thread does            |
 // | ----------- | ------------------------------------------------ | ----------------------------------------- |
@@ -10,9 +11,9 @@
 // | toy_edges   | one edge, 32 images; a thread one row of outputs | one edge, one image, all outputs in turn  |
 // | toy_answers | one request; a warp one sum                      | one sum                                   |
 //
-// The fast versions keep an image tile in shared memory and the outputs in registers, and mix the filters instead of their
-// outputs: sum_k a_k (f_k * x) = (sum_k a_k f_k) * x. With one slot of weight 1 the two are the same bits. All sums have a fixed
-// order.
+// The fast versions keep an image tile in shared memory and the outputs in registers, and mix the filters instead of
+// their outputs: sum_k a_k (f_k * x) = (sum_k a_k f_k) * x. With one slot of weight 1 the two are the same bits. All
+// sums have a fixed order.
 
 constexpr int IMAGE = 13;                  // height and width of an image
 constexpr int PIXELS = IMAGE * IMAGE;
@@ -269,8 +270,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) toy_edges_naive(
     shares[cell] = share;
 }
 
-// The sums over the batch, `answers` [requests, 1 + edges * rows]: the squared errors, then for every edge, if `removals`, the squared
-// errors without its share (one row), or else the errors times each of the first `rows` slopes.
+// The sums over the batch, `answers` [requests, 1 + edges * rows]: the squared errors, then for every edge, if
+// `removals`, the squared errors without its share (one row), or else the errors times each of the first `rows` slopes.
 //
 // grid [requests], dynamic shared memory [batch] floats
 extern "C" __global__ void __launch_bounds__(ANSWER_THREADS) toy_answers(

@@ -6,8 +6,9 @@
 //! - [`together`]: one supernet that answers the searches of many threads in one launch
 //! - [`check`]: every kernel against the host, every supernet against another one; [`measure`]: how long they take
 //!
-//! Built from the descriptions in [`advantage_nas::network`]; no estimators, no strategies and no run directories here. CUDA is
-//! looked for when a device is asked for, so that the crate builds, and programs that use it start, on machines without it.
+//! Built from the descriptions in [`advantage_nas::network`]; no estimators, no strategies and no run directories here.
+//! CUDA is looked for when a device is asked for, so that the crate builds, and programs that use it start, on machines
+//! without it.
 
 #![deny(unsafe_code)]
 

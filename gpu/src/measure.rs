@@ -1,5 +1,5 @@
-//! How long does it take? Device time of every kernel, from events; wall time of a whole step, with everything that goes to the device and
-//! comes back.
+//! How long does it take? Device time of every kernel, from events; wall time of a whole step, with everything that
+//! goes to the device and comes back.
 
 use std::time::{Duration, Instant};
 
@@ -54,8 +54,8 @@ impl Timing {
 /// Launches between two events: so that what an event costs does not count.
 const LAUNCHES: u32 = 10;
 
-/// Kernels and steps of the toy regression for so many trials together. Each time is taken `times` times, after one that does
-/// not count; the second-level cache is left as the last launch left it, as in a search.
+/// Kernels and steps of the toy regression for so many trials together. Each time is taken `times` times, after one
+/// that does not count; the second-level cache is left as the last launch left it, as in a search.
 ///
 /// # Errors
 /// What the device reports.

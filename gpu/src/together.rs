@@ -1,7 +1,9 @@
-//! One supernet that answers the searches of many trials, each on a thread of its own: it waits until every search has asked,
-//! and answers all of them at once. So one launch serves all trials, while pausing, files and strategies stay with the searches.
+//! One supernet that answers the searches of many trials, each on a thread of its own: it waits until every search has
+//! asked, and answers all of them at once. So one launch serves all trials, while pausing, files and strategies stay
+//! with the searches.
 //!
-//! What a search is answered does not depend on which others asked at the same time, so that nothing depends on the threads.
+//! What a search is answered does not depend on which others asked at the same time, so that nothing depends on the
+//! threads.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -47,7 +49,8 @@ impl Table {
     /// Builds a supernet on a thread of its own.
     ///
     /// # Errors
-    /// Those of `build`; [`Error::Unsupported`] for a supernet that trains its weights, which would have to be saved per trial.
+    /// Those of `build`; [`Error::Unsupported`] for a supernet that trains its weights, which would have to be saved
+    /// per trial.
     pub fn new<S: Together>(build: impl FnOnce() -> Result<S> + Send + 'static) -> Result<Self> {
         let (sender, receiver) = channel();
         let (built, space) = channel();

@@ -1,9 +1,9 @@
 //! The toy regression of section 5.1 on a CUDA device; the network is described in [`advantage_nas::network::toy`].
 //!
-//! All trials of a supernet are answered in one launch. Requests come in kinds: how many candidates are active per edge and what
-//! is wanted; each kind has one graph, recorded at its first use. The minibatches are drawn on the device and are those of the host,
-//! bit for bit; what goes to the device per request is where they begin and which candidates have which weights, and
-//! what comes back are sums over the batch.
+//! All trials of a supernet are answered in one launch. Requests come in kinds: how many candidates are active per edge
+//! and what is wanted; each kind has one graph, recorded at its first use. The minibatches are drawn on the device and
+//! are those of the host, bit for bit; what goes to the device per request is where they begin and which candidates
+//! have which weights, and what comes back are sums over the batch.
 
 use advantage_nas::network::toy::{POSITIONS, TAPS, Toy};
 use advantage_nas::random::{Streams, WORDS_PER_STEP};

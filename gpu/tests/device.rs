@@ -1,4 +1,5 @@
-//! The device layer on the software CUDA device, and on machines that have nothing: what is missing is said, nothing panics.
+//! The device layer on the software CUDA device, and on machines that have nothing: what is missing is said, nothing
+//! panics.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 mod support;
@@ -12,7 +13,7 @@ use advantage_nas_gpu::device::{Source, compile, compiler_version, devices};
 use advantage_nas_gpu::toy::ToySupernet;
 use advantage_nas_gpu::{Device, Error};
 use advantage_nas_software_cuda::SoftwareDevice;
-use support::{device, in_child, numbers_only};
+use support::{device, in_child, numbers_only, say};
 
 /// Runs a test again in a child where the loader finds only what is in a folder.
 fn in_child_with(test: &str, folder: &std::path::Path) -> bool {
@@ -40,14 +41,14 @@ fn without_libraries() {
             let message = error.to_string();
             assert!(message.contains("looked for libcuda.so, ") && message.contains("libcuda.so.1)"), "{message}");
         }
-        there => println!("SKIPPED the driver's absence: this machine answers {there:?}"),
+        there => say(&format!("SKIPPED the driver's absence: this machine answers {there:?}")),
     }
     match compiler_version() {
         Err(error @ Error::NoLibrary { .. }) => {
             let message = error.to_string();
             assert!(message.contains("libnvrtc.so.13") && message.contains("nvidia-cuda-nvrtc"), "{message}");
         }
-        there => println!("SKIPPED the compiler's absence: this machine answers {there:?}"),
+        there => say(&format!("SKIPPED the compiler's absence: this machine answers {there:?}")),
     }
 }
 
@@ -58,7 +59,7 @@ fn with_a_library_that_lacks_functions() {
     let library = folder.path().join("libcuda.so");
     let built = Command::new("g++").args(["-shared", "-x", "c", "/dev/null", "-o"]).arg(&library).status();
     if !built.is_ok_and(|status| status.success()) {
-        println!("SKIPPED with_a_library_that_lacks_functions: g++ is not installed");
+        say("SKIPPED with_a_library_that_lacks_functions: g++ is not installed");
         return;
     }
     if in_child_with("with_a_library_that_lacks_functions", folder.path()) {

@@ -1,5 +1,5 @@
-//! The toy regression on the software CUDA device: every kernel and its naive version against the host, the supernet against that
-//! of the CPU, searches step by step. The checks are those of `advnas gpu check`.
+//! The toy regression on the software CUDA device: every kernel and its naive version against the host, the supernet
+//! against that of the CPU, searches step by step. The checks are those of `advnas gpu check`.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 mod support;
@@ -17,7 +17,7 @@ use advantage_nas_gpu::kernels::toy::Kernels;
 use advantage_nas_gpu::together::Table;
 use advantage_nas_gpu::toy::ToySupernet;
 use advantage_nas_software_cuda::{Checks, SoftwareDevice};
-use support::{ORDERS, all_orders, device, expect, in_child, numbers_only, run, software_device};
+use support::{ORDERS, all_orders, device, expect, in_child, numbers_only, run, say, software_device};
 
 fn double(toy: Toy, streams: &Streams, trials: &[u32]) -> advantage_nas::Result<Box<dyn Supernet>> {
     Ok(Box::new(OnCpu::<f64>::new(toy, streams, trials)?))
@@ -125,10 +125,10 @@ fn every_barrier_is_needed() {
     for removed in 0..barriers {
         // Numbers alone, so that it is a wrong result that is found, whatever else the device would notice.
         let wrong = ORDERS.map(|order| is_found(TEST, &software.clone().checks(Checks::None).order(order), removed));
-        println!("emulated: without barrier {removed}, wrong in the orders {ORDERS:?}: {wrong:?}");
+        say(&format!("emulated: without barrier {removed}, wrong in the orders {ORDERS:?}: {wrong:?}"));
         found += usize::from(wrong.contains(&true));
     }
-    println!("emulated: {found} of {barriers} removed barriers were found");
+    say(&format!("emulated: {found} of {barriers} removed barriers were found"));
     assert!(barriers > 0 && found == barriers);
 }
 
@@ -160,7 +160,7 @@ fn faults_in_the_kernels_are_found() {
     let Some(software) = software_device(TEST) else { return };
     let device = software.checks(Checks::Memory);
     let missed: Vec<_> = (0..FAULTS.len()).filter(|&index| !is_found(TEST, &device, index)).collect();
-    println!("emulated: {} of {} faults in the kernels were found", FAULTS.len() - missed.len(), FAULTS.len());
+    say(&format!("emulated: {} of {} faults in the kernels were found", FAULTS.len() - missed.len(), FAULTS.len()));
     assert!(missed.is_empty(), "{:?}", missed.iter().map(|&index| FAULTS[index]).collect::<Vec<_>>());
 }
 
@@ -198,7 +198,7 @@ fn answers_depend_on_the_request_alone() {
     let mut images = vec![0.0; 13 * 13 * 33];
     toy.draw_batch(&streams, &request(3, 4, Want::Loss).batch, &mut images).unwrap();
     assert_eq!(alone.last_images(0).unwrap(), images);
-    println!("emulated: answers depend on the request alone");
+    say("emulated: answers depend on the request alone");
 }
 
 #[test]
@@ -228,7 +228,8 @@ fn what_does_not_fit_is_an_error() {
     assert!(feedback[0].loss > 0.0);
 }
 
-/// Searches on threads of their own, at one table, are answered as each would be alone; an error goes to whoever caused it.
+/// Searches on threads of their own, at one table, are answered as each would be alone; an error goes to whoever caused
+/// it.
 #[test]
 fn searches_at_one_table() {
     if !in_child("searches_at_one_table", numbers_only) {

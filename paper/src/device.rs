@@ -14,7 +14,8 @@ use crate::build::Provenance;
 use crate::error::{Error, Result};
 use crate::settings::Settings;
 
-/// Threads that searches on a CUDA device are spread over unless it is said otherwise: every search waits for its launch.
+/// Threads that searches on a CUDA device are spread over unless it is said otherwise: every search waits for its
+/// launch.
 pub const MOST_THREADS: usize = 1024;
 
 /// What `--device` takes.

@@ -4,6 +4,7 @@
 mod support;
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
@@ -16,20 +17,25 @@ fn bare(arguments: &[&str]) -> Answer {
     advnas(arguments).env("LD_LIBRARY_PATH", nothing.path()).output().unwrap().into()
 }
 
+/// Says something whether or not the test's output is captured.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// The software device, or nothing after having said why not.
 fn software_device(test: &str) -> Option<SoftwareDevice> {
     if let Some(why) = SoftwareDevice::missing() {
-        println!("SKIPPED {test}: {why}");
+        say(&format!("SKIPPED {test}: {why}"));
         return None;
     }
     Some(SoftwareDevice::install().unwrap().checks(Checks::None))
 }
 
-/// The command on the software device; must succeed.
+/// The command on the software device, with a cache for kernels; must succeed.
 #[track_caller]
-fn emulated(device: &SoftwareDevice, arguments: &[&str]) -> Answer {
+fn emulated(device: &SoftwareDevice, cache: &Path, arguments: &[&str]) -> Answer {
     let mut command = advnas(arguments);
-    command.env("ADVNAS_CACHE", env!("CARGO_TARGET_TMPDIR"));
+    command.env("ADVNAS_CACHE", cache);
     let answer: Answer = device.apply(&mut command).output().unwrap().into();
     assert_eq!((answer.code, answer.err.as_str()), (Some(0), ""), "{arguments:?}: {answer:?}");
     answer
@@ -84,7 +90,8 @@ fn table(folder: &Path, name: &str) -> Vec<Vec<f64>> {
     text.lines().skip(1).map(row).collect()
 }
 
-/// Several trials in one launch find what each finds on the CPU; the run says where it ran; it can be paused and goes on bit for bit.
+/// Several trials in one launch find what each finds on the CPU; the run says where it ran; paused, it goes on bit for
+/// bit.
 #[test]
 fn searches_on_the_device() {
     let Some(device) = software_device("searches_on_the_device") else { return };
@@ -92,7 +99,7 @@ fn searches_on_the_device() {
     let place = |name: &str| folder.path().join(name);
     let more = ["--trials", "3", "--iterations", "40", "--seed", "2"];
     let (on_cuda, on_cpu, paused) = (place("cuda"), place("cpu"), place("paused"));
-    let said = emulated(&device, &small(&on_cuda, &[&more[..], &["--device", "cuda"]].concat())).out;
+    let said = emulated(&device, &place("cache"), &small(&on_cuda, &[&more[..], &["--device", "cuda"]].concat())).out;
     assert!(said.contains("device cuda:0 emulated"), "{said}");
     support::succeed(&small(&on_cpu, &more));
     let trials = ["trial-000", "trial-001", "trial-002"];
@@ -113,25 +120,23 @@ fn searches_on_the_device() {
         assert!(provenance["device"].as_str().unwrap().starts_with("cuda:0 emulated CUDA device"), "{provenance}");
         assert!(provenance["device"].as_str().unwrap().contains("NVRTC 13."), "{provenance}");
         assert_eq!(provenance["kernel_flags"].as_str(), Some("--gpu-architecture=sm_90 --std=c++17 --fmad=false"));
-        assert_eq!(
-            config["settings"],
-            fs::read_to_string(cpu.join("config.toml")).unwrap().parse::<toml::Table>().unwrap()["settings"]
-        );
+        let other: toml::Table = fs::read_to_string(cpu.join("config.toml")).unwrap().parse().unwrap();
+        assert_eq!(config["settings"], other["settings"]);
     }
 
     // Paused half way and resumed two at a time: the same bits.
     let pause = [&more[..], &["--device", "cuda", "--stop-after", "13"]].concat();
-    let said = emulated(&device, &small(&paused, &pause)).out;
+    let said = emulated(&device, &place("cache"), &small(&paused, &pause)).out;
     assert!(said.contains("--device=cuda:0") && said.contains("--resume"), "{said}");
     let resume = [&more[..], &["--device", "auto", "--resume", "--threads", "2"]].concat();
-    emulated(&device, &small(&paused, &resume));
+    emulated(&device, &place("cache"), &small(&paused, &resume));
     let logs = |folder: &Path| {
         let mut files = files(folder);
         files.retain(|name, _| name.ends_with(".csv"));
         files
     };
     assert_eq!(logs(&paused), logs(&on_cuda));
-    println!("emulated: searches on the device are those of the CPU");
+    say("emulated: searches on the device are those of the CPU");
 }
 
 #[test]
@@ -159,7 +164,7 @@ fn acceptance() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../gpu/acceptance.sh");
     let mut command = Command::new("bash");
     command.arg(script).arg(env!("CARGO_BIN_EXE_advnas")).args(["-", "20"]).arg(&out).arg("small");
-    command.env("PEERS", &peer).env("PEER_PYTHON", "bash").env("ADVNAS_CACHE", env!("CARGO_TARGET_TMPDIR"));
+    command.env("PEERS", &peer).env("PEER_PYTHON", "bash").env("ADVNAS_CACHE", folder.path());
     let answer: Answer = device.apply(&mut command).output().unwrap().into();
     assert_eq!(answer.code, Some(0), "{answer:?}");
     let results: serde_json::Value = serde_json::from_slice(&fs::read(out.join("acceptance.json")).unwrap()).unwrap();
@@ -177,5 +182,5 @@ fn acceptance() {
     // A folder that is there is not touched.
     let answer: Answer = device.apply(&mut command).output().unwrap().into();
     assert!(answer.code == Some(2) && answer.err.contains("is already there"), "{answer:?}");
-    println!("emulated: acceptance.sh ran with small sizes");
+    say("emulated: acceptance.sh ran with small sizes");
 }

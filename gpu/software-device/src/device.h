@@ -78,7 +78,8 @@ extern "C" char __start_soft_shared[] __attribute__((visibility("hidden")));
 extern "C" char __stop_soft_shared[] __attribute__((visibility("hidden")));
 static char soft_pad_begin[64] __attribute__((section("soft_shared"), used));
 struct Module {  // the one symbol a compiled program exports; src/module.rs reads it
-  int version, arch;
+  unsigned long long version;  // of the device, and what it checks
+  int arch;
   const Device* device;
   const Kernel* kernels;
   size_t kernel_count;
@@ -116,7 +117,7 @@ template <auto f> constexpr Kernel kernel(const char* name, size_t max_threads) 
   return {name, run<f>, S::sizes, S::pointers, S::count, max_threads};
 }
 constexpr Module module(const Kernel* kernels, size_t count) {
-  return {1, __CUDA_ARCH__ / 10, &device, kernels, count, __start_soft_shared, __stop_soft_shared,
+  return {SOFT_VERSION, __CUDA_ARCH__ / 10, &device, kernels, count, __start_soft_shared, __stop_soft_shared,
           &threadIdx, &blockIdx, &blockDim, &gridDim, &soft_dynamic};
 }
 // Atomics need no atomic instruction: CUDA threads take turns on one thread of the host.

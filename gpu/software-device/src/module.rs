@@ -2,6 +2,8 @@
 
 use crate::fault::Fault;
 use crate::launch::Callbacks;
+use crate::nvrtc::version;
+use crate::settings::settings;
 use crate::status;
 use libloading::os::unix::Library;
 use object::{Object, ObjectSymbol, SymbolKind};
@@ -37,7 +39,7 @@ impl Kernel {
 /// `soft::Module` of device.h.
 #[repr(C)]
 struct Exported {
-    version: i32,
+    version: u64,
     arch: i32,
     callbacks: *mut Callbacks, // constant to kernels, not to us
     kernels: *const Kernel,
@@ -92,8 +94,8 @@ impl Module {
         let base = exported as usize - address as usize;
         // SAFETY: points into the library just loaded.
         let table = unsafe { &*exported };
-        if table.version != 1 {
-            return Err(invalid(&"made by another version of the software device"));
+        if table.version != version(settings().checks) {
+            return Err(invalid(&"made by another version of the software device, or for other checks"));
         }
         // SAFETY: the table of callbacks is the module's own variable; nothing runs yet.
         unsafe { *table.callbacks = callbacks };

@@ -40,6 +40,13 @@ pub struct Program {
     cubin: Vec<u8>,
 }
 
+/// What a compiled program must have been made for: this version of the device, and whether accesses are checked.
+pub(crate) fn version(checks: Checks) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (HEADER, include_str!("nvrtc.rs"), checks == Checks::None).hash(&mut hasher);
+    hasher.finish()
+}
+
 /// The shared object that `text`, made by `nvrtcGetPTX`, stands for.
 pub(crate) fn image_of_ptx(text: &str) -> Option<&Path> {
     text.lines().find_map(|line| line.strip_prefix(IMAGE)).map(Path::new)
@@ -212,6 +219,7 @@ impl Program {
     fn compile(&mut self, options: &[String]) -> Result<(), (i32, String)> {
         let settings = SETTINGS.as_ref().map_err(|message| (INTERNAL_ERROR, message.clone()))?;
         let (mut flags, arch, real) = translate_options(options).map_err(|message| (INVALID_OPTION, message))?;
+        flags.push(format!("-DSOFT_VERSION={}ull", version(settings.checks)));
         flags.extend(settings.flags.iter().cloned());
         let io = |path: &Path| {
             let path = path.display().to_string();
@@ -274,7 +282,7 @@ impl Program {
         compile.extend(flags.iter().filter(|flag| !flag.starts_with("-I")).cloned());
         let object = |text: &str| {
             let mut hasher = DefaultHasher::new();
-            (name, text, &flags, &compile, &settings.compiler, include, include_str!("nvrtc.rs")).hash(&mut hasher);
+            (name, text, &flags, &compile, &settings.compiler, include).hash(&mut hasher);
             settings.cache.join(format!("{:016x}.so", hasher.finish()))
         };
         // Without folders to include from, the text says all; with them, the preprocessed text does.

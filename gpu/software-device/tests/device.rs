@@ -2,7 +2,7 @@
 
 mod common;
 
-use advantage_nas_software_cuda::{Order, SoftwareDevice};
+use advantage_nas_software_cuda::{Checks, Order, SoftwareDevice};
 use common::{context, module, parent};
 use cudarc::driver::result;
 use cudarc::driver::sys::{self, CUresult};
@@ -252,6 +252,26 @@ fn cubin_is_loaded_where_it_fits() {
         assert_eq!(status, CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU, "{arch}");
     }
     assert_eq!(context.load_module(Ptx::from_src(".version 9.0")).unwrap_err().0, CUresult::CUDA_ERROR_INVALID_PTX);
+}
+
+/// A program compiled without checks is not taken from somebody's cache into a run with checks: it would find nothing.
+#[test]
+fn modules_for_other_checks_are_refused() {
+    let name = "modules_for_other_checks_are_refused";
+    let file = SoftwareDevice::install().unwrap().folder().join("unchecked.ptx");
+    if !SoftwareDevice::is_active() {
+        parent(name, |device| device.checks(Checks::None));
+        let text = parent(name, |device| device).unwrap();
+        return assert!(text.is_empty() || text.contains("or for other checks"), "{text}");
+    }
+    let context = context();
+    if std::env::var("SOFTWARE_CUDA_CHECKS").as_deref() == Ok("none") {
+        let ptx = compile_ptx(SOUND).unwrap().to_src();
+        context.load_module(Ptx::from_src(&ptx)).unwrap();
+        return std::fs::write(file, ptx).unwrap();
+    }
+    let DriverError(status) = context.load_module(Ptx::from_file(file)).unwrap_err();
+    assert_eq!(status, CUresult::CUDA_ERROR_INVALID_IMAGE);
 }
 
 #[test]

@@ -145,8 +145,11 @@ fn double_free() {
         unsafe {
             let pointer = cudarc::driver::result::malloc_sync(64).unwrap();
             cudarc::driver::result::free_sync(pointer).unwrap();
-            let status = cudarc::driver::result::free_sync(pointer).unwrap_err().0;
-            return assert_eq!(status, CUresult::CUDA_ERROR_INVALID_VALUE);
+            for wrong in [pointer, pointer + 4] {
+                let status = cudarc::driver::result::free_sync(wrong).unwrap_err().0;
+                assert_eq!(status, CUresult::CUDA_ERROR_INVALID_VALUE);
+            }
+            return;
         }
     };
     assert!(text.is_empty() || text.contains("allocation #0 of 64 bytes") && text.contains("freed twice"), "{text}");
@@ -227,4 +230,35 @@ fn stack_overflow() {
     let _ = run(&stream, "stack_overflow", ONE_WARP, |launch, b| {
         launch.arg(&b[0]).arg(&1_000_000i32);
     });
+}
+
+/// The full message is in the file too; a setting that makes no sense is named.
+#[test]
+fn reports_are_kept_and_settings_checked() {
+    let name = "reports_are_kept_and_settings_checked";
+    if SoftwareDevice::is_active() {
+        let stream = context().new_stream().unwrap();
+        let result = run(&stream, "trap", ONE_WARP, |launch, b| {
+            launch.arg(&b[0]);
+        });
+        return assert_eq!(result.unwrap_err().0, CUresult::CUDA_ERROR_LAUNCH_FAILED);
+    }
+    if let Some(why) = SoftwareDevice::missing() {
+        return println!("SKIPPED {name}: {why}");
+    }
+    let device = SoftwareDevice::install().unwrap();
+    let file = device.folder().join(format!("report-{}.txt", std::process::id()));
+    assert!(parent(name, |device| device.report(&file)).is_some());
+    let report = std::fs::read_to_string(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(report.lines().count(), 1, "{report}");
+    assert!(
+        report.starts_with("emulated CUDA device: kernel `trap`, block [0, 0, 0], thread [7, 0, 0]: line "),
+        "{report}"
+    );
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    device.apply(command.args([name, "--exact", "--nocapture"])).env("SOFTWARE_CUDA_ORDER", "sideways");
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && text.contains("cuInit: SOFTWARE_CUDA_ORDER=sideways is not valid"), "{text}");
 }

@@ -1,6 +1,6 @@
-//! Is what the device computes right? The same checks run in the tests, on the software device, and by `advnas gpu check` on a
-//! real one: every kernel and its naive version against the host ([`toy`]), every supernet against another implementation, and
-//! whole searches step by step.
+//! Is what the device computes right? The same checks run in the tests, on the software device, and by `advnas gpu
+//! check` on a real one: every kernel and its naive version against the host ([`toy`]), every supernet against another
+//! implementation, and whole searches step by step.
 
 pub mod toy;
 
@@ -23,7 +23,8 @@ pub struct Check {
     pub name: String,
     /// How many numbers.
     pub compared: usize,
-    /// The largest difference, as a multiple of the allowed one; absent if a number was NaN or something else than a number differed.
+    /// The largest difference, as a multiple of the allowed one; absent if a number was NaN or something else than a
+    /// number differed.
     pub worst: Option<f64>,
     /// Whether it is within what is allowed.
     pub passed: bool,

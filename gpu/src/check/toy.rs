@@ -1,4 +1,5 @@
-//! The toy regression: its kernels against plain loops on the host in double precision, its supernet against another one.
+//! The toy regression: its kernels against plain loops on the host in double precision, its supernet against another
+//! one.
 
 use advantage_nas::network::toy::{IMAGE, KERNEL, OUTPUT, PIXELS, POSITIONS, Parameters, STRIDE, TAPS, Toy};
 use advantage_nas::random::Streams;
@@ -14,7 +15,8 @@ use crate::kernels::Version;
 use crate::kernels::toy::{Asks, Kernels, Shares, Sizes, Slopes, Sums, Weights};
 use crate::toy::ToySupernet;
 
-/// Sizes that are no multiples of tiles, warps and ChaCha blocks, one that is, and more images than a block has threads.
+/// Sizes that are no multiples of tiles, warps and ChaCha blocks, one that is, and more images than a block has
+/// threads.
 pub const SIZES: [Toy; 5] = [
     Toy { edges: 1, candidates: 1, batch: 1 },
     Toy { edges: 2, candidates: 3, batch: 5 },
@@ -31,8 +33,8 @@ struct Ask {
     slots: Vec<(usize, f32)>,
 }
 
-/// A launch: three requests of two trials; if one-hot, one less than there is room for, so that a block without a request is seen as well as the
-/// end of every buffer.
+/// A launch: three requests of two trials; if one-hot, one less than there is room for, so that a block without a
+/// request is seen as well as the end of every buffer.
 struct Case {
     streams: Streams,
     sizes: Sizes,
@@ -308,8 +310,8 @@ fn proposals(space: &advantage_nas::SearchSpace, seed: usize, want: Want) -> adv
 /// Another supernet of the same description, in double precision.
 pub type Reference<'a> = dyn Fn(Toy, &Streams, &[u32]) -> advantage_nas::Result<Box<dyn Supernet>> + 'a;
 
-/// The supernet against another one: all kinds of proposals, everything that may be wanted, several trials at once in another order
-/// than they were built in, kinds mixed.
+/// The supernet against another one: all kinds of proposals, everything that may be wanted, several trials at once in
+/// another order than they were built in, kinds mixed.
 ///
 /// # Errors
 /// What the supernets report.

@@ -78,7 +78,8 @@ impl<T: Number> Buffer<T> {
     /// Copies the first values to the host, after everything that was submitted.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] for more values than there are, what the driver says, or a failure of something that was submitted.
+    /// [`Error::TooLarge`] for more values than there are, what the driver says, or a failure of something that was
+    /// submitted.
     pub fn read(&self, values: &mut [T]) -> Result<()> {
         self.expect(values.len())?;
         if values.is_empty() {

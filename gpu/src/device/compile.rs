@@ -27,8 +27,8 @@ impl Source {
     }
 }
 
-/// Flags that all kernels are compiled with, beside the architecture. Without contraction, what is fused is what is written as `fmaf`:
-/// the same bits on every architecture.
+/// Flags that all kernels are compiled with, beside the architecture. Without contraction, what is fused is what is
+/// written as `fmaf`: the same bits on every architecture.
 pub const FLAGS: [&str; 2] = ["--std=c++17", "--fmad=false"];
 
 /// Machine code and what the compiler said.
@@ -124,12 +124,13 @@ pub struct Usage {
     pub spills: u32,
 }
 
-/// Compiles a module and reads what the assembler reports of each of its kernels.
+/// Compiles a module, with more flags, and reads what the assembler reports of each of its kernels.
 ///
 /// # Errors
 /// As [`compile`](fn@compile), and [`Error::Compile`] if the report lacks a kernel.
-pub fn usage(source: &Source, architecture: &str) -> Result<Vec<Usage>> {
-    let compiled = compile(source, architecture, &["--ptxas-options=-v"])?;
+pub fn usage(source: &Source, architecture: &str, more_flags: &[&str]) -> Result<Vec<Usage>> {
+    let more_flags = [&["--ptxas-options=-v"], more_flags].concat();
+    let compiled = compile(source, architecture, &more_flags)?;
     let reported = read_usage(&compiled.log);
     source
         .kernels
@@ -138,7 +139,7 @@ pub fn usage(source: &Source, architecture: &str) -> Result<Vec<Usage>> {
             reported.iter().find(|usage| usage.kernel == kernel).cloned().ok_or_else(|| Error::Compile {
                 module: source.name,
                 architecture: architecture.to_owned(),
-                flags: flags(architecture, &["--ptxas-options=-v"]).join(" "),
+                flags: flags(architecture, &more_flags).join(" "),
                 problem: format!("the assembler's report has no {kernel}"),
                 log: one_line(&compiled.log),
             })

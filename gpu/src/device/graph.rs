@@ -8,7 +8,8 @@ use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use super::{Device, failed};
 use crate::error::{Error, Result};
 
-/// Recorded launches. What was an argument is frozen; what changes from one submission to the next lies in device memory.
+/// Recorded launches. What was an argument is frozen; what changes from one submission to the next lies in device
+/// memory.
 pub struct Graph {
     name: String,
     graph: CudaGraph,
@@ -21,16 +22,19 @@ impl fmt::Debug for Graph {
 }
 
 impl Device {
-    /// Records what `work` launches, instead of running it. `work` must allocate nothing and copy nothing. The name is for messages: which
-    /// kernels, with which flags.
+    /// Records what `work` launches. It is run once before, because the driver loads a kernel when it is launched for
+    /// the first time, which recordings don't stand. `work` must allocate nothing and copy nothing. The name is for
+    /// messages: which kernels, with which flags.
     ///
-    /// The buffers that the launches work on must outlive every submission of the graph: keep them in one struct.
+    /// The buffers that the launches work on must outlive every submission of the graph, which nobody but this crate makes: it keeps
+    /// them in one struct.
     ///
     /// # Errors
     /// Those of `work`; what the driver says.
-    pub fn record(&self, name: String, work: impl FnOnce() -> Result<()>) -> Result<Graph> {
+    pub fn record(&self, name: String, mut work: impl FnMut() -> Result<()>) -> Result<Graph> {
         let title = &name;
         let failed = |what: &'static str| failed(move || format!("{what} graph {title}"));
+        work()?;
         // Captures must not see what is still under way.
         self.synchronize()?;
         let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
@@ -53,7 +57,7 @@ impl Graph {
     ///
     /// # Errors
     /// What the driver says.
-    pub fn launch(&self) -> Result<()> {
+    pub(crate) fn launch(&self) -> Result<()> {
         self.graph.launch().map_err(failed(|| format!("launch graph {}", self.name)))
     }
 

@@ -1,5 +1,5 @@
-//! Which CUDA libraries there are. cudarc loads them at first use and panics without them, or without a function; so everything is asked
-//! here first.
+//! Which CUDA libraries there are. cudarc loads them at first use and panics without them, or without a function; so
+//! everything is asked here first.
 
 use std::fmt;
 

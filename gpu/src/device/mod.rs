@@ -6,8 +6,8 @@
 //! - [`buffer`]: typed device memory
 //! - [`graph`]: sequences of launches that are submitted as one
 //!
-//! Everything runs in order on one stream of one context per [`Device`]. What a kernel computes, and how many of its threads there are,
-//! is not decided here.
+//! Everything runs in order on one stream of one context per [`Device`]. What a kernel computes, and how many of its
+//! threads there are, is not decided here.
 
 pub mod buffer;
 pub mod compile;
@@ -47,6 +47,8 @@ pub struct DeviceInfo {
     pub memory: u64,
     /// Multiprocessors.
     pub multiprocessors: u32,
+    /// Clock of the multiprocessors in kHz, as the driver gives it; 0 if it does not.
+    pub clock: u32,
     /// The newest CUDA version that the driver supports, such as `13.0`.
     pub driver: String,
     /// Whether the device is software on the CPU, for tests.
@@ -58,6 +60,21 @@ impl DeviceInfo {
     #[must_use]
     pub fn architecture(&self) -> String {
         format!("sm_{}{}", self.compute_capability.0, self.compute_capability.1)
+    }
+
+    /// Operations per second of fused multiply-adds in single precision, two each, at that clock; nothing where it is
+    /// not known.
+    ///
+    /// Lanes per multiprocessor: "Arithmetic Instructions" in the CUDA C++ Programming Guide.
+    #[must_use]
+    pub fn peak_flops(&self) -> Option<f64> {
+        let lanes = match self.compute_capability {
+            (7, _) | (8, 0) => 64,
+            (8 | 9 | 10 | 12, _) => 128,
+            _ => return None,
+        };
+        let per_second = 2.0 * f64::from(lanes) * f64::from(self.multiprocessors) * f64::from(self.clock) * 1e3;
+        (per_second > 0.0 && !self.emulated).then_some(per_second)
     }
 
     /// The device in a line, for the record of a run.
@@ -94,6 +111,7 @@ fn info(ordinal: usize) -> Result<DeviceInfo> {
             // SAFETY: the driver gave the device.
             memory: unsafe { result::device::total_mem(device) }? as u64,
             multiprocessors: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?.unsigned_abs(),
+            clock: attribute(Attribute::CU_DEVICE_ATTRIBUTE_CLOCK_RATE)?.unsigned_abs(),
             driver: String::new(),
         })
     };
@@ -111,7 +129,8 @@ fn problem(error: DriverError) -> String {
     format!("{:?} ({})", error.0, text.as_deref().unwrap_or("no description"))
 }
 
-/// The folder that compiled kernels are cached in unless another one is given: `ADVNAS_CACHE`, or `advantage-nas` in the user's cache folder.
+/// The folder that compiled kernels are cached in unless another one is given: `ADVNAS_CACHE`, or `advantage-nas` in
+/// the user's cache folder.
 #[must_use]
 pub fn default_cache() -> PathBuf {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -142,8 +161,8 @@ impl Device {
         }
         let info = info(ordinal)?;
         let context = CudaContext::new(ordinal).map_err(failed(|| format!("open CUDA device {ordinal}")))?;
-        // SAFETY: events order the accesses of several streams to a buffer. There is one stream, which runs in order, so that none
-        // are needed; and captured launches must not wait for events from outside the graph.
+        // SAFETY: events order the accesses of several streams to a buffer. There is one stream, which runs in order,
+        // so that none are needed; and captured launches must not wait for events from outside the graph.
         unsafe { context.disable_event_tracking() };
         // The default stream can't be captured.
         let stream = context.new_stream().map_err(failed(|| format!("make a stream on CUDA device {ordinal}")))?;

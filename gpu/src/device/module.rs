@@ -1,8 +1,9 @@
 //! Compiled kernels: taken from the cache, or compiled and put there; then loaded.
 //!
-//! A cached module is a file whose name is the hash of everything that it depends on: source, flags, architecture, compiler. It
-//! appears as a whole or not at all, and begins with the hash of the rest: a driver is told where machine code begins but not where it
-//! ends, and must never see a damaged one. One that is damaged or that the driver refuses is compiled anew.
+//! A cached module is a file whose name is the hash of everything that it depends on: source, flags, architecture,
+//! compiler. It appears as a whole or not at all, and begins with the hash of the rest: a driver is told where machine
+//! code begins but not where it ends, and must never see a damaged one. One that is damaged or that the driver refuses
+//! is compiled anew.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,6 @@
-//! The sources of the kernels, and one function per kernel that launches it: the only places, beside the device layer, where the
-//! compiler can't help. A function checks the lengths of the buffers; what may stand in them is kept by types.
+//! The sources of the kernels, and one function per kernel that launches it: the only places, beside the device layer,
+//! where the compiler can't help. A function checks the lengths of the buffers; what may stand in them is kept by
+//! types.
 
 pub mod toy;
 

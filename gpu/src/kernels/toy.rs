@@ -151,14 +151,15 @@ impl Asks {
 /// Weights of all trials on the device.
 #[derive(Debug)]
 pub struct Weights {
+    toy: Toy,
     filters: Buffer<f32>,
     heads: Buffer<f32>,
     teachers: Buffer<u32>,
 }
 
 impl Weights {
-    /// Filters `[trials, edges, candidates, taps]`, second-stage filters divided by the number of edges `[trials, edges, positions]`,
-    /// the teachers' candidates `[trials, edges]`.
+    /// Filters `[trials, edges, candidates, taps]`, second-stage filters divided by the number of edges `[trials,
+    /// edges, positions]`, the teachers' candidates `[trials, edges]`.
     ///
     /// # Errors
     /// [`Error::TooLarge`] for a teacher's candidate that is not there; what the device reports.
@@ -168,6 +169,7 @@ impl Weights {
             return Err(Error::TooLarge { what: "the teacher's candidate", got: got.into(), most });
         }
         Ok(Self {
+            toy,
             filters: device.upload("filters", filters)?,
             heads: device.upload("second-stage filters", heads)?,
             teachers: device.upload("teachers", teachers)?,
@@ -293,9 +295,9 @@ impl Kernels {
         let geometry = Geometry::new([items.div_ceil(THREADS as usize), sizes.requests, 1], THREADS)?;
         let (edges, slots, batch) = (sizes.toy.edges as i32, sizes.slots as i32, sizes.toy.batch as i32);
         let kernel = &self.images[version as usize];
-        // SAFETY: types and order are those of `toy_images` and its naive version; only `images` is written; both read the 8 words of the
-        // key and the requests that are there, of which there are at most `sizes.requests`, and write `images_pitch` floats for
-        // each: as many as were just checked.
+        // SAFETY: types and order are those of `toy_images` and its naive version; only `images` is written; both read
+        // the 8 words of the key and the requests that are there, of which there are at most `sizes.requests`, and
+        // write `images_pitch` floats for each: as many as were just checked.
         unsafe {
             kernel
                 .on(&self.device)
@@ -311,7 +313,8 @@ impl Kernels {
         Ok(())
     }
 
-    /// Every edge's share of the predictions, and the slopes, `[requests, edges, slots + 1, batch]`, unless they are not wanted.
+    /// Every edge's share of the predictions, and the slopes, `[requests, edges, slots + 1, batch]`, unless they are
+    /// not wanted.
     ///
     /// # Errors
     /// What the device reports.
@@ -331,6 +334,7 @@ impl Kernels {
         slopes: &mut Buffer<f32>,
     ) -> Result<()> {
         let Toy { edges, candidates, batch } = sizes.toy;
+        assert_eq!(weights.toy, sizes.toy, "the weights are of other sizes");
         let places = sizes.trials * edges;
         asks.expect(sizes);
         expect(weights.filters.len(), places * candidates * TAPS, "filters");
@@ -348,8 +352,9 @@ impl Kernels {
         let (edges, candidates, batch) = (edges as i32, candidates as i32, batch as i32);
         let (slots, wanted) = (sizes.slots as i32, wanted as i32);
         let kernel = &self.edges[version as usize];
-        // SAFETY: types and order are those of `toy_edges` and its naive version; `differences`, `shares` and `slopes` are written, the
-        // others read; `Asks` and `Weights` hold only trials and candidates that are there, and all lengths were just checked.
+        // SAFETY: types and order are those of `toy_edges` and its naive version; `differences`, `shares` and `slopes`
+        // are written, the others read; `Asks` and `Weights` hold only trials and candidates that are there, and all
+        // lengths were just checked.
         unsafe {
             kernel
                 .on(&self.device)
@@ -410,8 +415,8 @@ impl Kernels {
         let (edges, batch, slots) = (edges as i32, batch as i32, sizes.slots as i32);
         let (rows, removals) = (rows as i32, i32::from(sums == Sums::Removals));
         let kernel = &self.answers[version as usize];
-        // SAFETY: types and order are those of `toy_answers` and its naive version; only `answers` is written; all lengths were just
-        // checked, and `slopes` is not read unless slopes are summed.
+        // SAFETY: types and order are those of `toy_answers` and its naive version; only `answers` is written; all
+        // lengths were just checked, and `slopes` is not read unless slopes are summed.
         unsafe {
             kernel
                 .on(&self.device)

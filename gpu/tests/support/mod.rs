@@ -1,7 +1,9 @@
-//! Ring 1: the same kernels as on a GPU, run by the software CUDA device in a child process. What is measured there is emulated.
+//! Ring 1: the same kernels as on a GPU, run by the software CUDA device in a child process. What is measured there is
+//! emulated.
 
 #![allow(dead_code, reason = "every test file uses its own part")]
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -12,10 +14,15 @@ use advantage_nas_software_cuda::{Checks, Order, SoftwareDevice};
 /// The orders in which threads run.
 pub const ORDERS: [Order; 3] = [Order::Ascending, Order::Descending, Order::Random(5)];
 
+/// Says something whether or not the test's output is captured.
+pub fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// The software device, or nothing after having said why not.
 pub fn software_device(test: &str) -> Option<SoftwareDevice> {
     if let Some(why) = SoftwareDevice::missing() {
-        println!("SKIPPED {test}: {why}");
+        say(&format!("SKIPPED {test}: {why}"));
         return None;
     }
     Some(SoftwareDevice::install().unwrap())
@@ -50,10 +57,8 @@ pub fn in_child(test: &str, devices: impl Fn(SoftwareDevice) -> Vec<SoftwareDevi
     for device in devices(device) {
         let Ended { passed, text } = run(test, &device, &[]);
         assert!(passed, "{test} on the emulated device {device:?}:\n{text}");
-        println!("emulated: {test} passed on {device:?}");
-        for line in text.lines().filter(|line| line.starts_with("emulated: ")) {
-            println!("{line}");
-        }
+        println!("{test} passed on the emulated device {device:?}");
+        text.lines().filter(|line| line.starts_with("emulated: ")).for_each(say);
     }
     false
 }
@@ -73,9 +78,10 @@ pub fn device() -> Device {
     Device::open(0, cache()).unwrap()
 }
 
-/// Where kernels for the software device are kept from test to test.
+/// Where kernels for the software device are kept from test to test: code for other checks is of no use.
 pub fn cache() -> PathBuf {
-    PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+    let checks = std::env::var("SOFTWARE_CUDA_CHECKS").unwrap_or_default();
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("checks-{checks}"))
 }
 
 /// Panics with those checks that failed.
@@ -84,5 +90,7 @@ pub fn expect(what: &str, checks: &[Check]) {
     let failed: Vec<&Check> = checks.iter().filter(|check| !check.passed).take(20).collect();
     assert!(failed.is_empty(), "{what}: {failed:#?}");
     let worst = checks.iter().filter_map(|check| check.worst).fold(0.0, f64::max);
-    println!("emulated: {what}: {} comparisons, largest difference {worst:.2} of the allowed", checks.len());
+    let order = std::env::var("SOFTWARE_CUDA_ORDER").unwrap_or_else(|_| "ascending".to_owned());
+    let count = checks.len();
+    say(&format!("emulated: {what}, {order}: {count} comparisons, largest difference {worst:.2} of the allowed"));
 }

@@ -134,20 +134,38 @@ fn time(arguments: &TimeArguments) -> anyhow::Result<ExitCode> {
         timings.extend(measure::toy(&device, network, trials as usize, times).map_err(Error::Device)?);
     }
     if arguments.common.json {
-        let usage = device::compile::usage(&advantage_nas_gpu::kernels::toy::SOURCE, &device.info().architecture());
+        let usage =
+            device::compile::usage(&advantage_nas_gpu::kernels::toy::SOURCE, &device.info().architecture(), &[]);
         let whole = json!({
-            "device": device.info(), "toy": network, "timings": timings, "registers": usage.ok(), "provenance": provenance,
+            "device": device.info(),
+            "peak_flops": device.info().peak_flops(),
+            "toy": network,
+            "timings": timings,
+            "registers": usage.ok(),
+            "provenance": provenance,
         });
         print(&format!("{whole:#}\n"))?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut out = format!("{}\n\n", provenance.device);
-    out.push_str(&format!("{:<34} {:>6} {:>12} {:>12} {:>9}\n", "what", "trials", "median us", "us/trial", "GFLOP/s"));
+    let row = |[what, trials, median, share, rate, peak]: [&str; 6]| {
+        format!("{what:<34} {trials:>6} {median:>12} {share:>12} {rate:>9} {peak:>7}\n")
+    };
+    out.push_str(&row(["what", "trials", "median us", "us/trial", "GFLOP/s", "of peak"]));
     for timing in &timings {
-        let rate =
-            timing.flop.map_or_else(|| "-".to_owned(), |flop| format!("{:.0}", flop as f64 / timing.median_us / 1e3));
-        let (what, trials, median) = (&timing.what, timing.trials, timing.median_us);
-        out.push_str(&format!("{what:<34} {trials:>6} {median:>12.1} {:>12.2} {rate:>9}\n", median / trials as f64));
+        let per_second = timing.flop.map(|flop| flop as f64 / timing.median_us * 1e6);
+        let shown = |number: Option<f64>, digits: usize, unit: &str| {
+            number.map_or_else(|| "-".to_owned(), |number| format!("{number:.digits$}{unit}"))
+        };
+        let of_peak = per_second.zip(device.info().peak_flops()).map(|(rate, peak)| 100.0 * rate / peak);
+        out.push_str(&row([
+            &timing.what,
+            &timing.trials.to_string(),
+            &format!("{:.1}", timing.median_us),
+            &format!("{:.2}", timing.median_us / timing.trials as f64),
+            &shown(per_second.map(|rate| rate * 1e-9), 0, ""),
+            &shown(of_peak, 1, " %"),
+        ]));
     }
     out.push_str("\nkernels: device time between events; steps: wall time, copies included\n");
     print(&out)?;
