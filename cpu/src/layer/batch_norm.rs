@@ -69,6 +69,11 @@ struct Sums<'a, T> {
 /// Chains of additions, so that one does not wait for the other.
 const CHAINS: usize = 4;
 
+#[inline(always)]
+fn add<S: Simd, T: Element>(simd: S, [a, b, c, d]: [T::Vector<S>; CHAINS]) -> T::Vector<S> {
+    T::plus(simd, T::plus(simd, a, b), T::plus(simd, c, d))
+}
+
 impl<T: Element> WithSimd for Sums<'_, T> {
     type Output = [Pixel<T>; 2];
 
@@ -92,9 +97,8 @@ impl<T: Element> WithSimd for Sums<'_, T> {
                 sums[0] = T::plus(simd, sums[0], apart);
                 squares[0] = T::fma(simd, apart, apart, squares[0]);
             }
-            let add = |[a, b, c, d]: [T::Vector<S>; CHAINS]| T::plus(simd, T::plus(simd, a, b), T::plus(simd, c, d));
-            *result[0].vector_mut::<S>(vector) = add(sums);
-            *result[1].vector_mut::<S>(vector) = add(squares);
+            *result[0].vector_mut::<S>(vector) = add::<S, T>(simd, sums);
+            *result[1].vector_mut::<S>(vector) = add::<S, T>(simd, squares);
         }
         result
     }
@@ -171,9 +175,8 @@ impl<T: Element> WithSimd for Products<'_, T> {
                 sums[0] = T::plus(simd, sums[0], slope);
                 products[0] = T::fma(simd, slope, apart, products[0]);
             }
-            let add = |[a, b, c, d]: [T::Vector<S>; CHAINS]| T::plus(simd, T::plus(simd, a, b), T::plus(simd, c, d));
-            *result[0].vector_mut::<S>(vector) = add(sums);
-            *result[1].vector_mut::<S>(vector) = add(products);
+            *result[0].vector_mut::<S>(vector) = add::<S, T>(simd, sums);
+            *result[1].vector_mut::<S>(vector) = add::<S, T>(simd, products);
         }
         result
     }

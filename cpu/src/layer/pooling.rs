@@ -43,27 +43,47 @@ pub(super) fn average<S: Simd, T: Element, const BACK: bool>(
         let factors = factors.map(|factor| T::splat(simd, factor));
         let edge = T::splat(simd, share(neighbours(0, width)));
         let middle = T::splat(simd, share(neighbours(1, width)));
+        let column = Column { rows, factors };
+        let scale = |x: usize| if x == 0 || x + 1 == width { edge } else { middle };
         for vector in 0..vectors_per_pixel::<S, T>() {
             let zero = T::splat(simd, T::zero());
-            let column = |x: usize| {
-                let mut sum = T::times(simd, rows[0][x].vector::<S>(vector), factors[0]);
-                sum = T::fma(simd, rows[1][x].vector::<S>(vector), factors[1], sum);
-                sum = T::fma(simd, rows[2][x].vector::<S>(vector), factors[2], sum);
-                if BACK { T::times(simd, sum, if x == 0 || x + 1 == width { edge } else { middle }) } else { sum }
-            };
             let mut before = zero;
-            let mut here = column(0);
+            let mut here = column.sum(simd, 0, vector);
+            if BACK {
+                here = T::times(simd, here, edge);
+            }
             for x in 0..width {
-                let after = if x + 1 < width { column(x + 1) } else { zero };
+                let mut after = zero;
+                if x + 1 < width {
+                    after = column.sum(simd, x + 1, vector);
+                    if BACK {
+                        after = T::times(simd, after, scale(x + 1));
+                    }
+                }
                 let mut sum = T::plus(simd, T::plus(simd, before, here), after);
                 if !BACK {
-                    sum = T::times(simd, sum, if x == 0 || x + 1 == width { edge } else { middle });
+                    sum = T::times(simd, sum, scale(x));
                 }
                 let out = out[x].vector_mut::<S>(vector);
                 *out = if fresh { sum } else { T::plus(simd, *out, sum) };
                 (before, here) = (here, after);
             }
         }
+    }
+}
+
+/// Three rows, each with its factor.
+struct Column<'a, S: Simd, T: Element> {
+    rows: [&'a [Pixel<T>]; 3],
+    factors: [T::Vector<S>; 3],
+}
+
+impl<S: Simd, T: Element> Column<'_, S, T> {
+    #[inline(always)]
+    fn sum(&self, simd: S, x: usize, vector: usize) -> T::Vector<S> {
+        let [above, here, below] = self.rows.map(|row| row[x].vector::<S>(vector));
+        let sum = T::fma(simd, here, self.factors[1], T::times(simd, above, self.factors[0]));
+        T::fma(simd, below, self.factors[2], sum)
     }
 }
 
@@ -83,10 +103,9 @@ pub(super) fn halve<S: Simd, T: Element>(
         let (upper, lower) = plane[4 * y * width..][..4 * width].split_at(2 * width);
         for (x, out) in out.iter_mut().enumerate() {
             for vector in 0..vectors_per_pixel::<S, T>() {
-                let pair = |row: &[Pixel<T>]| {
-                    T::plus(simd, row[2 * x].vector::<S>(vector), row[2 * x + 1].vector::<S>(vector))
-                };
-                let sum = T::times(simd, T::plus(simd, pair(upper), pair(lower)), quarter);
+                let upper = T::plus(simd, upper[2 * x].vector::<S>(vector), upper[2 * x + 1].vector::<S>(vector));
+                let lower = T::plus(simd, lower[2 * x].vector::<S>(vector), lower[2 * x + 1].vector::<S>(vector));
+                let sum = T::times(simd, T::plus(simd, upper, lower), quarter);
                 let out = out.vector_mut::<S>(vector);
                 *out = if fresh { sum } else { T::plus(simd, *out, sum) };
             }
