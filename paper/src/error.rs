@@ -94,6 +94,37 @@ pub enum Error {
         found: u64,
     },
 
+    /// A data set, or a part of it, that is not there.
+    #[error("{what} not found in {}; {advice}", folder.display())]
+    NoData {
+        /// What was looked for.
+        what: String,
+        /// Where.
+        folder: PathBuf,
+        /// How to get it.
+        advice: String,
+    },
+
+    /// A file of a data set that is not what it should be.
+    #[error("{file}: expected {expected}, found {found}")]
+    WrongData {
+        /// The file; of a file in an archive, the archive before it.
+        file: String,
+        /// What it should be.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+
+    /// A download that failed.
+    #[error("can't download {url}: {problem}")]
+    Download {
+        /// The address.
+        url: String,
+        /// Why it failed.
+        problem: String,
+    },
+
     /// A failure of the search itself.
     #[error(transparent)]
     Search(advantage_nas::Error),
@@ -121,6 +152,13 @@ impl Error {
     /// For `map_err`: names what was tried with which file.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { action, path: path.to_owned(), source }
+    }
+
+    /// A file of a data set that is not what it should be.
+    pub(crate) fn wrong(file: impl ToString, expected: impl ToString, found: impl ToString) -> Self {
+        // Decoders' messages may have several lines.
+        let line = |text: String| text.lines().next().unwrap_or_default().to_owned();
+        Self::WrongData { file: file.to_string(), expected: line(expected.to_string()), found: line(found.to_string()) }
     }
 
     /// A damaged file; the problem is cut to its first line.

@@ -2,6 +2,7 @@
 //!
 //! - [`settings`]: the hyperparameters of an experiment, from its preset and the command line
 //! - [`experiment`]: what is searched and what is recorded, one file per experiment
+//! - [`data`]: the data sets: found, checked, decoded, downloaded
 //! - [`instance`]: the file of an instance of section 4.4
 //! - [`run`]: what a run leaves on disk, and how it is paused and resumed; the same for every experiment
 //! - [`sweep`]: many runs
@@ -16,6 +17,7 @@
 
 pub mod build;
 pub mod command;
+pub mod data;
 mod error;
 pub mod experiment;
 pub mod instance;

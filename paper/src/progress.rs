@@ -1,4 +1,4 @@
-//! The progress bar: one for all trials, on standard error, hidden where nobody looks at it.
+//! The progress bar: one for all trials or for a download, on standard error, hidden where nobody looks at it.
 
 use std::fmt::Write;
 
@@ -30,6 +30,18 @@ impl Progress {
         if quiet || steps == 0 || tracing::enabled!(tracing::Level::INFO) { Self::hidden() } else { Self::new(steps) }
     }
 
+    /// A bar over the bytes of a download.
+    #[must_use]
+    pub fn bytes(bytes: u64, quiet: bool) -> Self {
+        if quiet {
+            return Self::hidden();
+        }
+        let bar = ProgressBar::new(bytes);
+        let template = "{bar:30} {bytes}/{total_bytes}, {binary_bytes_per_sec}, {eta} left, {wide_msg}";
+        bar.set_style(ProgressStyle::with_template(template).expect("the template is a constant"));
+        Self { bar }
+    }
+
     /// A bar that is never shown.
     #[must_use]
     pub fn hidden() -> Self {
@@ -45,6 +57,11 @@ impl Progress {
     /// One step more.
     pub fn step(&self) {
         self.bar.inc(1);
+    }
+
+    /// So much is done.
+    pub fn at(&self, position: u64) {
+        self.bar.set_position(position);
     }
 
     /// What is said beside the bar.

@@ -3,6 +3,8 @@
 //! Exit codes: 0 done, 1 failed, 2 used wrongly, 130 interrupted. An error is one line on standard error. Nothing is computed
 //! here.
 
+mod data;
+mod evaluate;
 mod info;
 mod methods;
 mod reproduce;
@@ -50,6 +52,16 @@ enum Command {
         #[command(subcommand)]
         subject: reproduce::Subject,
     },
+    /// Check or download the data sets
+    Data {
+        #[command(subcommand)]
+        action: data::Action,
+    },
+    /// Look a cell up in the benchmark table: accuracies, ranks, parameters, FLOPs
+    Evaluate {
+        #[command(subcommand)]
+        experiment: evaluate::Experiment,
+    },
     /// List the methods: Table 1 of the paper and what is implemented
     Methods,
     /// Check every claim of the paper: one line each, exit code 0 only if every verdict is reached
@@ -71,6 +83,8 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         Command::Search { experiment } => search::run(experiment),
         Command::Reproduce { subject } => reproduce::run(subject),
+        Command::Data { action } => data::run(&action),
+        Command::Evaluate { experiment } => evaluate::run(&experiment),
         Command::Methods => methods::run(),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Variance(arguments) => variance::run(&arguments),

@@ -50,7 +50,7 @@ pub(super) fn remove_temporaries(folder: &Path) -> Result<()> {
 }
 
 /// Names of everything in a folder, sorted.
-pub(super) fn names(folder: &Path) -> Result<Vec<String>> {
+pub(crate) fn names(folder: &Path) -> Result<Vec<String>> {
     let read = || -> std::io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(folder)? {
@@ -63,7 +63,7 @@ pub(super) fn names(folder: &Path) -> Result<Vec<String>> {
 }
 
 /// Names in a few words.
-pub(super) fn contents(names: &[String]) -> String {
+pub(crate) fn contents(names: &[String]) -> String {
     match names {
         [] => "nothing".to_owned(),
         [only] => only.clone(),

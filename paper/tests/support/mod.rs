@@ -2,16 +2,21 @@
 
 #![allow(dead_code, reason = "every test file uses its own part")]
 
+pub mod server;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// The command, without a terminal and without the caller's log settings.
+/// The command, without a terminal and without the caller's log settings and folders.
 pub fn advnas(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_advnas"));
-    command.args(arguments).env_remove("RUST_LOG").stdin(Stdio::null());
+    command.args(arguments).stdin(Stdio::null());
+    for variable in ["RUST_LOG", "ADVNAS_DATA", "ADVNAS_CACHE"] {
+        command.env_remove(variable);
+    }
     command
 }
 
@@ -142,4 +147,17 @@ pub fn small<'a>(out: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
     arguments.extend(SMALL);
     arguments.extend(more);
     arguments
+}
+
+/// The folder of the real data sets, if there is one; says so if a test is skipped without it.
+pub fn real_data(set: &str) -> Option<std::path::PathBuf> {
+    let Some(data) = std::env::var_os("ADVNAS_DATA").map(std::path::PathBuf::from) else {
+        println!("skipped: ADVNAS_DATA is not set, there is no real {set} to test with");
+        return None;
+    };
+    if !data.join(set).is_dir() {
+        println!("skipped: {} has no {set}", data.display());
+        return None;
+    }
+    Some(data)
 }

@@ -1,0 +1,116 @@
+//! `advnas evaluate`: a cell in the benchmark table.
+
+use std::fmt::Write;
+use std::process::ExitCode;
+
+use advantage_nas::network::nas_bench_201::{Candidates, Cell, Skeleton};
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value, json};
+
+use super::data::DataFolder;
+use super::print;
+use crate::data::nas_bench_201::{Benchmark, CELLS, Entry, Rank, Task};
+use crate::error::Error;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Experiment {
+    /// A cell of section 5.2 in the table of NAS-Bench-201
+    ///
+    /// Accuracies are means of the test accuracy after 200 epochs of training; parameters and FLOPs are those of the stand-alone
+    /// network for CIFAR-10, FLOPs as NAS-Bench-201 counts them: one per multiply-accumulate of convolutions and the linear layer.
+    #[command(after_help = EXAMPLE)]
+    Cifar10(Cifar10),
+}
+
+const EXAMPLE: &str = "\
+Example:
+  advnas evaluate cifar10 --architecture \\
+    '|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|'";
+
+#[derive(Debug, Args)]
+#[group(id = "which", required = true, multiple = false, args = ["architecture", "index"])]
+pub(super) struct Cifar10 {
+    /// The cell as NAS-Bench-201 writes it: |op~0|+|op~0|op~1|+|op~0|op~1|op~2|
+    #[arg(long, value_name = "CELL")]
+    architecture: Option<String>,
+    /// The cell's index in NAS-Bench-201, from 0 to 15624
+    #[arg(long, value_name = "N")]
+    index: Option<usize>,
+    #[command(flatten)]
+    data: DataFolder,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(experiment: &Experiment) -> anyhow::Result<ExitCode> {
+    let Experiment::Cifar10(arguments) = experiment;
+    // What was asked is looked at before the table: it may be wrong without it.
+    let cell: Option<Cell> = match &arguments.architecture {
+        Some(text) => Some(text.trim().parse().map_err(|error| Error::Usage(format!("{error}")))?),
+        None => None,
+    };
+    if let Some(index) = arguments.index.filter(|index| *index >= CELLS) {
+        return Err(Error::Usage(format!("--index must be from 0 to {}, got {index}", CELLS - 1)).into());
+    }
+    let table = Benchmark::load(&arguments.data.path)?;
+    let entry = match (cell, arguments.index) {
+        (Some(cell), _) => table.cell(&cell)?,
+        (None, index) => table.index(index.unwrap_or_default())?,
+    };
+    let text = if arguments.json { format!("{:#}\n", document(&table, entry)?) } else { text(&table, entry)? };
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text(table: &Benchmark, entry: &Entry) -> anyhow::Result<String> {
+    let cost = Skeleton::paper().cost(&entry.cell)?;
+    let mut out = format!("{}\n", entry.cell);
+    writeln!(out, "  {:<16} {}", "index", entry.index)?;
+    for task in Task::ALL {
+        let of_all = place(table.rank(entry, task));
+        let without = table
+            .rank_without_zero(entry, task)
+            .map_or("has the zero operation".to_owned(), |rank| format!("{} without zero", place(rank)));
+        writeln!(out, "  {:<16} {:.4} %   rank {of_all}; {without}", task.name(), entry.accuracy(task))?;
+    }
+    writeln!(out, "  {:<16} {} ({:.2} M)", "parameters", cost.parameters, cost.parameters as f64 / 1e6)?;
+    writeln!(out, "  {:<16} {} ({:.2} M)", "FLOPs", cost.flops, cost.flops as f64 / 1e6)?;
+    writeln!(out, "  {:<16} {}, md5 {}", "table", table.source().display(), table.md5())?;
+    Ok(out)
+}
+
+fn place(rank: Rank) -> String {
+    let ties = match rank.ties {
+        0 => String::new(),
+        1 => " (tied with one other)".to_owned(),
+        ties => format!(" (tied with {ties} others)"),
+    };
+    format!("{} of {}{ties}", rank.rank, rank.of)
+}
+
+fn document(table: &Benchmark, entry: &Entry) -> anyhow::Result<Value> {
+    let cost = Skeleton::paper().cost(&entry.cell)?;
+    let candidates = Candidates::with_zero();
+    let tasks: Map<String, Value> = Task::ALL
+        .into_iter()
+        .map(|task| {
+            let value = json!({
+                "test_accuracy": entry.accuracy(task),
+                "rank": table.rank(entry, task),
+                "rank_without_zero": table.rank_without_zero(entry, task),
+            });
+            (task.key().to_owned(), value)
+        })
+        .collect();
+    Ok(json!({
+        "architecture": entry.cell.to_string(),
+        "choices": candidates.architecture(&entry.cell)?.choices(),
+        "candidates": candidates.operations().iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "index": entry.index,
+        "tasks": tasks,
+        "parameters": cost.parameters,
+        "flops": cost.flops,
+        "table": { "path": table.source(), "md5": table.md5() },
+    }))
+}
