@@ -953,3 +953,141 @@ fn interleave<T: Element>(image: &[f32], size: Size, out: &mut [Pixel<T>]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use advantage_nas::network::nas_bench_201::{Candidates, EDGES, Operation as Candidate, Skeleton};
+    use advantage_nas::random::Streams;
+    use advantage_nas::strategy::Want;
+    use advantage_nas::tolerance::{F64_SUMS, assert_close};
+    use advantage_nas::{Architecture, estimator};
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::super::plan::Simultaneous;
+    use super::*;
+
+    /// A network whose first cell is examined: its output is node 4, after images, stem and two nodes.
+    const OUTPUT: usize = 4;
+
+    struct Examined {
+        network: Network<f64>,
+        weights: Weights<f64>,
+        images: Vec<f32>,
+        /// Coefficients of a linear functional of the cell's output.
+        functional: Vec<Pixel<f64>>,
+    }
+
+    impl Examined {
+        fn new(candidates: &[Candidate], rng: &mut ChaCha8Rng) -> Self {
+            let candidates = Candidates::new(candidates).unwrap();
+            let parent = Parent::new(Skeleton { cells: 1, channels: 3, classes: 2 }, &candidates).unwrap();
+            let weights = Weights::new(&parent, &Streams::new(0), 0);
+            let plan = Plan::new(&parent, 2, Simultaneous::All);
+            let length = 2 * plan.nodes[OUTPUT].length();
+            let functional = (0..length).map(|_| Pixel(std::array::from_fn(|_| rng.random_range(-1.0..1.0)))).collect();
+            let images = (0..2 * PIXELS).map(|_| rng.random_range(-1.0..1.0)).collect();
+            Self { network: Network::new(parent, plan, Workers::new(1).unwrap()), weights, images, functional }
+        }
+
+        /// The functional of the cell's output, with edge `without` left out.
+        fn reward(&mut self, proposal: &Proposal, without: Option<usize>) -> f64 {
+            let minibatch = Minibatch { images: &self.images, labels: &[0, 1] };
+            self.network.forward(&mut self.weights, minibatch, proposal, without, Statistics::Minibatch).unwrap();
+            let values = &self.network.chunks[0].values[OUTPUT][..self.functional.len()];
+            map::product(
+                Arch::new(),
+                Summand::Scaled { x: values, weight: 1.0 },
+                Size { height: 1, width: 64 },
+                &self.functional,
+            )
+        }
+
+        /// `∂r/∂a` at the last forward pass.
+        fn gradient(&mut self, proposal: &Proposal) -> OpTable<f64> {
+            let wanted = Wanted { edges: true, ..Wanted::default() };
+            let Network { graph, chunks, scratch, .. } = &mut self.network;
+            let buffer = graph.plan.nodes[OUTPUT].buffer;
+            chunks[0].gradients[buffer][..self.functional.len()].copy_from_slice(&self.functional);
+            chunks.iter_mut().for_each(|chunk| chunk.edge_slopes.iter_mut().for_each(|slopes| slopes.fill(0.0)));
+            for slot in &mut graph.slots {
+                slot.slope = 0.0;
+                if slot.active() {
+                    let values = &self.weights.tensors[slot.weight].value;
+                    slot.convolution.transpose(values, &mut slot.transposed);
+                }
+            }
+            let scratch = scratch[0].get_mut().unwrap();
+            graph.complete(OUTPUT, &mut chunks[0], wanted);
+            graph.join_slopes(OUTPUT, chunks, &mut self.weights);
+            for node in (2..=OUTPUT).rev() {
+                graph.backward_node(node, &mut chunks[0], wanted, scratch);
+                for source in graph.plan.completed_by[node].clone() {
+                    if source > 1 {
+                        graph.complete(source, &mut chunks[0], wanted);
+                        graph.join_slopes(source, chunks, &mut self.weights);
+                    }
+                }
+            }
+            let mut gradient = OpTable::filled(proposal.shape(), 0.0);
+            self.network.edge_gradient(wanted, proposal, &mut gradient);
+            gradient
+        }
+
+        /// Largest difference of Eq. (6) and Eq. (7) over the edges, relative to the largest advantage.
+        fn difference(&mut self, proposal: &Proposal, architecture: &Architecture) -> f64 {
+            let (mut exact, mut first_order) = ([0.0; EDGES], [0.0; EDGES]);
+            let removals: Vec<f64> = (0..EDGES).map(|edge| self.reward(proposal, Some(edge))).collect();
+            let reward = self.reward(proposal, None);
+            estimator::advantages(&reward, &removals, &mut exact).unwrap();
+            let gradient = self.gradient(proposal);
+            estimator::first_order(&gradient, architecture, &mut first_order).unwrap();
+            let largest = exact.iter().fold(0.0, |largest: f64, advantage| largest.max(advantage.abs()));
+            let apart = exact.iter().zip(first_order).map(|(exact, first_order)| (exact - first_order).abs());
+            apart.fold(0.0, f64::max) / largest
+        }
+    }
+
+    /// A cell of skip and average pooling is a sum over its paths, each linear in the weight of every edge on it: the reward is
+    /// multi-affine, and Eq. (7) is Eq. (6) up to rounding. With convolutions it is not: batch norm divides the weights out.
+    #[test]
+    fn first_order_advantages_of_a_linear_cell_are_exact() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let mut linear = Examined::new(&[Candidate::Skip, Candidate::AveragePooling], &mut rng);
+        let shape = linear.network.parent().space().shape().clone();
+        for architecture in shape.enumerate() {
+            let proposal = Proposal::one_hot(&shape, &architecture, Want::Gradient).unwrap();
+            let difference = linear.difference(&proposal, &architecture);
+            // Sums of 6 144 products of size one.
+            assert!(difference <= 100.0 * F64_SUMS, "{architecture:?}: {difference:e}");
+        }
+
+        let mut curved = Examined::new(&[Candidate::CONVOLUTION_1X1, Candidate::CONVOLUTION_3X3], &mut rng);
+        let architecture = Architecture::first(&shape);
+        let proposal = Proposal::one_hot(&shape, &architecture, Want::Gradient).unwrap();
+        assert!(curved.difference(&proposal, &architecture) > 1e-2);
+    }
+
+    /// With both candidates of every edge at any weights, the reward is affine in every one of them.
+    #[test]
+    fn the_reward_of_a_linear_cell_is_multi_affine() {
+        let mut rng = ChaCha8Rng::seed_from_u64(2);
+        let mut linear = Examined::new(&[Candidate::Skip, Candidate::AveragePooling], &mut rng);
+        let shape = linear.network.parent().space().shape().clone();
+        let weights = OpTable::from_fn(&shape, |_, _| rng.random_range(-1.0..1.0));
+        let mut proposal = Proposal::new(&shape);
+        proposal.set_dense(&weights, Want::Gradient).unwrap();
+        let reward = linear.reward(&proposal, None);
+        let gradient = linear.gradient(&proposal);
+        for edge in 0..EDGES {
+            for candidate in 0..2 {
+                let mut moved = weights.clone();
+                moved[(edge, candidate)] -= 1.5;
+                let mut other = proposal.clone();
+                other.set_dense(&moved, Want::Gradient).unwrap();
+                let expected = (reward - linear.reward(&other, None)) / 1.5;
+                assert_close(gradient[(edge, candidate)], expected, 0.0, 1e3 * F64_SUMS);
+            }
+        }
+    }
+}
