@@ -11,7 +11,7 @@ use support::{advnas, fail, files, run, small, start, succeed, wait_until};
 #[test]
 fn help_and_version() {
     let help = succeed(&["--help"]).out;
-    for word in ["search", "methods", "info", "Example:", "advnas search toy"] {
+    for word in ["search", "data", "evaluate", "methods", "info", "Example:", "advnas search toy"] {
         assert!(help.contains(word), "{help}");
     }
     let help = succeed(&["search", "toy", "--help"]).out;
@@ -35,6 +35,16 @@ fn help_and_version() {
         assert!(help.contains(option), "{option} is missing in {help}");
     }
     assert!(help.lines().all(|line| line.chars().count() <= 120), "{help}");
+    for (command, options) in [
+        (&["data", "check"][..], &["--data", "--cache", "--json", "ADVNAS_DATA"][..]),
+        (&["data", "fetch"], &["cifar10", "ptb", "--data", "--from", "--quiet"]),
+        (&["evaluate", "cifar10"], &["--architecture", "--index", "--data", "--json", "Example:"]),
+    ] {
+        let help = succeed(&[command, &["--help"]].concat()).out;
+        for option in options {
+            assert!(help.contains(option), "{option} is missing in {help}");
+        }
+    }
     let version = succeed(&["--version"]).out;
     assert!(version.starts_with(concat!("advnas ", env!("CARGO_PKG_VERSION"), " (")), "{version}");
     // Without a command, help is what was missed.

@@ -17,21 +17,21 @@ use crate::progress::Progress;
 #[derive(Debug, Args)]
 pub(super) struct DataFolder {
     /// Folder of the data sets, with one folder for each: cifar10, ptb, nas-bench-201
-    #[arg(long = "data", value_name = "DIR", env = "ADVNAS_DATA", hide_env_values = true, default_value = "data")]
-    pub(super) path: PathBuf,
+    #[arg(long, value_name = "DIR", env = "ADVNAS_DATA", hide_env_values = true, default_value = "data")]
+    pub(super) data: PathBuf,
 }
 
 /// Where decoded images are kept.
 #[derive(Debug, Args)]
 pub(super) struct CacheFolder {
     /// Folder for decoded images [default: the user's cache folder]
-    #[arg(long = "cache", value_name = "DIR", env = "ADVNAS_CACHE", hide_env_values = true)]
-    path: Option<PathBuf>,
+    #[arg(long, value_name = "DIR", env = "ADVNAS_CACHE", hide_env_values = true)]
+    cache: Option<PathBuf>,
 }
 
 impl CacheFolder {
     pub(super) fn cache(&self) -> Cache {
-        Cache::new(self.path.clone())
+        Cache::new(self.cache.clone())
     }
 }
 
@@ -46,7 +46,7 @@ pub(super) enum Action {
 #[derive(Debug, Args)]
 pub(super) struct Check {
     #[command(flatten)]
-    data: DataFolder,
+    folder: DataFolder,
     #[command(flatten)]
     cache: CacheFolder,
     /// Print JSON
@@ -59,7 +59,7 @@ pub(super) struct Fetch {
     /// The data set
     set: Set,
     #[command(flatten)]
-    data: DataFolder,
+    folder: DataFolder,
     /// Another address: of a folder with the files, or of CIFAR-10's archive [default: the official place]
     #[arg(long, value_name = "URL")]
     from: Option<String>,
@@ -84,7 +84,7 @@ pub(super) fn run(action: &Action) -> anyhow::Result<ExitCode> {
 }
 
 fn run_check(arguments: &Check) -> anyhow::Result<ExitCode> {
-    let data = &arguments.data.path;
+    let data = &arguments.folder.data;
     let all = check::check(data, &arguments.cache.cache());
     let corrupt = all.iter().any(|status| status.state == State::Corrupt);
     if arguments.json {
@@ -123,7 +123,7 @@ fn run_check(arguments: &Check) -> anyhow::Result<ExitCode> {
 }
 
 fn run_fetch(arguments: &Fetch) -> anyhow::Result<ExitCode> {
-    let (data, from) = (&arguments.data.path, arguments.from.as_deref());
+    let (data, from) = (&arguments.folder.data, arguments.from.as_deref());
     let items = match arguments.set {
         Set::Cifar10 => fetch::cifar10(data, from),
         Set::Ptb => fetch::ptb(data, from),

@@ -37,7 +37,7 @@ pub(super) struct Cifar10 {
     #[arg(long, value_name = "N")]
     index: Option<usize>,
     #[command(flatten)]
-    data: DataFolder,
+    folder: DataFolder,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -53,7 +53,7 @@ pub(super) fn run(experiment: &Experiment) -> anyhow::Result<ExitCode> {
     if let Some(index) = arguments.index.filter(|index| *index >= CELLS) {
         return Err(Error::Usage(format!("--index must be from 0 to {}, got {index}", CELLS - 1)).into());
     }
-    let table = Benchmark::load(&arguments.data.path)?;
+    let table = Benchmark::load(&arguments.folder.data)?;
     let entry = match (cell, arguments.index) {
         (Some(cell), _) => table.cell(&cell)?,
         (None, index) => table.index(index.unwrap_or_default())?,

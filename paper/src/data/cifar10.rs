@@ -268,9 +268,12 @@ fn official(source: &Path, members: &[Member], sizes: Sizes) -> Result<Decoded> 
     Ok(Decoded { kind: Kind::Official, source_md5: checksum.finish(), training, test: Some(test) })
 }
 
+/// The pictures of every class of a set, each with its file name.
+type Classes<'a> = BTreeMap<&'a str, Vec<(&'a str, &'a Member)>>;
+
 /// The images of picture files, in any order.
 fn from_pictures(source: &Path, members: &[Member], sizes: Sizes) -> Result<Decoded> {
-    let mut sets: BTreeMap<&str, BTreeMap<&str, Vec<(&str, &Member)>>> = BTreeMap::new();
+    let mut sets: BTreeMap<&str, Classes> = BTreeMap::new();
     for member in members {
         if let Some((set, class, file)) = pictures::place(&member.name) {
             sets.entry(set).or_default().entry(class).or_default().push((file, member));
@@ -287,7 +290,7 @@ fn from_pictures(source: &Path, members: &[Member], sizes: Sizes) -> Result<Deco
         return Err(Error::wrong(format!("{name}: train"), format!("{} classes", CLASSES.len()), found));
     }
     let mut checksum = Checksum::default();
-    let mut read = |set: &str, members: BTreeMap<&str, Vec<(&str, &Member)>>, of_class: usize| -> Result<Images> {
+    let mut read = |set: &str, members: Classes, of_class: usize| -> Result<Images> {
         if !members.keys().eq(&classes) {
             let found: Vec<&str> = members.keys().copied().collect();
             let expected = format!("the classes of train, {}", classes.join(", "));

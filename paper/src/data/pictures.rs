@@ -64,9 +64,9 @@ fn decode_jpeg(content: &[u8]) -> Result<Vec<u8>, String> {
     decoder.decode_headers().map_err(corrupt)?;
     let info = decoder.info().ok_or("a JPEG image without a header")?;
     check_size(info.width.into(), info.height.into())?;
-    // The decoder fills up what is missing at the end of a file; a complete one has its end marker.
+    // The decoder makes up the last few bytes of a truncated file; a whole one has its end marker, give or take what programs append.
     if !content.windows(2).rev().take(64).any(|marker| marker == [0xff, 0xd9]) {
-        return Err("a JPEG image that is truncated: it has no end".to_owned());
+        return Err("a JPEG image that is truncated or corrupt: it has no end marker".to_owned());
     }
     let pixels = decoder.decode().map_err(corrupt)?;
     if pixels.len() == PIXELS { Ok(pixels) } else { Err(format!("a JPEG image of {} values", pixels.len())) }
@@ -122,6 +122,34 @@ pub(super) mod tests {
         let grey = member(png(32, 32, &pixels[..1024], ColorType::Grayscale));
         let decoded = decode("folder", &[&grey, &picture]).unwrap();
         assert_eq!((&decoded[..1024], &decoded[2048..3072]), (&pixels[..1024], &pixels[..1024]));
+    }
+
+    fn jpeg(width: u16, height: u16, pixels: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut encoder = jpeg_encoder::Encoder::new(&mut out, 100);
+        encoder.set_sampling_factor(jpeg_encoder::SamplingFactor::F_1_1);
+        encoder.encode(pixels, width, height, jpeg_encoder::ColorType::Rgb).unwrap();
+        out
+    }
+
+    #[test]
+    fn jpeg_is_close_and_whole() {
+        // Smooth, with different channels and no symmetry.
+        let value = |row: usize, column: usize, channel: usize| (3 * row + 2 * column + 40 * channel) as u8;
+        let pixels: Vec<u8> = (0..PIXELS).map(|at| value(at / 96, at / 3 % 32, at % 3)).collect();
+        let content = jpeg(32, 32, &pixels);
+        let decoded = decode("folder", &[&member(content.clone())]).unwrap();
+        for (at, found) in decoded.iter().enumerate() {
+            let expected = value(at / 32 % 32, at % 32, at / 1024);
+            assert!(found.abs_diff(expected) <= 3, "{found} is not {expected}");
+        }
+        // No beginning of it is a picture.
+        for cut in 0..content.len() {
+            let cut = member(content[..cut].to_vec());
+            assert!(decode("folder", &[&cut]).is_err(), "{} of {} bytes", cut.content.len(), content.len());
+        }
+        let message = decode("folder", &[&member(jpeg(32, 16, &pixels[..1536]))]).unwrap_err().to_string();
+        assert!(message.ends_with("found 32x16 pixels"), "{message}");
     }
 
     #[test]

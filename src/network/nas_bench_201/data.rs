@@ -30,7 +30,8 @@ const OFFSETS: u64 = 2 * PADDING as u64 + 1;
 /// Labelled images. Cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Images {
-    pixels: Arc<[u8]>,
+    // Not a slice: making one would copy 150 MB.
+    pixels: Arc<Vec<u8>>,
     labels: Arc<[u8]>,
     classes: Arc<[String]>,
 }
@@ -42,11 +43,11 @@ impl Images {
     /// [`Error::Length`] if pixels and labels don't fit each other, [`Error::Data`] if there is no image, no class or more than 256,
     /// and for labels without a class.
     pub fn new(
-        pixels: impl Into<Arc<[u8]>>,
+        pixels: impl Into<Vec<u8>>,
         labels: impl Into<Arc<[u8]>>,
         classes: impl Into<Arc<[String]>>,
     ) -> Result<Self> {
-        let (pixels, labels, classes) = (pixels.into(), labels.into(), classes.into());
+        let (pixels, labels, classes) = (Arc::new(pixels.into()), labels.into(), classes.into());
         let expected = labels.len().saturating_mul(PIXELS);
         if pixels.len() != expected {
             return Err(Error::Length { what: "pixels of the images", expected, got: pixels.len() });
