@@ -39,6 +39,15 @@ pub trait Element: num_traits::Float + num_traits::NumAssign + Debug + Default +
     /// `a − b`.
     fn minus<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
 
+    /// `a + b`.
+    fn plus<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
+
+    /// `value` where `x > 0`, zero elsewhere.
+    fn where_positive<S: Simd>(simd: S, x: Self::Vector<S>, value: Self::Vector<S>) -> Self::Vector<S>;
+
+    /// `max(x, 0)`; NaN goes through.
+    fn relu<S: Simd>(simd: S, x: Self::Vector<S>) -> Self::Vector<S>;
+
     /// The hyperbolic tangent.
     fn vector_tanh<S: Simd>(simd: S, x: Self::Vector<S>) -> Self::Vector<S>;
 }
@@ -89,6 +98,23 @@ impl Element for f32 {
     #[inline(always)]
     fn minus<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S> {
         simd.sub_f32s(a, b)
+    }
+
+    #[inline(always)]
+    fn plus<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S> {
+        simd.add_f32s(a, b)
+    }
+
+    #[inline(always)]
+    fn where_positive<S: Simd>(simd: S, x: Self::Vector<S>, value: Self::Vector<S>) -> Self::Vector<S> {
+        let zero = simd.splat_f32s(0.0);
+        simd.select_f32s(simd.less_than_f32s(zero, x), value, zero)
+    }
+
+    #[inline(always)]
+    fn relu<S: Simd>(simd: S, x: Self::Vector<S>) -> Self::Vector<S> {
+        let zero = simd.splat_f32s(0.0);
+        simd.select_f32s(simd.less_than_f32s(x, zero), zero, x)
     }
 
     /// `tanh x = sign(x) · m / (m + 2)` with `m = e^{2|x|} − 1`.
@@ -173,6 +199,23 @@ impl Element for f64 {
     #[inline(always)]
     fn minus<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S> {
         simd.sub_f64s(a, b)
+    }
+
+    #[inline(always)]
+    fn plus<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S> {
+        simd.add_f64s(a, b)
+    }
+
+    #[inline(always)]
+    fn where_positive<S: Simd>(simd: S, x: Self::Vector<S>, value: Self::Vector<S>) -> Self::Vector<S> {
+        let zero = simd.splat_f64s(0.0);
+        simd.select_f64s(simd.less_than_f64s(zero, x), value, zero)
+    }
+
+    #[inline(always)]
+    fn relu<S: Simd>(simd: S, x: Self::Vector<S>) -> Self::Vector<S> {
+        let zero = simd.splat_f64s(0.0);
+        simd.select_f64s(simd.less_than_f64s(x, zero), zero, x)
     }
 
     /// The standard library's, lane by lane: `f64` is for checking, so it shares nothing with the fast one.

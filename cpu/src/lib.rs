@@ -6,7 +6,10 @@
 #![forbid(unsafe_code)]
 
 mod element;
+mod layer;
+pub mod nas_bench_201;
 pub mod toy;
+mod workers;
 
 pub use element::Element;
 

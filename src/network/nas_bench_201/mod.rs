@@ -4,14 +4,20 @@
 //!
 //! - `cell`: operations, the cell and its text, candidates
 //! - `skeleton`: the network around the cells; parameters and FLOPs of a stand-alone network
+//! - `parent`: the parent network of a search as a graph: tensors, layers, parameters, initial values
+//! - `training`: how the weights are trained, and on what
 //! - `data`: images, halves, normalisation, minibatches, augmentation
 //!
 //! Files, layers and devices are elsewhere.
 
 mod cell;
 mod data;
+pub mod parent;
 mod skeleton;
+mod training;
 
 pub use cell::{Candidates, Cell, EDGES, NODES, Operation, edge_ends};
 pub use data::{BATCH, CHANNELS, Halves, IMAGE, Images, Minibatches, Normalization, PADDING, PIXELS, Sample};
+pub use parent::Parent;
 pub use skeleton::{Cost, Skeleton};
+pub use training::{Data, WeightSettings};
