@@ -461,10 +461,10 @@ fn weight_steps_are_those_of_the_optimiser() {
             plain.parameters[index] = values.by_ref().take(length).collect();
             velocities[index] = speeds.by_ref().take(length).collect();
         }
-        for index in 0..count {
+        for (index, (values, speeds)) in plain.parameters.iter().zip(&velocities).enumerate() {
             let of = |part| supernet.parameter(TRIAL, index, part).unwrap();
-            assert_all_close(&of(Part::Value), &plain.parameters[index], 1e3 * F64_SUMS, 1e3 * F64_SUMS);
-            assert_all_close(&of(Part::Velocity), &velocities[index], 1e3 * F64_SUMS, 1e3 * F64_SUMS);
+            assert_all_close(&of(Part::Value), values, 1e3 * F64_SUMS, 1e3 * F64_SUMS);
+            assert_all_close(&of(Part::Velocity), speeds, 1e3 * F64_SUMS, 1e3 * F64_SUMS);
         }
         plain.running = answer.running;
         for (index, [mean, variance]) in plain.running.iter().enumerate() {
