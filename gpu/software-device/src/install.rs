@@ -27,6 +27,9 @@ pub struct SoftwareDevice {
     variables: Vec<(&'static str, String)>,
 }
 
+/// Numbers the links that this process makes.
+static INSTALLS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+
 impl SoftwareDevice {
     /// Makes the folder `software-cuda` beside the library that cargo built with this test or program; what is compiled
     /// is kept there too.
@@ -50,7 +53,12 @@ impl SoftwareDevice {
                 continue;
             }
             // Under a name of its own first: other tests may be at it too.
-            let temporary = folder.join(format!("{name}.{}.tmp", std::process::id()));
+            let temporary = folder.join(format!(
+                "{name}.{}.{}.tmp",
+                std::process::id(),
+                // Threads of one process may install at the same time.
+                INSTALLS.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+            ));
             let _ = std::fs::remove_file(&temporary);
             std::os::unix::fs::symlink(&library, &temporary)?;
             std::fs::rename(&temporary, &link)?;
