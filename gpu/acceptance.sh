@@ -4,7 +4,7 @@
 # usage: bash acceptance.sh BINARY DATA_DIR MINUTES OUT [small]
 #
 #   BINARY    a built `advnas`
-#   DATA_DIR  the data sets (the toy regression needs none: `-` will do)
+#   DATA_DIR  the data sets; not read yet, as the toy regression needs none: `-` will do
 #   MINUTES   searches are started as long as this many minutes are not over; checks and timings are always done
 #   OUT       a new folder for the results; OUT/acceptance.json has them all
 #   small     tiny networks and few trials, for the software device

@@ -175,6 +175,13 @@ pub trait Observer {
     }
 }
 
+/// Nobody watches.
+impl Observer for () {
+    fn snapshot(&mut self, _snapshot: &Snapshot<'_>) -> Result<()> {
+        Ok(())
+    }
+}
+
 /// The part of a search that observers may ask for.
 pub trait Saves {
     /// Steps done.

@@ -256,15 +256,6 @@ impl Observer for Watcher {
     }
 }
 
-/// Says nothing.
-struct Blind;
-
-impl Observer for Blind {
-    fn snapshot(&mut self, _seen: &Snapshot<'_>) -> Result<()> {
-        Ok(())
-    }
-}
-
 fn plan(warmup: u64, iterations: u64, interval: u64) -> Plan {
     Plan {
         warmup,
@@ -433,7 +424,7 @@ fn schedules_count_whole_epochs_of_fractional_length() {
     let net = FakeNet::new(true, &Log::default());
     let mut search = Search::new(plan, Streams::new(0), net, vec![(0, Box::new(recorder))]).unwrap();
     assert_eq!(search.steps(), 391 + 2 * 1172);
-    search.run(None, &mut Blind).unwrap();
+    search.run(None, &mut ()).unwrap();
     let steps = steps.lock().unwrap();
     assert_eq!(steps.len(), 391 + 2 * 1172);
 
@@ -492,7 +483,7 @@ fn the_process_best_is_the_smallest_one_hot_loss() {
         let plan = Plan { process_best, ..plan(0, 4, 9) };
         let strategies = vec![(3, Scripted::boxed(&script, &log))];
         let mut search = Search::new(plan, Streams::new(0), net, strategies).unwrap();
-        search.run(until, &mut Blind).unwrap();
+        search.run(until, &mut ()).unwrap();
         search.best(0).map(|best| (best.architecture.choices().to_vec(), best.loss, best.theta_steps))
     };
     assert_eq!(best(ProcessBest::ThetaSteps, Some(0)), None);
@@ -539,7 +530,7 @@ fn pausing_at_the_last_step_is_finishing() {
     let strategies = vec![(0, Scripted::boxed(&[Some([1, 1])], &log))];
     let mut search =
         Search::new(Plan::theta_only(2, 1), Streams::new(0), FakeNet::new(false, &log), strategies).unwrap();
-    assert_eq!(search.run(Some(2), &mut Blind).unwrap(), Outcome::Finished);
+    assert_eq!(search.run(Some(2), &mut ()).unwrap(), Outcome::Finished);
 }
 
 // ---------------------------------------------------------------- state
@@ -594,7 +585,7 @@ fn restored_at_every_step_it_goes_on_bit_for_bit() {
             let rest = Log::default();
             let mut resumed = search(trains, &[4, 0, 2], &rest);
             // Something else before, so that it can't be right by being fresh.
-            resumed.run(Some(4), &mut Blind).unwrap();
+            resumed.run(Some(4), &mut ()).unwrap();
             resumed.restore(saved).unwrap();
             assert_eq!(resumed.position(), position as u64);
             assert_eq!(bits(&resumed.save()), bits(saved));
@@ -614,7 +605,7 @@ fn restored_at_every_step_it_goes_on_bit_for_bit() {
         // A finished search is restored as finished.
         let mut finished = search(trains, &[4, 0, 2], &Log::default());
         finished.restore(&reference.save()).unwrap();
-        assert_eq!(finished.run(None, &mut Blind).unwrap(), Outcome::Finished);
+        assert_eq!(finished.run(None, &mut ()).unwrap(), Outcome::Finished);
         assert_eq!(bits(&finished.save()), bits(&reference.save()));
     }
 }
@@ -654,7 +645,7 @@ fn the_seed_and_the_trial_decide_what_is_drawn() {
         let strategies: Vec<(u32, Box<dyn Strategy>)> = vec![(trial, Box::new(reinforce))];
         let plan = Plan::theta_only(30, 100);
         let mut search = Search::new(plan, Streams::new(seed), FakeNet::new(false, &log), strategies).unwrap();
-        search.run(None, &mut Blind).unwrap();
+        search.run(None, &mut ()).unwrap();
         let lines = log.lines().into_iter().filter(|line| line.starts_with("probe"));
         lines.map(|line| line.rsplit(": ").next().unwrap().to_owned()).collect::<Vec<_>>()
     };
@@ -667,7 +658,7 @@ fn the_seed_and_the_trial_decide_what_is_drawn() {
 fn states_that_do_not_fit_are_refused() {
     let log = Log::default();
     let mut full = search(true, &[4, 0], &log);
-    full.run(None, &mut Blind).unwrap();
+    full.run(None, &mut ()).unwrap();
     let saved = full.save();
     let refuse =
         |state: &State, trials: &[u32]| search(true, trials, &Log::default()).restore(state).unwrap_err().to_string();
@@ -698,7 +689,7 @@ fn a_loss_that_is_not_finite_stops_the_search() {
             let net = FakeNet::new(true, &log).with_loss(8, set, step, loss);
             let strategies = [5, 8].map(|trial| (trial, Scripted::boxed(&[Some([0, 1])], &log))).into();
             let mut search = Search::new(plan(1, 3, 1), Streams::new(0), net, strategies).unwrap();
-            let error = search.run(None, &mut Blind).unwrap_err();
+            let error = search.run(None, &mut ()).unwrap_err();
             match &error {
                 Error::Diverged { trial: 8, position: at, loss: got } => {
                     assert_eq!((*at, got.to_bits()), (position, loss.to_bits()));
@@ -796,5 +787,5 @@ fn a_supernet_with_fixed_weights_refuses_to_train_them() {
     // And what a supernet reports reaches the caller.
     let strategies = vec![(0, Scripted::boxed(&[Some([0, 0])], &Log::default()))];
     let mut search = Search::new(Plan::theta_only(1, 1), Streams::new(0), net, strategies).unwrap();
-    assert_eq!(search.run(None, &mut Blind).unwrap_err().to_string(), "the supernet can't answer: it is broken");
+    assert_eq!(search.run(None, &mut ()).unwrap_err().to_string(), "the supernet can't answer: it is broken");
 }

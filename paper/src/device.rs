@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use advantage_nas::network::toy::Toy;
@@ -11,6 +12,7 @@ use advantage_nas_gpu::together::{Seat, Table};
 use advantage_nas_gpu::toy::ToySupernet;
 
 use crate::build::Provenance;
+use crate::data::cache::users_folder;
 use crate::error::{Error, Result};
 use crate::settings::Settings;
 
@@ -105,8 +107,14 @@ impl Backend {
     }
 }
 
+/// The folder of compiled kernels: `ADVNAS_CACHE`, or the user's cache folder.
+fn kernel_cache() -> PathBuf {
+    let named = std::env::var_os("ADVNAS_CACHE").filter(|value| !value.is_empty()).map(PathBuf::from);
+    named.or_else(users_folder).unwrap_or_else(|| std::env::temp_dir().join("advantage-nas"))
+}
+
 fn open(ordinal: usize) -> Result<gpu::Device> {
-    gpu::Device::open(ordinal, gpu::device::default_cache()).map_err(Error::Device)
+    gpu::Device::open(ordinal, kernel_cache()).map_err(Error::Device)
 }
 
 /// The supernets of many searches on a device.

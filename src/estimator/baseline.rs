@@ -160,8 +160,13 @@ impl<T: Scalar> CandidateAverages<T> {
 /// `w_j = μ_j d_j / (1 − q)` with `d_j = ‖e_j − μ‖² = 1 − 2 μ_j + q` and `q = ‖μ‖²`; the weights sum to one.
 #[must_use]
 pub fn optimal_weights<T: Scalar>(probabilities: &[T]) -> Option<Vec<T>> {
-    let weights: Vec<T> = (0..probabilities.len())
-        .map(|candidate| {
+    weights(probabilities).map(Iterator::collect)
+}
+
+/// [`optimal_weights`] without a vector, for use in every step.
+fn weights<T: Scalar>(probabilities: &[T]) -> Option<impl Iterator<Item = T>> {
+    let products = move || {
+        (0..probabilities.len()).map(move |candidate| {
             // As a sum of squares: 1 − 2 μ_j + q would lose all digits of the likely candidate near a vertex.
             let mut distance = T::zero();
             for (other, probability) in probabilities.iter().enumerate() {
@@ -170,16 +175,13 @@ pub fn optimal_weights<T: Scalar>(probabilities: &[T]) -> Option<Vec<T>> {
             }
             distance * &probabilities[candidate]
         })
-        .collect();
+    };
     // Σ_j μ_j d_j = 1 − q; summed, so that the weights add up to one in floating point too.
     let mut total = T::zero();
-    for weight in &weights {
-        total = total + weight;
+    for product in products() {
+        total = total + product;
     }
-    if !(total > T::zero()) {
-        return None;
-    }
-    Some(weights.into_iter().map(|weight| weight / &total).collect())
+    (total > T::zero()).then(|| products().map(move |product| product / &total))
 }
 
 /// The baseline of one edge that minimises the variance (claim C15): `b* = Σ_j w_j r_j` with the weights of
@@ -196,9 +198,9 @@ pub fn optimal_baseline<T: Scalar>(probabilities: &[T], rewards: &[T]) -> Result
             got: rewards.len(),
         });
     }
-    let Some(weights) = optimal_weights(probabilities) else { return Ok(None) };
+    let Some(weights) = weights(probabilities) else { return Ok(None) };
     let mut baseline = T::zero();
-    for (weight, reward) in weights.into_iter().zip(rewards) {
+    for (weight, reward) in weights.zip(rewards) {
         baseline = baseline + weight * reward;
     }
     Ok(Some(baseline))
@@ -220,7 +222,7 @@ pub fn optimal_baseline_of_drawn<T: Scalar>(probabilities: &[T], averages: &[Opt
     }
     let mut sum = T::zero();
     let mut total = T::zero();
-    for (weight, average) in optimal_weights(probabilities).into_iter().flatten().zip(averages) {
+    for (weight, average) in weights(probabilities).into_iter().flatten().zip(averages) {
         if let Some(average) = average {
             sum = sum + weight.clone() * average;
             total = total + weight;

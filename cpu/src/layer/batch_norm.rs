@@ -10,8 +10,7 @@ use pulp::{Arch, Simd, WithSimd};
 use super::{LANES, Pixel, Size, map, vectors_per_pixel};
 use crate::Element;
 
-/// Added to variances.
-pub(crate) const EPSILON: f64 = 1e-5;
+pub(crate) use advantage_nas::network::nas_bench_201::parent::NORM_EPSILON as EPSILON;
 
 /// Number, mean and sum of squared deviations of a block's channels.
 #[derive(Clone, Copy, Debug, Default)]

@@ -4,7 +4,7 @@
 
 pub mod toy;
 
-use advantage_nas::search::{Observer, Plan, Search, Snapshot};
+use advantage_nas::search::{Plan, Search};
 use advantage_nas::state::State;
 use advantage_nas::strategy::{Feedback, Proposal, Strategy};
 use advantage_nas::supernet::{Evaluation, Request};
@@ -107,14 +107,6 @@ impl<S: Supernet> Supernet for Witness<S> {
     }
 }
 
-struct Silent;
-
-impl Observer for Silent {
-    fn snapshot(&mut self, _snapshot: &Snapshot<'_>) -> advantage_nas::Result<()> {
-        Ok(())
-    }
-}
-
 /// Everything that a search asks its supernet, and the losses that it hears.
 ///
 /// # Errors
@@ -127,7 +119,7 @@ pub fn witness<S: Supernet>(
 ) -> advantage_nas::Result<Vec<Seen>> {
     let witness = Witness { supernet, seen: Vec::new() };
     let mut search = Search::new(Plan::theta_only(steps, 10), streams.clone(), witness, strategies)?;
-    search.run(None, &mut Silent)?;
+    search.run(None, &mut ())?;
     Ok(std::mem::take(&mut search.supernet_mut().seen))
 }
 

@@ -129,17 +129,6 @@ fn problem(error: DriverError) -> String {
     format!("{:?} ({})", error.0, text.as_deref().unwrap_or("no description"))
 }
 
-/// The folder that compiled kernels are cached in unless another one is given: `ADVNAS_CACHE`, or `advantage-nas` in
-/// the user's cache folder.
-#[must_use]
-pub fn default_cache() -> PathBuf {
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let user = || variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")));
-    variable("ADVNAS_CACHE")
-        .or_else(|| user().map(|cache| cache.join("advantage-nas")))
-        .unwrap_or_else(|| std::env::temp_dir().join("advantage-nas"))
-}
-
 /// One device with one context and one stream.
 #[derive(Clone, Debug)]
 pub struct Device {

@@ -42,12 +42,17 @@ pub(super) struct Content {
     pub(super) test: Option<Images>,
 }
 
+/// The user's cache folder, such as `~/.cache/advantage-nas`: for decoded images, and for compiled kernels.
+#[must_use]
+pub fn users_folder() -> Option<PathBuf> {
+    ProjectDirs::from("", "", "advantage-nas").map(|folders| folders.cache_dir().to_owned())
+}
+
 impl Cache {
-    /// The given folder, or the user's cache folder, such as `~/.cache/advnas`.
+    /// The given folder, or [`users_folder`].
     #[must_use]
     pub fn new(folder: Option<PathBuf>) -> Self {
-        let users = || ProjectDirs::from("", "", "advnas").map(|folders| folders.cache_dir().to_owned());
-        Self { folder: folder.or_else(users) }
+        Self { folder: folder.or_else(users_folder) }
     }
 
     /// No cache: everything is decoded afresh.

@@ -11,7 +11,7 @@
 //! experiment does with the data is in [`advantage_nas::network`].
 
 mod archive;
-mod cache;
+pub(crate) mod cache;
 pub mod check;
 mod checksum;
 pub mod cifar10;

@@ -462,7 +462,7 @@ mod tests {
 
     #[test]
     fn long_quadratures_are_refused() {
-        // Two candidates of 1/2 at τ = 1: 44 panels of 10 nodes in u, 88/0.2 = placeholder.
+        // Two candidates of 1/2 at τ = 1: u is 44 long, in panels of length 1 with 10 nodes; w is 48 long, in 240 steps of 0.2.
         let half = points(&[0.5, 0.5, 0.0], 1.0).unwrap();
         assert_eq!(half, 44.0 * 10.0 * 241.0 * 2.0);
         assert_eq!(points(&[1.0, 0.0], 1.0).unwrap(), 0.0);
