@@ -84,11 +84,11 @@ pub fn cache() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("checks-{checks}"))
 }
 
-/// Panics with those checks that failed.
+/// Panics with those checks that failed, and if there was none at all.
 #[track_caller]
 pub fn expect(what: &str, checks: &[Check]) {
     let failed: Vec<&Check> = checks.iter().filter(|check| !check.passed).take(20).collect();
-    assert!(failed.is_empty(), "{what}: {failed:#?}");
+    assert!(!checks.is_empty() && failed.is_empty(), "{what}: {} comparisons, failed: {failed:#?}", checks.len());
     let worst = checks.iter().filter_map(|check| check.worst).fold(0.0, f64::max);
     let order = std::env::var("SOFTWARE_CUDA_ORDER").unwrap_or_else(|_| "ascending".to_owned());
     let count = checks.len();

@@ -49,7 +49,7 @@ pub fn users_folder() -> Option<PathBuf> {
 }
 
 impl Cache {
-    /// The given folder, or [`users_folder`].
+    /// The given folder, or the user's cache folder, such as `~/.cache/advantage-nas`.
     #[must_use]
     pub fn new(folder: Option<PathBuf>) -> Self {
         Self { folder: folder.or_else(users_folder) }
