@@ -188,6 +188,10 @@ mod tests {
         assert_eq!(table["theta"]["learning_rate"].as_float(), Some(1.0));
         assert_eq!(table["zero_rule"].as_str(), Some("keep"));
         assert_eq!(settings.for_trial(7).table()["trial"].as_integer(), Some(7));
+        for (text, value) in [(".5", 0.5), ("5.", 5.0), ("1e-3", 1e-3), ("+2", 2.0), ("inf", f64::INFINITY)] {
+            let settings = resolve(&[&format!("theta.clip_norm={text}")]).unwrap();
+            assert_eq!(settings.method_settings.theta.clip_norm, Some(value), "{text}");
+        }
     }
 
     #[test]
@@ -202,6 +206,7 @@ mod tests {
         assert_eq!(preset, "unknown preset \"huge\", known are: full");
         assert!(message("experiment=ptb").starts_with("unknown setting \"experiment\""));
         assert_eq!(message("theta.beta1=fast"), "theta.beta1 = fast: expected a number");
+        assert_eq!(message("theta.beta1=infinity"), "theta.beta1 = infinity: expected a number");
         assert_eq!(message("seed=1.5"), "seed = 1.5: expected a whole number");
         assert_eq!(message("seed=-1"), "seed = -1: expected at least 0");
         assert_eq!(message("baseline=1"), "baseline = 1: expected true or false");

@@ -46,7 +46,9 @@ impl Override {
     /// The value, of the type that the setting has now.
     fn value_like(&self, present: &Value) -> Result<Value> {
         let parsed = self.text.parse::<Value>().ok();
-        let expected = match (present, parsed) {
+        // Numbers as people write them, such as .5, which TOML does not know.
+        let number = number(&self.text).map(Value::Float);
+        let expected = match (present, parsed.or(number.filter(|_| present.is_float()))) {
             (Value::Integer(_), Some(Value::Integer(value))) if value >= 0 => return Ok(Value::Integer(value)),
             (Value::Integer(_), Some(Value::Integer(_))) => "expected at least 0",
             (Value::Float(_), Some(Value::Float(value))) => return Ok(Value::Float(value)),
@@ -84,6 +86,11 @@ impl FromStr for Override {
             _ => Err(Error::Usage(format!("expected KEY=VALUE, got {text:?}"))),
         }
     }
+}
+
+/// A decimal number, not a word such as `infinity`.
+fn number(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|_| !text.contains(|c: char| c.is_alphabetic() && !matches!(c, 'e' | 'E')))
 }
 
 /// Paths of all settings that can be changed. Experiment and preset can't: their names chose the table.
