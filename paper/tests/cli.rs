@@ -155,7 +155,10 @@ fn wrong_settings() {
     set("seed=1.5", &["seed = 1.5: expected a whole number"]);
     set("method=random", &["method = random: unknown method", "known are: reinforce, "]);
     set("toy.batch=1000000", &["the toy minibatch", "got 1000000"]);
-    set("toy.edges=1000000000000", &["toy.edges times toy.candidates must be at most"]);
+    set(
+        "toy.edges=1000000000000",
+        &["the toy network must be of at most 1000000 candidates", "got 1000000000000 edges"],
+    );
     set("seed", &["expected KEY=VALUE", "seed"]);
     fail(2, &[&base[..], &["--seed", "1", "--set", "seed=1"]].concat(), &["the setting seed is given twice"]);
     fail(2, &[&base[..], &["--trials", "2", "--set", "trial=1"]].concat(), &["trial picks a single trial"]);

@@ -40,6 +40,9 @@ pub struct Toy {
     pub batch: usize,
 }
 
+/// Candidates in all edges that are still thought to be meant: far beyond any experiment, small enough for any memory.
+const MOST_CANDIDATES: usize = 1_000_000;
+
 impl Toy {
     /// The paper's: 10 edges, 10 candidates, minibatches of 100.
     #[must_use]
@@ -50,9 +53,14 @@ impl Toy {
     /// Checks the sizes.
     ///
     /// # Errors
-    /// [`Error::NoEdges`], [`Error::NoCandidates`], and [`Error::Setting`] for an empty minibatch or one larger than a step's
-    /// share of the random stream.
+    /// [`Error::NoEdges`], [`Error::NoCandidates`], and [`Error::Setting`] for more than a million candidates, an empty minibatch
+    /// or one larger than a step's share of the random stream.
     pub fn check(&self) -> Result<()> {
+        let candidates = self.edges.saturating_mul(self.candidates);
+        if candidates > MOST_CANDIDATES {
+            let got = format!("{} edges with {} candidates each", self.edges, self.candidates);
+            return Err(Error::Setting { name: "the toy network", expected: "of at most 1000000 candidates", got });
+        }
         Shape::new(std::iter::repeat_n(self.candidates, self.edges))?;
         // Far below 2²⁰ words, also after rounding up to whole vectors.
         let limit = WORDS_PER_STEP as usize / PIXELS;

@@ -17,9 +17,6 @@ use crate::run::Record;
 use crate::run::log::float;
 use crate::settings::Settings;
 
-/// Candidates in all edges that are still thought to be meant: far beyond any experiment, small enough for any memory.
-const MOST_CANDIDATES: usize = 1_000_000;
-
 /// What `result.json` says of a trial.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ToyResult {
@@ -91,13 +88,10 @@ pub struct ToyRegression {
     pub backend: Backend,
 }
 
-/// The sizes of the network, within reason.
+/// The sizes of the network.
 fn toy(settings: &Settings) -> Result<Toy> {
     let toy: Toy = settings.own()?;
-    if toy.edges.saturating_mul(toy.candidates) > MOST_CANDIDATES {
-        let problem = format!("toy.edges times toy.candidates must be at most {MOST_CANDIDATES}");
-        return Err(Error::Usage(problem));
-    }
+    toy.check().map_err(Error::Settings)?;
     Ok(toy)
 }
 
