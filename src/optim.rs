@@ -79,12 +79,23 @@ impl Adam<f64> {
     /// Goes on from saved moments.
     ///
     /// # Errors
-    /// [`Error::State`] if something is missing or of another length.
+    /// [`Error::State`] if something is missing, of another length, or no moments that a search can have.
     pub fn restore(&mut self, state: &State) -> Result<()> {
         let length = self.first_moment.len();
         let steps = state.u64("steps", 1)?[0];
-        let first_moment = state.f64("first_moment", length)?.to_vec();
-        let second_moment = state.f64("second_moment", length)?.to_vec();
+        let moments = |name: &str, fits: fn(&f64) -> bool, expected: &str| {
+            let values = state.f64(name, length)?;
+            match values.iter().find(|value| !fits(value)) {
+                None => Ok(values.to_vec()),
+                Some(wrong) => {
+                    let problem = format!("holds {wrong}, expected {expected}");
+                    Err(Error::State { name: name.to_owned(), problem })
+                }
+            }
+        };
+        let first_moment = moments("first_moment", |value| value.is_finite(), "finite numbers")?;
+        let second_moment =
+            moments("second_moment", |&value| value.is_finite() && value >= 0.0, "finite numbers of at least 0")?;
         (self.steps, self.first_moment, self.second_moment) = (steps, first_moment, second_moment);
         Ok(())
     }
@@ -162,7 +173,8 @@ pub fn add_weight_decay<T: Float>(gradient: &mut [T], parameters: &[T], decay: T
     Ok(())
 }
 
-/// Scales a gradient down to a global norm of at most `limit`; returns the norm before.
+/// Scales a gradient down to a global norm of at most `limit`; returns the norm before. It keeps its direction even where the
+/// squares of finite numbers overflow.
 ///
 /// # Errors
 /// [`Error::Setting`] unless the limit is positive.
@@ -170,7 +182,20 @@ pub fn clip_norm<T: Float>(gradient: &mut [T], limit: T) -> Result<T> {
     if !(limit > T::zero()) {
         return Err(setting("limit of the gradient norm", "positive", limit));
     }
-    let norm = gradient.iter().fold(T::zero(), |sum, &slope| sum + slope * slope).sqrt();
+    let norm = euclidean_norm(gradient);
+    if norm.is_infinite() && gradient.iter().all(|slope| slope.is_finite()) {
+        let largest = gradient.iter().fold(T::zero(), |largest, slope| largest.max(slope.abs()));
+        for slope in &mut *gradient {
+            *slope = *slope / largest;
+        }
+        let scaled_norm = euclidean_norm(gradient);
+        // An infinite limit takes nothing away.
+        let factor = (limit / scaled_norm).min(largest);
+        for slope in gradient {
+            *slope = *slope * factor;
+        }
+        return Ok(largest * scaled_norm);
+    }
     if norm > limit {
         let factor = limit / norm;
         for slope in gradient {
@@ -178,6 +203,10 @@ pub fn clip_norm<T: Float>(gradient: &mut [T], limit: T) -> Result<T> {
         }
     }
     Ok(norm)
+}
+
+fn euclidean_norm<T: Float>(vector: &[T]) -> T {
+    vector.iter().fold(T::zero(), |sum, &value| sum + value * value).sqrt()
 }
 
 /// The factor of the cosine schedule, `(cos(π t) + 1) / 2`: one at `t = 0`, zero at `t = 1`.

@@ -156,6 +156,24 @@ fn norms_by_hand() {
 }
 
 #[test]
+fn gradients_whose_squares_overflow_are_clipped_too() {
+    let mut gradient = [3e200, -4e200];
+    assert_close(clip_norm(&mut gradient, 1.0).unwrap(), 5e200, F64_FEW_ROUNDINGS, 0.0);
+    assert_all_close(&gradient, &[0.6, -0.8], F64_FEW_ROUNDINGS, 0.0);
+    // The norm itself is no finite number.
+    let mut gradient = [f64::MAX; 4];
+    assert_eq!(clip_norm(&mut gradient, 4.0).unwrap(), f64::INFINITY);
+    assert_all_close(&gradient, &[2.0; 4], F64_FEW_ROUNDINGS, 0.0);
+    let mut gradient = [3e200, -4e200];
+    assert_close(clip_norm(&mut gradient, f64::INFINITY).unwrap(), 5e200, F64_FEW_ROUNDINGS, 0.0);
+    assert_all_close(&gradient, &[3e200, -4e200], F64_FEW_ROUNDINGS, 0.0);
+    // What is not finite is not hidden.
+    let mut gradient = [f64::INFINITY, 1.0];
+    assert_eq!(clip_norm(&mut gradient, 1.0).unwrap(), f64::INFINITY);
+    assert!(gradient[0].is_nan());
+}
+
+#[test]
 fn the_cosine_falls_from_one_to_zero() {
     assert_eq!(cosine(0.0), 1.0);
     assert_close(cosine(0.5), 0.5, F64_FEW_ROUNDINGS, 0.0);
@@ -210,5 +228,16 @@ fn saved_moments_that_do_not_fit_are_refused() {
     assert_eq!(error.to_string(), "saved state, \"first_moment\": has 3 values, expected 2");
     let error = adam.restore(&State::new()).unwrap_err();
     assert_eq!(error.to_string(), "saved state, \"steps\": is missing");
+    for (name, wrong, expected) in [
+        ("first_moment", f64::NAN, "holds NaN, expected finite numbers"),
+        ("first_moment", f64::INFINITY, "holds inf, expected finite numbers"),
+        ("second_moment", f64::NAN, "holds NaN, expected finite numbers of at least 0"),
+        ("second_moment", -1.0, "holds -1, expected finite numbers of at least 0"),
+    ] {
+        let mut state = untouched.save();
+        state.insert_f64(name, &[0.0, wrong]);
+        let error = adam.restore(&state).unwrap_err();
+        assert_eq!(error.to_string(), format!("saved state, \"{name}\": {expected}"));
+    }
     assert_eq!(adam, untouched);
 }
