@@ -22,6 +22,7 @@
 //! | Table 1 | [`strategy::table1::TABLE_1`], [`strategy::Method`] |
 //! | section 5.1, toy regression | [`network::toy`] |
 //! | section 5.2, NAS-Bench-201 and CIFAR-10 | [`network::nas_bench_201`] |
+//! | section 5.3, training of a found architecture anew | [`Training`] |
 //! | beyond the paper: optimal baseline (claim C15) | [`estimator::optimal_baseline`] |
 //!
 //! # One update by hand
@@ -58,6 +59,7 @@ pub mod state;
 pub mod strategy;
 pub mod supernet;
 pub mod tolerance;
+pub mod training;
 
 pub use error::{Error, Result};
 pub use policy::Policy;
@@ -65,3 +67,4 @@ pub use search::Search;
 pub use space::{Architecture, Edge, OpTable, SearchSpace, Shape};
 pub use strategy::Strategy;
 pub use supernet::Supernet;
+pub use training::Training;

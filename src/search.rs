@@ -99,10 +99,15 @@ impl Plan {
             StepKind::Theta => (theta_steps, self.iterations, self.theta_steps_per_epoch),
             _ => (weight_steps, self.warmup + self.iterations, self.weight_steps_per_epoch),
         };
-        let epochs = total as f64 / per_epoch;
-        let schedule = ((done as f64 / per_epoch).floor() / epochs).min(1.0);
+        let schedule = schedule(done, total, per_epoch);
         Step { kind, progress: theta_steps as f64 / self.iterations as f64, schedule }
     }
+}
+
+/// Whole epochs done, over all epochs, before the step after `done` of `total` steps.
+pub(crate) fn schedule(done: u64, total: u64, per_epoch: f64) -> f64 {
+    let epochs = total as f64 / per_epoch;
+    ((done as f64 / per_epoch).floor() / epochs).min(1.0)
 }
 
 /// The one-hot architecture with the smallest minibatch loss.
@@ -182,19 +187,19 @@ impl Observer for () {
     }
 }
 
-/// The part of a search that observers may ask for.
+/// The part of a search, or of a [training](crate::training), that observers may ask for.
 pub trait Saves {
     /// Steps done.
     fn position(&self) -> u64;
 
-    /// Steps of the whole search.
+    /// Steps in all.
     fn steps(&self) -> u64;
 
     /// Everything that is needed to go on bit for bit.
     fn save(&self) -> State;
 }
 
-/// How a run of a search ended.
+/// How a run of a search or of a training ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// All steps are done.
@@ -493,7 +498,7 @@ impl Trial {
     }
 }
 
-fn check_loss(loss: f64, trial: u32, position: u64) -> Result<()> {
+pub(crate) fn check_loss(loss: f64, trial: u32, position: u64) -> Result<()> {
     if loss.is_finite() {
         return Ok(());
     }

@@ -1,25 +1,24 @@
-//! The experiments, one file each: how a search is built from settings, what is recorded, and what its result says. Files and
+//! The experiments, one file each: how a search or a training is built from settings, what is recorded, and what its result says. Files and
 //! resuming are in [`crate::run`]; how a result is shown is in [`crate::command`].
 
 pub mod toy;
 
-use advantage_nas::{Search, Supernet};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::Table;
 
 use crate::build::Provenance;
 use crate::error::Result;
-use crate::run::{Ended, Orders, Record, Run, drive};
+use crate::run::{Ended, Orders, Process, Record, Run, drive};
 use crate::settings::Settings;
 
 /// What all runs of an experiment share, such as its data, and how one of them is made.
 pub trait Experiment: Sync {
-    /// The network that is searched.
-    type Supernet: Supernet;
+    /// What goes on in a run: a [`Search`](advantage_nas::Search) or a [`Training`](advantage_nas::Training).
+    type Process: Process<Self::Record>;
     /// What the runs of a sweep share while they are worked on.
     type Shared: Sync;
-    /// What is logged and remembered while a search runs.
+    /// What is logged and remembered on the way.
     type Record: Record;
     /// What `result.json` says.
     type Outcome: Serialize + DeserializeOwned + Clone + Send;
@@ -30,32 +29,32 @@ pub trait Experiment: Sync {
     /// What the device reports.
     fn share(&self, runs: &[&Settings]) -> Result<Self::Shared>;
 
-    /// The search before its first step.
+    /// The process before its first step.
     ///
     /// # Errors
-    /// [`Error::Settings`](crate::Error::Settings) for settings that make no search.
-    fn build(&self, settings: &Settings, shared: &Self::Shared) -> Result<Search<Self::Supernet>>;
+    /// [`Error::Settings`](crate::Error::Settings) for settings that make none.
+    fn build(&self, settings: &Settings, shared: &Self::Shared) -> Result<Self::Process>;
 
-    /// Steps of a search.
+    /// Steps of a run.
     ///
     /// # Errors
     /// As [`Experiment::build`].
     fn steps(&self, settings: &Settings) -> Result<u64>;
 
-    /// The record of a search that was just built.
+    /// The record of a process that was just built.
     ///
     /// # Errors
     /// As [`Experiment::build`].
-    fn record(&self, settings: &Settings, search: &Search<Self::Supernet>) -> Result<Self::Record>;
+    fn record(&self, settings: &Settings, process: &Self::Process) -> Result<Self::Record>;
 
-    /// The result of a finished search that took `wall_seconds` seconds.
+    /// The result of a finished process that took `wall_seconds` seconds.
     ///
     /// # Errors
     /// What the evaluation of the final architectures reports.
     fn outcome(
         &self,
         settings: &Settings,
-        search: &mut Search<Self::Supernet>,
+        process: &mut Self::Process,
         record: &Self::Record,
         wall_seconds: f64,
     ) -> Result<Self::Outcome>;
@@ -80,7 +79,7 @@ pub enum Progressed<O> {
     Paused {
         /// Steps done.
         position: u64,
-        /// Steps of the whole search.
+        /// Steps of the whole run.
         steps: u64,
     },
 }
@@ -96,12 +95,12 @@ pub fn work<E: Experiment>(
     run: &Run,
     orders: &Orders<'_>,
 ) -> Result<Progressed<E::Outcome>> {
-    let mut search = experiment.build(settings, shared)?;
-    let mut record = experiment.record(settings, &search)?;
-    match drive(&mut search, &mut record, run, orders)? {
+    let mut process = experiment.build(settings, shared)?;
+    let mut record = experiment.record(settings, &process)?;
+    match drive(&mut process, &mut record, run, orders)? {
         Ended::Paused { position, steps } => Ok(Progressed::Paused { position, steps }),
         Ended::Finished { wall_seconds } => {
-            let outcome = experiment.outcome(settings, &mut search, &record, wall_seconds)?;
+            let outcome = experiment.outcome(settings, &mut process, &record, wall_seconds)?;
             run.finish(&outcome)?;
             Ok(Progressed::Finished(Box::new(outcome)))
         }

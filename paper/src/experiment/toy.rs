@@ -13,8 +13,8 @@ use super::Experiment;
 use crate::build::Provenance;
 use crate::device::{Backend, Supernets};
 use crate::error::{Error, Result};
-use crate::run::Record;
 use crate::run::log::float;
+use crate::run::{Record, SearchRecord};
 use crate::settings::Settings;
 
 /// What `result.json` says of a trial.
@@ -112,7 +112,7 @@ fn on_cpu(settings: &Settings) -> Result<Search<Box<dyn Supernet>>> {
 }
 
 impl Experiment for ToyRegression {
-    type Supernet = Box<dyn Supernet>;
+    type Process = Search<Box<dyn Supernet>>;
     type Shared = Supernets;
     type Record = Watched;
     type Outcome = ToyResult;
@@ -121,7 +121,7 @@ impl Experiment for ToyRegression {
         Supernets::new(&self.backend, runs)
     }
 
-    fn build(&self, settings: &Settings, supernets: &Supernets) -> Result<Search<Self::Supernet>> {
+    fn build(&self, settings: &Settings, supernets: &Supernets) -> Result<Self::Process> {
         match supernets.seat(toy(settings)?, settings.seed)? {
             None => on_cpu(settings),
             Some(seat) => search(settings, Streams::new(settings.seed), Box::new(seat)),
@@ -132,7 +132,7 @@ impl Experiment for ToyRegression {
         Ok(on_cpu(settings)?.steps())
     }
 
-    fn record(&self, settings: &Settings, _search: &Search<Self::Supernet>) -> Result<Watched> {
+    fn record(&self, settings: &Settings, _search: &Self::Process) -> Result<Watched> {
         let parameters = toy(settings)?.parameters(&Streams::new(settings.seed), settings.trial);
         Ok(Watched::new(parameters.map_err(Error::Settings)?.teacher))
     }
@@ -144,7 +144,7 @@ impl Experiment for ToyRegression {
     fn outcome(
         &self,
         settings: &Settings,
-        search: &mut Search<Self::Supernet>,
+        search: &mut Self::Process,
         watched: &Watched,
         wall_seconds: f64,
     ) -> Result<ToyResult> {
@@ -228,6 +228,22 @@ impl Record for Watched {
         vec!["iteration", "loss", "test_loss", "edges_right", "entropy"]
     }
 
+    fn message(&self) -> String {
+        let loss = self.loss.map_or_else(|| "-".to_owned(), |loss| format!("{loss:.3e}"));
+        format!("loss {loss}, {}/{} edges right", self.edges_right, self.teacher.choices().len())
+    }
+
+    fn save(&self) -> serde_json::Value {
+        serde_json::json!(self.memory)
+    }
+
+    fn restore(&mut self, saved: &serde_json::Value) -> Result<(), String> {
+        self.memory = Memory::deserialize(saved).map_err(|error| error.to_string())?;
+        Ok(())
+    }
+}
+
+impl SearchRecord for Watched {
     fn snapshot(&mut self, snapshot: &Snapshot<'_>) -> Vec<String> {
         // Before the first update, only a snapshot shows the architecture.
         self.look(snapshot.mode, snapshot.theta_steps);
@@ -244,19 +260,5 @@ impl Record for Watched {
 
     fn theta_step(&mut self, step: &ThetaStep<'_>) {
         self.look(step.mode, step.theta_steps);
-    }
-
-    fn message(&self) -> String {
-        let loss = self.loss.map_or_else(|| "-".to_owned(), |loss| format!("{loss:.3e}"));
-        format!("loss {loss}, {}/{} edges right", self.edges_right, self.teacher.choices().len())
-    }
-
-    fn save(&self) -> serde_json::Value {
-        serde_json::json!(self.memory)
-    }
-
-    fn restore(&mut self, saved: &serde_json::Value) -> Result<(), String> {
-        self.memory = Memory::deserialize(saved).map_err(|error| error.to_string())?;
-        Ok(())
     }
 }

@@ -6,7 +6,7 @@
 //! - [`config`]: `config.toml`, written once
 //! - [`log`]: `metrics.csv` and `theta.csv`, appended
 //! - [`checkpoint`]: `checkpoint.safetensors`, replaced as a whole
-//! - [`drive`](mod@drive): a search that fills such a folder
+//! - [`drive`](mod@drive): a search or a training that fills such a folder
 //! - `files`: writing a file as a whole or not at all
 
 pub mod checkpoint;
@@ -20,5 +20,5 @@ pub mod trials;
 pub use checkpoint::{Checkpoint, Note};
 pub use config::Config;
 pub use directory::{Run, Standing};
-pub use drive::{Ended, Orders, Record, drive};
+pub use drive::{Ended, Orders, Process, Record, SearchRecord, TrainingRecord, drive};
 pub use trials::Trials;
