@@ -81,16 +81,25 @@ fn another_search_is_noticed() {
     assert!(!other[0].passed && !other[2].passed, "{other:?}");
 }
 
-/// Runs the checks of the kernels in this child, on a text in which the last file is changed.
-fn compare_changed(changed: impl Fn(&str) -> String) {
-    let mut files = kernels::toy::SOURCE.files.to_vec();
-    let last = files.last_mut().unwrap();
-    let text = changed(last.1);
-    assert_ne!(text, last.1);
-    last.1 = text.leak();
-    let source = Source { files: files.leak(), ..kernels::toy::SOURCE };
+/// The module with one of its files changed.
+fn changed(source: &Source, file: usize, change: impl Fn(&str) -> String) -> Source {
+    let mut files = source.files.to_vec();
+    let text = change(files[file].1);
+    assert_ne!(text, files[file].1);
+    files[file].1 = text.leak();
+    Source { files: files.leak(), ..*source }
+}
+
+/// The file with the kernels themselves.
+const LAST: usize = kernels::toy::SOURCE.files.len() - 1;
+
+/// Runs the checks of the kernels in this child, on a changed text.
+fn compare_changed(source: &Source) {
     let device = device();
-    let kernels = Kernels::load_from(&device, &source).unwrap();
+    let kernels = match source.name {
+        "toy" => Kernels::load_from(&device, source).unwrap(),
+        other => panic!("no checks for the kernels of module {other}"),
+    };
     println!("loaded");
     expect("changed kernels", &toy::compare(&device, &kernels, &SMALL[1..]).unwrap());
 }
@@ -105,31 +114,73 @@ fn is_found(test: &str, device: &SoftwareDevice, index: usize) -> bool {
     !ended.passed
 }
 
+/// Where there are barriers, in all files of all modules: module, file, and how many barriers of the file stand before.
+fn barriers() -> Vec<(usize, usize, usize)> {
+    let mut places = Vec::new();
+    for (module, source) in kernels::ALL.iter().enumerate() {
+        for (file, (name, text)) in source.files.iter().enumerate() {
+            let count = text.matches(BARRIER).count();
+            let others = text.matches("__sync").count() + text.matches("bar.").count() - count;
+            assert_eq!(others, 0, "{name} has other barriers, which this test does not remove");
+            places.extend((0..count).map(|barrier| (module, file, barrier)));
+        }
+    }
+    places
+}
+
+const BARRIER: &str = "__syncthreads();";
+
 /// Without any one of its barriers, a kernel is found to be wrong in some order of its threads.
 #[test]
 fn every_barrier_is_needed() {
     const TEST: &str = "every_barrier_is_needed";
-    const BARRIER: &str = "__syncthreads();";
+    let barriers = barriers();
     if SoftwareDevice::is_active() {
-        let removed: usize = std::env::var(CHANGE).unwrap().parse().unwrap();
-        return compare_changed(|text| {
-            let (at, _) = text.match_indices(BARRIER).nth(removed).unwrap();
+        let (module, file, barrier) = barriers[std::env::var(CHANGE).unwrap().parse::<usize>().unwrap()];
+        return compare_changed(&changed(&kernels::ALL[module], file, |text| {
+            let (at, _) = text.match_indices(BARRIER).nth(barrier).unwrap();
             format!("{}{}", &text[..at], &text[at + BARRIER.len()..])
-        });
+        }));
     }
     let Some(software) = software_device(TEST) else { return };
-    let text: String = kernels::ALL.iter().map(Source::text).collect();
-    let barriers = text.matches(BARRIER).count();
-    assert_eq!(barriers, text.matches("__sync").count(), "there are other barriers, which this test does not remove");
     let mut found = 0;
-    for removed in 0..barriers {
+    for (index, &(module, file, barrier)) in barriers.iter().enumerate() {
         // Numbers alone, so that it is a wrong result that is found, whatever else the device would notice.
-        let wrong = ORDERS.map(|order| is_found(TEST, &software.clone().checks(Checks::None).order(order), removed));
-        say(&format!("emulated: without barrier {removed}, wrong in the orders {ORDERS:?}: {wrong:?}"));
+        let wrong = ORDERS.map(|order| is_found(TEST, &software.clone().checks(Checks::None).order(order), index));
+        let (name, text) = kernels::ALL[module].files[file];
+        let (at, _) = text.match_indices(BARRIER).nth(barrier).unwrap();
+        let line = text[..at].lines().count();
+        say(&format!("emulated: without the barrier of {name}:{line}, wrong in the orders {ORDERS:?}: {wrong:?}"));
         found += usize::from(wrong.contains(&true));
     }
-    say(&format!("emulated: {found} of {barriers} removed barriers were found"));
-    assert!(barriers > 0 && found == barriers);
+    say(&format!("emulated: {found} of {} removed barriers were found", barriers.len()));
+    assert!(!barriers.is_empty() && found == barriers.len());
+}
+
+/// The driver is told neither how many arguments there are nor of what size; the device layer compares both with the
+/// kernel's parameters, and says of which kernel they are.
+#[test]
+fn wrong_arguments_are_reported() {
+    if !in_child("wrong_arguments_are_reported", numbers_only) {
+        return;
+    }
+    let device = device();
+    let signature = "int edges, int slots, int batch)\n{";
+    for (other, problem) in [
+        ("int edges, int slots, int batch, int more)\n{", "it is given 6 arguments and has 7 parameters"),
+        ("int edges, int slots)\n{ const int batch = 35;", "it is given 6 arguments and has 5 parameters"),
+        ("long long edges, int slots, int batch)\n{", "argument 3, counted from 0, has 4 bytes and its parameter 8"),
+        ("int edges, short slots, int batch)\n{", "argument 4, counted from 0, has 4 bytes and its parameter 2"),
+    ] {
+        let source = changed(&kernels::toy::SOURCE, LAST, |text| text.replacen(signature, other, 1));
+        let kernels = Kernels::load_from(&device, &source).unwrap();
+        let error = toy::compare(&device, &kernels, &SMALL[1..2]).unwrap_err().to_string();
+        let (begin, flags) = ("can't launch toy_images with grid ", "module toy, flags --gpu-architecture=sm_90");
+        assert!(error.starts_with(begin) && error.contains(problem) && error.contains(flags), "{error}");
+        say(&format!("emulated: {error}"));
+    }
+    // Nothing was launched, nothing is broken.
+    expect("kernels", &toy::kernels(&device, &SMALL[..1]).unwrap());
 }
 
 /// Faults that are made in the kernels, all of which must be found: what is there and what stands in its place.
@@ -155,7 +206,7 @@ fn faults_in_the_kernels_are_found() {
     const TEST: &str = "faults_in_the_kernels_are_found";
     if SoftwareDevice::is_active() {
         let (from, to) = FAULTS[std::env::var(CHANGE).unwrap().parse::<usize>().unwrap()];
-        return compare_changed(|text| text.replacen(from, to, 1));
+        return compare_changed(&changed(&kernels::toy::SOURCE, LAST, |text| text.replacen(from, to, 1)));
     }
     let Some(software) = software_device(TEST) else { return };
     let device = software.checks(Checks::Memory);

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use cudarc::driver::sys as driver;
-use cudarc::driver::{CudaContext, CudaEvent, DriverError};
+use cudarc::driver::{CudaContext, CudaEvent, CudaFunction, DriverError};
 use cudarc::nvrtc::sys as nvrtc;
 
 use super::problem;
@@ -12,6 +12,9 @@ use crate::error::{Error, Result};
 
 /// The oldest CUDA version that a driver must support.
 const NEEDED: Version = Version { major: 12, minor: 0 };
+
+/// More than a kernel can have: they take at most 32,764 bytes ("Kernel Parameters" in the CUDA C++ Programming Guide).
+const MOST_PARAMETERS: usize = 32_764;
 
 /// A CUDA version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -163,6 +166,26 @@ pub(super) fn elapsed(start: &CudaEvent, end: &CudaEvent) -> Result<f32, DriverE
     // SAFETY: both events are alive; one number is written.
     unsafe { elapsed(&raw mut milliseconds, start.cu_event(), end.cu_event()) }.result()?;
     Ok(milliseconds)
+}
+
+/// Bytes of each parameter of a kernel, in their order; nothing if the driver does not tell.
+///
+/// The function came with CUDA 12.4. An index past the last parameter is an invalid value; a kernel without any could
+/// do nothing, so that none at all says that the question was not understood.
+pub(super) fn parameters(function: &CudaFunction) -> Option<Vec<usize>> {
+    type ParamInfo = unsafe extern "C" fn(driver::CUfunction, usize, *mut usize, *mut usize) -> driver::CUresult;
+    // SAFETY: a kernel comes from a device, which is opened after the library was found.
+    let ask = unsafe { driver::culib().get::<ParamInfo>("cuFuncGetParamInfo") }.ok()?;
+    let mut sizes = Vec::new();
+    loop {
+        let (mut offset, mut size) = (0, 0);
+        // SAFETY: the kernel's module is loaded; two numbers are written.
+        match unsafe { ask(function.cu_function(), sizes.len(), &raw mut offset, &raw mut size) } {
+            driver::CUresult::CUDA_SUCCESS if sizes.len() < MOST_PARAMETERS => sizes.push(size),
+            driver::CUresult::CUDA_ERROR_INVALID_VALUE if !sizes.is_empty() => return Some(sizes),
+            _ => return None,
+        }
+    }
 }
 
 /// Makes sure of the compiler's library, and asks for its version.

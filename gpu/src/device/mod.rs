@@ -3,6 +3,7 @@
 //! - `library`: which libraries there are, and which versions; asks before anything that would panic
 //! - [`compile`](mod@compile): CUDA C++ to machine code by NVRTC, without a driver
 //! - `module`: compiled kernels, cached on disk and loaded
+//! - `launch`: blocks, threads and arguments of a launch
 //! - [`buffer`]: typed device memory
 //! - [`graph`]: sequences of launches that are submitted as one
 //!
@@ -12,6 +13,7 @@
 pub mod buffer;
 pub mod compile;
 pub mod graph;
+mod launch;
 mod library;
 mod module;
 
@@ -20,12 +22,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cudarc::driver::sys::{CUdevice_attribute_enum as Attribute, CUevent_flags_enum};
-use cudarc::driver::{CudaContext, CudaStream, DriverError, LaunchConfig, result};
+use cudarc::driver::{CudaContext, CudaStream, DriverError, result};
 use serde::Serialize;
 
 pub use buffer::Buffer;
 pub use compile::Source;
 pub use graph::Graph;
+pub use launch::Geometry;
 pub use library::{compiler_version, driver_version};
 pub use module::{Kernel, Module};
 
@@ -210,45 +213,5 @@ impl Device {
         let milliseconds =
             library::elapsed(&start, &end).map_err(failed(|| "take the time between events".to_owned()))?;
         Ok(Duration::from_secs_f64(f64::from(milliseconds) * 1e-3))
-    }
-}
-
-/// Blocks and threads of a launch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Geometry {
-    /// Blocks.
-    pub grid: [u32; 3],
-    /// Threads of a block.
-    pub block: [u32; 3],
-    /// Bytes of dynamic shared memory of a block.
-    pub shared: u32,
-}
-
-impl Geometry {
-    /// Blocks of `threads` threads in one dimension.
-    ///
-    /// # Errors
-    /// [`Error::TooLarge`] for more blocks than a grid may have.
-    pub fn new(grid: [usize; 3], threads: u32) -> Result<Self> {
-        const MOST: [u64; 3] = [i32::MAX as u64, 65_535, 65_535];
-        let mut blocks = [0; 3];
-        for ((block, got), most) in blocks.iter_mut().zip(grid).zip(MOST) {
-            let got = got as u64;
-            if got > most {
-                return Err(Error::TooLarge { what: "blocks in one dimension of a launch", got, most });
-            }
-            *block = got as u32;
-        }
-        Ok(Self { grid: blocks, block: [threads, 1, 1], shared: 0 })
-    }
-
-    /// The same with so many bytes of dynamic shared memory.
-    #[must_use]
-    pub fn with_shared(self, shared: u32) -> Self {
-        Self { shared, ..self }
-    }
-
-    pub(crate) fn config(self) -> LaunchConfig {
-        LaunchConfig { grid_dim: self.grid.into(), block_dim: self.block.into(), shared_mem_bytes: self.shared }
     }
 }

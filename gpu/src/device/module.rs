@@ -10,13 +10,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use cudarc::driver::{CudaFunction, CudaModule, DriverError, LaunchArgs};
+use cudarc::driver::{CudaFunction, CudaModule};
 use cudarc::nvrtc::Ptx;
 use sha2::{Digest, Sha256};
 
 use super::compile::{self, Source, compile};
-use super::library::{compiler_version, driver_version};
-use super::{Device, Geometry, failed, problem};
+use super::library::{self, compiler_version, driver_version};
+use super::{Device, failed};
 use crate::error::{Error, Result};
 
 /// Bytes of a hash.
@@ -37,6 +37,8 @@ pub struct Kernel {
     module: &'static str,
     flags: Arc<str>,
     function: CudaFunction,
+    /// Bytes of each parameter, where the driver tells.
+    parameters: Option<Arc<[usize]>>,
 }
 
 impl Device {
@@ -118,7 +120,8 @@ impl Module {
         let module = self.source.name;
         let function = self.module.load_function(name);
         let function = function.map_err(failed(|| format!("find kernel {name} in module {module}")))?;
-        Ok(Kernel { name, module, flags: self.flags.clone(), function })
+        let parameters = library::parameters(&function).map(Arc::from);
+        Ok(Kernel { name, module, flags: self.flags.clone(), function, parameters })
     }
 }
 
@@ -129,20 +132,23 @@ impl Kernel {
         self.name
     }
 
-    /// A launch on the device's stream, to be given arguments.
-    pub(crate) fn on<'a>(&'a self, device: &'a Device) -> LaunchArgs<'a> {
-        device.stream.launch_builder(&self.function)
+    /// Its module.
+    pub(super) fn module(&self) -> &'static str {
+        self.module
     }
 
-    /// What the driver says of a launch of this kernel.
-    pub(crate) fn failed(&self, geometry: Geometry) -> impl FnOnce(DriverError) -> Error {
-        move |error| Error::Launch {
-            kernel: self.name,
-            module: self.module,
-            flags: self.flags.to_string(),
-            grid: geometry.grid,
-            block: geometry.block,
-            problem: problem(error),
-        }
+    /// The flags that it was compiled with.
+    pub(super) fn flags(&self) -> &str {
+        &self.flags
+    }
+
+    pub(super) fn function(&self) -> &CudaFunction {
+        &self.function
+    }
+
+    /// Bytes of each parameter; nothing where the driver does not tell, which those before CUDA 12.4 don't.
+    #[must_use]
+    pub fn parameters(&self) -> Option<&[usize]> {
+        self.parameters.as_deref()
     }
 }

@@ -1,7 +1,6 @@
 //! Launches of the kernels in `kernels/toy.cu`.
 
 use advantage_nas::network::toy::{PIXELS, POSITIONS, TAPS, Toy};
-use cudarc::driver::PushKernelArg;
 
 use super::{MATH, RANDOM, Version};
 use crate::device::{Buffer, Device, Geometry, Kernel, Source};
@@ -301,16 +300,14 @@ impl Kernels {
         unsafe {
             kernel
                 .on(&self.device)
-                .arg(key.slice()) // const unsigned* key
-                .arg(asks.buffer.slice()) // const unsigned* asks
-                .arg(images.slice_mut()) // float* images
-                .arg(&edges) // int edges
-                .arg(&slots) // int slots
-                .arg(&batch) // int batch
-                .launch(geometry.config())
+                .reads(key) // const unsigned* key
+                .reads(&asks.buffer) // const unsigned* asks
+                .writes(images) // float* images
+                .value(&edges) // int edges
+                .value(&slots) // int slots
+                .value(&batch) // int batch
+                .submit(geometry)
         }
-        .map_err(kernel.failed(geometry))?;
-        Ok(())
     }
 
     /// Every edge's share of the predictions, and the slopes, `[requests, edges, slots + 1, batch]`, unless they are
@@ -358,23 +355,21 @@ impl Kernels {
         unsafe {
             kernel
                 .on(&self.device)
-                .arg(asks.buffer.slice()) // const unsigned* asks
-                .arg(weights.filters.slice()) // const float* filters
-                .arg(weights.heads.slice()) // const float* heads
-                .arg(weights.teachers.slice()) // const unsigned* teachers
-                .arg(images.slice()) // const float* images
-                .arg(shares.differences.slice_mut()) // float* differences
-                .arg(shares.shares.slice_mut()) // float* shares
-                .arg(slopes.slice_mut()) // float* slopes
-                .arg(&edges) // int edges
-                .arg(&candidates) // int candidates
-                .arg(&batch) // int batch
-                .arg(&slots) // int slots
-                .arg(&wanted) // int slopes_of
-                .launch(geometry.config())
+                .reads(&asks.buffer) // const unsigned* asks
+                .reads(&weights.filters) // const float* filters
+                .reads(&weights.heads) // const float* heads
+                .reads(&weights.teachers) // const unsigned* teachers
+                .reads(images) // const float* images
+                .writes(&mut shares.differences) // float* differences
+                .writes(&mut shares.shares) // float* shares
+                .writes(slopes) // float* slopes
+                .value(&edges) // int edges
+                .value(&candidates) // int candidates
+                .value(&batch) // int batch
+                .value(&slots) // int slots
+                .value(&wanted) // int slopes_of
+                .submit(geometry)
         }
-        .map_err(kernel.failed(geometry))?;
-        Ok(())
     }
 
     /// The sums over the batch, `[requests, 1 + edges · rows]`.
@@ -420,20 +415,18 @@ impl Kernels {
         unsafe {
             kernel
                 .on(&self.device)
-                .arg(asks.buffer.slice()) // const unsigned* asks
-                .arg(shares.differences.slice()) // const float* differences
-                .arg(shares.shares.slice()) // const float* shares
-                .arg(slopes.slice()) // const float* slopes
-                .arg(answers.slice_mut()) // double* answers
-                .arg(&edges) // int edges
-                .arg(&batch) // int batch
-                .arg(&slots) // int slots
-                .arg(&rows) // int rows
-                .arg(&removals) // int removals
-                .launch(geometry.config())
+                .reads(&asks.buffer) // const unsigned* asks
+                .reads(&shares.differences) // const float* differences
+                .reads(&shares.shares) // const float* shares
+                .reads(slopes) // const float* slopes
+                .writes(answers) // double* answers
+                .value(&edges) // int edges
+                .value(&batch) // int batch
+                .value(&slots) // int slots
+                .value(&rows) // int rows
+                .value(&removals) // int removals
+                .submit(geometry)
         }
-        .map_err(kernel.failed(geometry))?;
-        Ok(())
     }
 }
 
