@@ -7,6 +7,7 @@
 //! - [`run`]: what a run leaves on disk, and how it is paused and resumed; the same for every experiment
 //! - [`sweep`]: many runs
 //! - [`reproduce`], [`plot`], [`statistics`]: tables and figures of the paper from finished runs
+//! - [`dump`]: one step as a file, for programs that check it
 //! - [`pool`], [`stop`], [`progress`]: several trials at once, stopping them, watching them
 //! - [`build`], [`device`]: what this program was built from, and where its supernets run
 //! - [`command`]: the command line
@@ -19,6 +20,7 @@ pub mod build;
 pub mod command;
 pub mod data;
 pub mod device;
+pub mod dump;
 mod error;
 pub mod experiment;
 pub mod instance;
