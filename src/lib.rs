@@ -22,6 +22,7 @@
 //! | Table 1 | [`strategy::table1::TABLE_1`], [`strategy::Method`] |
 //! | section 5.1, toy regression | [`network::toy`] |
 //! | section 5.2, NAS-Bench-201 and CIFAR-10 | [`network::nas_bench_201`] |
+//! | section 5.3, recurrent network and Penn Treebank | [`network::recurrent`] |
 //! | section 5.3, training of a found architecture anew | [`Training`] |
 //! | beyond the paper: optimal baseline (claim C15) | [`estimator::optimal_baseline`] |
 //!

@@ -36,6 +36,8 @@ pub enum Purpose {
     TrainingAugmentation = 9,
     /// Crops and flips of the validation half's minibatches.
     ValidationAugmentation = 10,
+    /// Dropout masks of the recurrent network.
+    Dropout = 11,
 }
 
 /// All random streams of one seed.

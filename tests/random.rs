@@ -7,7 +7,7 @@ use advantage_nas::random::{Purpose, Streams, WORDS_PER_STEP, symmetric_uniform}
 use common::chacha;
 use rand::{Rng, RngCore};
 
-const PURPOSES: [(Purpose, u64); 11] = [
+const PURPOSES: [(Purpose, u64); 12] = [
     (Purpose::Architecture, 0),
     (Purpose::Weights, 1),
     (Purpose::Teacher, 2),
@@ -19,6 +19,7 @@ const PURPOSES: [(Purpose, u64); 11] = [
     (Purpose::ValidationOrder, 8),
     (Purpose::TrainingAugmentation, 9),
     (Purpose::ValidationAugmentation, 10),
+    (Purpose::Dropout, 11),
 ];
 
 #[test]
