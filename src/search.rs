@@ -74,8 +74,9 @@ impl Plan {
         Ok(())
     }
 
-    /// Number of steps of the search.
-    fn steps(&self, trains_weights: bool) -> u64 {
+    /// Number of steps of the search over a supernet that trains its weights, or one that does not.
+    #[must_use]
+    pub fn steps(&self, trains_weights: bool) -> u64 {
         self.warmup + self.iterations * if trains_weights { 2 } else { 1 }
     }
 

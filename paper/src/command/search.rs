@@ -6,10 +6,12 @@ use std::process::ExitCode;
 use advantage_nas::strategy::Method;
 use clap::{Args, Subcommand, value_parser};
 
+use super::data::{CacheFolder, DataFolder};
 use super::print;
 use super::summary::Summary;
 use crate::device::{self, Backend, Choice};
 use crate::error::{Error, Result};
+use crate::experiment::cifar10::CellSearch;
 use crate::experiment::toy::ToyRegression;
 use crate::experiment::{self, Progressed};
 use crate::progress::Progress;
@@ -35,6 +37,12 @@ pub(super) enum Experiment {
     /// lie in trial-000, trial-001, ... below it and run in parallel. Ctrl-C pauses; --resume goes on, bit for bit.
     #[command(after_help = EXAMPLE)]
     Toy(Toy),
+    /// CIFAR-10 (section 5.2): search a cell of NAS-Bench-201 and look it up in the table
+    ///
+    /// The weights are trained alone first, then in turn with theta. The folder of a run is that of every search; result.json
+    /// has the argmax cell and the process best with their accuracies, ranks, parameters and FLOPs.
+    #[command(after_help = CIFAR10_EXAMPLE)]
+    Cifar10(Cifar10),
 }
 
 const EXAMPLE: &str = "\
@@ -44,11 +52,37 @@ Example:
 
 Every setting of the preset can be changed with --set; a wrong name lists them all.";
 
+const CIFAR10_EXAMPLE: &str = "\
+Example:
+  advnas search cifar10 --preset small --data DIR
+  advnas search cifar10 --method reinforce --set cifar10.zero=true --set cifar10.epochs=20
+
+The presets are full (the paper's size), small and tiny. Every setting can be changed with --set; a wrong name lists them all.";
+
 #[derive(Debug, Args)]
 pub(super) struct Toy {
     /// Updates of theta [default: 2000]
     #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..=LARGEST))]
     iterations: Option<u64>,
+    /// Trials that run at the same time [default: all processors, on cuda all trials]; changes no number
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..=65_536))]
+    threads: Option<u64>,
+    #[command(flatten)]
+    search: Search,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Cifar10 {
+    #[command(flatten)]
+    folder: DataFolder,
+    #[command(flatten)]
+    cache: CacheFolder,
+    /// Threads of every search [default: all processors, shared by the jobs]; changes no number
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..=1024))]
+    threads: Option<u64>,
+    /// Trials that run at the same time; changes no number
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u64).range(1..=1024))]
+    jobs: u64,
     #[command(flatten)]
     search: Search,
 }
@@ -56,6 +90,9 @@ pub(super) struct Toy {
 /// What every search understands.
 #[derive(Debug, Args)]
 struct Search {
+    /// Settings to start from, by name [default: full]
+    #[arg(long, value_name = "NAME")]
+    preset: Option<String>,
     /// Search method, see `advnas methods` [default: advantage-nas]
     #[arg(long, value_name = "M")]
     method: Option<Method>,
@@ -65,21 +102,18 @@ struct Search {
     /// Number of independent trials of the seed
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..=10_000))]
     trials: u32,
-    /// Iterations from one row of the logs to the next [default: 10]
+    /// Updates of theta from one row of the logs to the next [default: the preset's]
     #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..=LARGEST))]
     interval: Option<u64>,
     /// Change a setting, such as theta.learning_rate=0.01; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<Override>,
-    /// Folder for the files [default: runs/toy-METHOD-seedS]
+    /// Folder for the files [default: runs/EXPERIMENT-METHOD-seedS]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Go on with what is in the folder; a finished run is left as it is
     #[arg(long)]
     resume: bool,
-    /// Trials that run at the same time [default: all processors, on cuda all trials]; changes no number
-    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..=65_536))]
-    threads: Option<u64>,
     /// Pause each trial after so many steps in all; changes no number
     #[arg(long, value_name = "STEPS", value_parser = value_parser!(u64).range(1..))]
     stop_after: Option<u64>,
@@ -97,11 +131,20 @@ struct Search {
 /// Runs the searches of one command.
 pub(super) fn run(experiment: Experiment) -> anyhow::Result<ExitCode> {
     match experiment {
-        Experiment::Toy(Toy { iterations, search }) => {
+        Experiment::Toy(Toy { iterations, threads, search }) => {
             let own = iterations.map(|iterations| Override::new("iterations", iterations));
             let backend = Backend::open(search.device)?;
-            let threads = search.default_threads(&backend);
-            search.run(&ToyRegression { backend }, settings::Experiment::Toy, own.as_slice(), threads)
+            let at_once = threads.map_or_else(|| search.default_threads(&backend), |threads| threads as usize);
+            search.run(&ToyRegression { backend }, settings::Experiment::Toy, own.as_slice(), at_once)
+        }
+        Experiment::Cifar10(Cifar10 { folder, cache, threads, jobs, search }) => {
+            search.on_the_cpu("the search on CIFAR-10")?;
+            let jobs = (jobs as usize).min(search.trials as usize);
+            let threads = threads.map_or_else(|| available_threads().div_ceil(jobs), |threads| threads as usize);
+            // What is wrong with the settings is said before images are decoded.
+            search.settings(settings::Experiment::Cifar10, &[])?;
+            let experiment = CellSearch::load(&folder.data, &cache.cache(), threads)?;
+            search.run(&experiment, settings::Experiment::Cifar10, &[], jobs)
         }
     }
 }
@@ -146,14 +189,14 @@ fn report<O: Summary + Clone>(
 }
 
 impl Search {
-    /// Runs the trials, by default with so many `threads`; `own` are settings from options that only this experiment has, of
+    /// Runs the trials, so many at the same time; `own` are settings from options that only this experiment has, of
     /// their names.
     fn run<E>(
         &self,
         experiment: &E,
         name: settings::Experiment,
         own: &[Override],
-        threads: usize,
+        at_once: usize,
     ) -> anyhow::Result<ExitCode>
     where
         E: experiment::Experiment<Outcome: Summary>,
@@ -179,8 +222,7 @@ impl Search {
             checkpoint_every: self.checkpoint_every,
             progress: &progress,
         };
-        let threads = self.threads.map_or(threads, |threads| threads as usize);
-        let ends = sweep.work(threads, &orders);
+        let ends = sweep.work(at_once, &orders);
         progress.finish();
         report(&folder, left, &ends?, &stop, &self.resume_command(&settings, own, &folder))
     }
@@ -197,14 +239,23 @@ impl Search {
                 "the setting trial picks a single trial, it does not go with --trials".to_owned(),
             ));
         }
-        Settings::resolve(experiment, None, &overrides)
+        Settings::resolve(experiment, self.preset.as_deref(), &overrides)
     }
 
     fn folder(&self, settings: &Settings) -> PathBuf {
         self.out.clone().unwrap_or_else(|| {
             let (experiment, method, seed) = (settings.experiment.name(), settings.method, settings.seed);
-            Path::new(RUNS).join(format!("{experiment}-{method}-seed{seed}"))
+            let preset = self.preset.as_ref().map(|preset| format!("-{preset}")).unwrap_or_default();
+            Path::new(RUNS).join(format!("{experiment}{preset}-{method}-seed{seed}"))
         })
+    }
+
+    /// Refuses a CUDA device where there is no network for it.
+    fn on_the_cpu(&self, what: &str) -> Result<()> {
+        match self.device {
+            Choice::Cpu | Choice::Auto => Ok(()),
+            Choice::Cuda(_) => Err(Error::Usage(format!("{what} runs on the CPU only, got --device {}", self.device))),
+        }
     }
 
     fn default_threads(&self, backend: &Backend) -> usize {
@@ -223,6 +274,7 @@ impl Search {
                 words.push(format!("--{name}={value}"));
             }
         };
+        option("preset", self.preset.clone());
         option("method", self.method.map(|method| method.to_string()));
         option("seed", self.seed.map(|seed| seed.to_string()));
         option("trials", (self.trials > 1).then(|| self.trials.to_string()));

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use crate::experiment::cifar10::{Cifar10Result, FoundCell, Looked};
 use crate::experiment::toy::ToyResult;
 use crate::statistics::median;
 
@@ -24,6 +25,70 @@ impl Summary for ToyResult {
 
     fn of_many(results: &[Self], trials: usize, folder: &Path) -> String {
         of_many(results, trials, folder)
+    }
+}
+
+impl Summary for Cifar10Result {
+    fn of_one(&self, folder: &Path) -> String {
+        let mut out =
+            format!("{} on CIFAR-10, preset {}, seed {}, trial {}\n", self.method, self.preset, self.seed, self.trial);
+        let mut line = |name: &str, value: String| writeln!(out, "  {name:<14} {value}").expect(FITS);
+        let mut cell = |name: &str, found: &FoundCell| {
+            line(name, found.cell.cell.clone());
+            for looked in found.cell.table.iter().flat_map(|table| &table.tasks) {
+                let Looked { task, test_accuracy, rank, rank_without_zero } = looked;
+                let without = rank_without_zero
+                    .map_or_else(String::new, |rank| format!(", {} of {} without zero", rank.rank, rank.of));
+                line("", format!("{test_accuracy:.2} % on {task}, rank {} of {}{without}", rank.rank, rank.of));
+            }
+            line(
+                "",
+                format!(
+                    "{:.2} M parameters, {:.1} M FLOPs",
+                    found.cell.parameters as f64 / 1e6,
+                    found.cell.flops as f64 / 1e6
+                ),
+            );
+            line(
+                "",
+                format!("{:.1} % of the test images with the shared weights", 100.0 * found.supernet_test_accuracy),
+            );
+        };
+        cell("argmax", &self.argmax);
+        if let Some(best) = &self.process_best {
+            cell("process best", &best.found);
+        }
+        line("entropy", format!("{:.2} of {:.2} nats", self.entropy, self.largest_entropy));
+        line("speed", format!("{:.2} steps/s, {:.0} s", self.steps_per_second, self.wall_seconds));
+        line("files", folder.display().to_string());
+        out
+    }
+
+    fn of_many(results: &[Self], trials: usize, folder: &Path) -> String {
+        let Some(first) = results.first() else { return String::new() };
+        let mut out = format!("{} on CIFAR-10, preset {}, seed {}\n\n", first.method, first.preset, first.seed);
+        let mut row = |cells: [&str; 6]| {
+            let [trial, argmax, best, entropy, speed, cell] = cells;
+            writeln!(out, "{trial:>6}  {argmax:>9}  {best:>12}  {entropy:>7}  {speed:>7}  {cell}").expect(FITS);
+        };
+        row(["trial", "argmax, %", "process best", "entropy", "steps/s", "argmax cell"]);
+        let percent =
+            |accuracy: Option<f64>| accuracy.map_or_else(|| "-".to_owned(), |accuracy| format!("{accuracy:.2}"));
+        for result in results {
+            row([
+                &result.trial.to_string(),
+                &percent(result.argmax.cell.accuracy()),
+                &percent(result.process_best.as_ref().and_then(|best| best.found.cell.accuracy())),
+                &format!("{:.2}", result.entropy),
+                &format!("{:.2}", result.steps_per_second),
+                &result.argmax.cell.cell,
+            ]);
+        }
+        if results.len() < trials {
+            writeln!(out, "\n{} of {trials} trials are finished", results.len()).expect(FITS);
+        }
+        writeln!(out, "files in {}, one folder per trial", folder.display()).expect(FITS);
+        out
     }
 }
 

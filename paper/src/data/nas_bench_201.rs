@@ -73,7 +73,7 @@ impl Entry {
 }
 
 /// The place of a cell among others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Rank {
     /// One more than the number of cells with a larger accuracy.
     pub rank: usize,

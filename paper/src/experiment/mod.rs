@@ -1,6 +1,7 @@
 //! The experiments, one file each: how a search or a training is built from settings, what is recorded, and what its result says. Files and
 //! resuming are in [`crate::run`]; how a result is shown is in [`crate::command`].
 
+pub mod cifar10;
 pub mod toy;
 
 use serde::Serialize;

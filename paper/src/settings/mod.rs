@@ -24,6 +24,8 @@ use crate::error::{Error, Result};
 pub enum Experiment {
     /// Toy regression, section 5.1.
     Toy,
+    /// Architecture search on CIFAR-10, section 5.2.
+    Cifar10,
 }
 
 impl Experiment {
@@ -32,6 +34,7 @@ impl Experiment {
     pub fn name(self) -> &'static str {
         match self {
             Self::Toy => "toy",
+            Self::Cifar10 => "cifar10",
         }
     }
 
@@ -39,6 +42,7 @@ impl Experiment {
     fn own(self) -> &'static [&'static str] {
         match self {
             Self::Toy => &["iterations", "toy"],
+            Self::Cifar10 => &["cifar10", "weights"],
         }
     }
 
@@ -47,6 +51,11 @@ impl Experiment {
     pub fn presets(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Toy => &[("full", include_str!("../../presets/toy.toml"))],
+            Self::Cifar10 => &[
+                ("full", include_str!("../../presets/cifar10-full.toml")),
+                ("small", include_str!("../../presets/cifar10-small.toml")),
+                ("tiny", include_str!("../../presets/cifar10-tiny.toml")),
+            ],
         }
     }
 }

@@ -1,0 +1,493 @@
+//! Architecture search on CIFAR-10, section 5.2: a cell of NAS-Bench-201 is searched, and looked up in its table.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use advantage_nas::network::nas_bench_201::{Candidates, Data, Images, PIXELS, Parent, Skeleton, WeightSettings};
+use advantage_nas::random::Streams;
+use advantage_nas::search::{Plan, ProcessBest, Snapshot, ThetaStep};
+use advantage_nas::strategy::{Method, Proposal, Want};
+use advantage_nas::supernet::{Batch, Request, Set};
+use advantage_nas::{Architecture, Search, Supernet};
+use advantage_nas_cpu::nas_bench_201::{self, Memory, NasBench201Supernet, Simultaneous};
+use serde::{Deserialize, Serialize};
+use toml::Table;
+
+use super::Experiment;
+use crate::build::Provenance;
+use crate::data::Cache;
+use crate::data::cifar10::Cifar10;
+use crate::data::nas_bench_201::{Benchmark, Rank, Task};
+use crate::error::{Error, Result};
+use crate::run::log::float;
+use crate::run::{Record, SearchRecord};
+use crate::settings::Settings;
+
+/// What is searched.
+pub type Cifar10Network = NasBench201Supernet<f32>;
+
+/// The settings of the network, its data, and how long they are used: the table `[cifar10]` of a preset.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cifar10Settings {
+    /// Cells of each of the three stages.
+    pub cells: usize,
+    /// Channels of the first stage.
+    pub channels: usize,
+    /// Whether the zero operation is a candidate.
+    pub zero: bool,
+    /// Images of a minibatch.
+    pub batch: usize,
+    /// Training images used, the first of every class; one half is for `w`, the other for `θ`.
+    pub images: usize,
+    /// Test images used to evaluate the argmax cell with the shared weights, the first of every class.
+    pub test_images: usize,
+    /// Passes of the weights over their half.
+    pub epochs: f64,
+    /// Those of them before the first update of `θ`.
+    pub warmup_epochs: f64,
+}
+
+impl Cifar10Settings {
+    /// The candidates of every edge.
+    #[must_use]
+    pub fn candidates(&self) -> Candidates {
+        if self.zero { Candidates::with_zero() } else { Candidates::without_zero() }
+    }
+
+    /// The parent network.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] for sizes outside their range.
+    pub fn parent(&self) -> Result<Parent> {
+        let skeleton = Skeleton { cells: self.cells, channels: self.channels, ..Skeleton::paper() };
+        Parent::new(skeleton, &self.candidates()).map_err(Error::Settings)
+    }
+
+    /// Updates of `w` in an epoch: not whole, minibatches run across the ends of epochs.
+    fn steps_per_epoch(&self) -> f64 {
+        (self.images / 2) as f64 / self.batch as f64
+    }
+
+    /// The steps of a search that looks at its argmax cell at every `interval`-th update of `θ`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a schedule or a minibatch that these images don't allow.
+    pub fn plan(&self, interval: u64) -> Result<Plan> {
+        let Self { batch, images, epochs, warmup_epochs, .. } = *self;
+        let half = images / 2;
+        if batch == 0 || batch > half {
+            let problem =
+                format!("cifar10.batch must be from 1 to {half}, half of cifar10.images = {images}, got {batch}");
+            return Err(Error::Usage(problem));
+        }
+        // The steps are counted in whole numbers.
+        let limit = 1e9;
+        if !(0.0..=limit).contains(&warmup_epochs) || !(epochs > warmup_epochs && epochs <= limit) {
+            return Err(Error::Usage(format!(
+                "cifar10.warmup_epochs must be at least 0 and below cifar10.epochs, and those at most {limit}, got {warmup_epochs} \
+                 and {epochs}"
+            )));
+        }
+        let per_epoch = self.steps_per_epoch();
+        let steps = |epochs: f64| (epochs * per_epoch).floor() as u64;
+        let (warmup, iterations) = (steps(warmup_epochs), steps(epochs - warmup_epochs));
+        if iterations == 0 {
+            return Err(Error::Usage(format!(
+                "cifar10.epochs = {epochs} with cifar10.warmup_epochs = {warmup_epochs} leaves no update of theta: an epoch has \
+                 {per_epoch} of them"
+            )));
+        }
+        Ok(Plan {
+            warmup,
+            iterations,
+            interval,
+            weight_steps_per_epoch: per_epoch,
+            theta_steps_per_epoch: per_epoch,
+            process_best: ProcessBest::ThetaSteps,
+        })
+    }
+}
+
+/// How many candidates of an edge the proposals of a method have active at once.
+#[must_use]
+pub fn simultaneous(method: Method) -> Simultaneous {
+    match method {
+        Method::ProxylessNas => Simultaneous::Two,
+        Method::Darts | Method::Snas | Method::Nasp => Simultaneous::All,
+        _ => Simultaneous::One,
+    }
+}
+
+/// The images and the table, loaded once for all runs.
+#[derive(Clone, Debug)]
+pub struct CellSearch {
+    /// The images.
+    pub images: Cifar10,
+    /// The table that cells are looked up in, where there is one.
+    pub table: Option<Arc<Benchmark>>,
+    /// Threads of every search; they change no number.
+    pub threads: usize,
+}
+
+impl CellSearch {
+    /// Loads the images, and the table if there is one.
+    ///
+    /// # Errors
+    /// As [`Cifar10::load`]; as [`Benchmark::load`] for a table that is there and can't be used.
+    pub fn load(data: &Path, cache: &Cache, threads: usize) -> Result<Self> {
+        let images = Cifar10::load(data, cache)?;
+        let table = match Benchmark::load(data) {
+            Ok(table) => Some(Arc::new(table)),
+            Err(error @ Error::NoData { .. }) => {
+                tracing::warn!("cells are not looked up in a table: {error}");
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Self { images, table, threads })
+    }
+
+    /// The supernet before its first step.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] and [`Error::Usage`] for settings that make none.
+    pub fn supernet(&self, settings: &Settings) -> Result<Cifar10Network> {
+        let own: Cifar10Settings = settings.own()?;
+        own.plan(settings.interval)?;
+        let streams = Streams::new(settings.seed);
+        let images = first_of_every_class(&self.images.training, own.images, "cifar10.images")?;
+        let test = match &self.images.test {
+            None => return Err(Error::Usage("the data set has no test images to evaluate cells with".to_owned())),
+            Some(test) => first_of_every_class(test, own.test_images, "cifar10.test_images")?,
+        };
+        let data = Data::new(images, Some(test), &streams).map_err(Error::Settings)?;
+        let parent = own.parent()?;
+        NasBench201Supernet::new(parent, self.network_settings(settings)?, data, &streams, &[settings.trial])
+            .map_err(Error::Settings)
+    }
+
+    /// The memory that a search takes, beside the images.
+    ///
+    /// # Errors
+    /// As [`CellSearch::supernet`].
+    pub fn memory(&self, settings: &Settings) -> Result<Memory> {
+        let own: Cifar10Settings = settings.own()?;
+        Ok(NasBench201Supernet::<f32>::memory_of(&own.parent()?, &self.network_settings(settings)?, 1))
+    }
+
+    fn network_settings(&self, settings: &Settings) -> Result<nas_bench_201::Settings> {
+        let own: Cifar10Settings = settings.own()?;
+        let weights: WeightSettings = settings.get("weights")?;
+        let simultaneous = simultaneous(settings.method);
+        Ok(nas_bench_201::Settings { batch: own.batch, weights, simultaneous, threads: self.threads })
+    }
+
+    fn cell(&self, candidates: &Candidates, architecture: &Architecture) -> Result<Cell> {
+        let cell = candidates.cell(architecture).map_err(Error::Settings)?;
+        let cost = Skeleton::paper().cost(&cell).map_err(Error::Settings)?;
+        let table = match &self.table {
+            None => None,
+            Some(table) => {
+                let entry = table.cell(&cell)?;
+                let tasks = Task::ALL.map(|task| Looked {
+                    task: task.key().to_owned(),
+                    test_accuracy: entry.accuracy(task),
+                    rank: table.rank(entry, task),
+                    rank_without_zero: table.rank_without_zero(entry, task),
+                });
+                Some(InTable { index: entry.index, tasks: tasks.to_vec() })
+            }
+        };
+        Ok(Cell {
+            cell: cell.to_string(),
+            architecture: architecture.choices().to_vec(),
+            table,
+            parameters: cost.parameters,
+            flops: cost.flops,
+        })
+    }
+}
+
+/// So many images, the same number of every class.
+fn first_of_every_class(images: &Images, count: usize, name: &str) -> Result<Images> {
+    let classes = images.classes().len();
+    let most = images.len();
+    // Halves are drawn in every class.
+    if count == 0 || !count.is_multiple_of(2 * classes) || count > most {
+        let problem =
+            format!("{name} must be a multiple of {} from {} to {most}, got {count}", 2 * classes, 2 * classes);
+        return Err(Error::Usage(problem));
+    }
+    if count == most {
+        return Ok(images.clone());
+    }
+    let mut left = vec![count / classes; classes];
+    let mut labels = Vec::with_capacity(count);
+    let mut pixels = Vec::with_capacity(count * PIXELS);
+    for (index, &label) in images.labels().iter().enumerate() {
+        let left = &mut left[usize::from(label)];
+        if *left > 0 {
+            *left -= 1;
+            labels.push(label);
+            pixels.extend_from_slice(images.image(index));
+        }
+    }
+    if labels.len() < count {
+        let problem = format!("{name} = {count}: some class has fewer than {} images", count / classes);
+        return Err(Error::Usage(problem));
+    }
+    Images::new(pixels, labels, images.classes().to_vec()).map_err(Error::Settings)
+}
+
+/// What `result.json` says of a trial.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cifar10Result {
+    /// `cifar10`.
+    pub experiment: String,
+    /// The preset.
+    pub preset: String,
+    /// The method.
+    pub method: String,
+    /// The seed.
+    pub seed: u64,
+    /// The trial.
+    pub trial: u32,
+    /// Updates of `w`.
+    pub weight_steps: u64,
+    /// Updates of `θ`.
+    pub theta_steps: u64,
+    /// The argmax cell at the end.
+    pub argmax: FoundCell,
+    /// The cell with the smallest minibatch loss of the updates of `θ`; absent for methods that never evaluate one.
+    pub process_best: Option<BestCell>,
+    /// Entropy of the policy at the end, in nats, and that of the uniform one.
+    pub entropy: f64,
+    /// Entropy of the uniform policy, in nats.
+    pub largest_entropy: f64,
+    /// Steps of the search.
+    pub steps: u64,
+    /// Time spent, in seconds.
+    pub wall_seconds: f64,
+    /// Steps per second of that time.
+    pub steps_per_second: f64,
+    /// What the run was finished with.
+    pub provenance: Provenance,
+}
+
+/// A cell, and what the table has of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cell {
+    /// The cell as NAS-Bench-201 writes it.
+    pub cell: String,
+    /// Index of the candidate of every edge.
+    pub architecture: Vec<usize>,
+    /// What the table has; absent without a table.
+    pub table: Option<InTable>,
+    /// Parameters of the stand-alone network.
+    pub parameters: u64,
+    /// FLOPs of the stand-alone network for one image.
+    pub flops: u64,
+}
+
+/// What the table has of a cell.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InTable {
+    /// Its index.
+    pub index: usize,
+    /// On every data set.
+    pub tasks: Vec<Looked>,
+}
+
+/// What the table has of a cell on one data set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Looked {
+    /// The data set.
+    pub task: String,
+    /// Mean test accuracy in percent.
+    pub test_accuracy: f64,
+    /// Its place among all cells.
+    pub rank: Rank,
+    /// Its place among those without the zero operation, if it is one of them.
+    pub rank_without_zero: Option<Rank>,
+}
+
+impl Cell {
+    /// Mean test accuracy on CIFAR-10 in the table, in percent.
+    #[must_use]
+    pub fn accuracy(&self) -> Option<f64> {
+        let tasks = &self.table.as_ref()?.tasks;
+        tasks.iter().find(|looked| looked.task == Task::Cifar10.key()).map(|looked| looked.test_accuracy)
+    }
+}
+
+/// A cell, and how good it is with the shared weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FoundCell {
+    /// The cell.
+    #[serde(flatten)]
+    pub cell: Cell,
+    /// Its mean loss on the test images, with the shared weights.
+    pub supernet_test_loss: f64,
+    /// Fraction of the test images that it classifies correctly, with the shared weights.
+    pub supernet_test_accuracy: f64,
+}
+
+/// The process best.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BestCell {
+    /// The cell.
+    #[serde(flatten)]
+    pub found: FoundCell,
+    /// Its minibatch loss when it was seen.
+    pub loss: f64,
+    /// Updates of `θ` before it was seen.
+    pub iteration: u64,
+}
+
+impl Experiment for CellSearch {
+    type Process = Search<Cifar10Network>;
+    type Shared = ();
+    type Record = Watched;
+    type Outcome = Cifar10Result;
+
+    fn share(&self, _runs: &[&Settings]) -> Result<()> {
+        Ok(())
+    }
+
+    fn build(&self, settings: &Settings, (): &()) -> Result<Self::Process> {
+        let supernet = self.supernet(settings)?;
+        let plan = settings.own::<Cifar10Settings>()?.plan(settings.interval)?;
+        let (streams, trial) = (Streams::new(settings.seed), settings.trial);
+        let build = || {
+            let strategy = settings.method.build(supernet.space(), &settings.method_settings, &streams, trial)?;
+            Search::new(plan, streams, supernet, vec![(trial, strategy)])
+        };
+        build().map_err(Error::Settings)
+    }
+
+    fn steps(&self, settings: &Settings) -> Result<u64> {
+        let plan = settings.own::<Cifar10Settings>()?.plan(settings.interval)?;
+        Ok(plan.steps(true))
+    }
+
+    fn record(&self, settings: &Settings, _process: &Self::Process) -> Result<Watched> {
+        let candidates = settings.own::<Cifar10Settings>()?.candidates();
+        Ok(Watched { candidates, table: self.table.clone(), shown: None })
+    }
+
+    fn data(&self) -> Table {
+        let mut data = Table::new();
+        let mut set = |name: &str, md5: &str| {
+            data.insert(name.to_owned(), md5.to_owned().into());
+        };
+        set("cifar10_images_md5", &self.images.source.images_md5);
+        set("nas_bench_201_md5", self.table.as_ref().map_or("absent", |table| table.md5()));
+        data
+    }
+
+    fn outcome(
+        &self,
+        settings: &Settings,
+        search: &mut Self::Process,
+        _record: &Watched,
+        wall_seconds: f64,
+    ) -> Result<Cifar10Result> {
+        let candidates = settings.own::<Cifar10Settings>()?.candidates();
+        let shape = search.supernet().space().shape().clone();
+        let plan = *search.plan();
+        let mut mode = Architecture::first(&shape);
+        search.strategy(0).mode_into(&mut mode);
+        let entropy = search.strategy(0).entropy();
+        let best = search.best(0).cloned();
+        let batch = Batch { trial: settings.trial, set: Set::Test, step: plan.iterations };
+        let mut found = |architecture: &Architecture| -> Result<FoundCell> {
+            let proposal = Proposal::one_hot(&shape, architecture, Want::Loss).map_err(Error::Search)?;
+            let evaluation = search.supernet_mut().evaluate(&Request { batch, proposal })?;
+            Ok(FoundCell {
+                cell: self.cell(&candidates, architecture)?,
+                supernet_test_loss: evaluation.loss,
+                supernet_test_accuracy: evaluation.accuracy.unwrap_or(f64::NAN),
+            })
+        };
+        let argmax = found(&mode)?;
+        let process_best = match best {
+            None => None,
+            Some(best) => {
+                let found = found(&best.architecture)?;
+                Some(BestCell { found, loss: best.loss, iteration: best.theta_steps })
+            }
+        };
+        let steps = search.steps();
+        Ok(Cifar10Result {
+            experiment: settings.experiment.name().to_owned(),
+            preset: settings.preset.clone(),
+            method: settings.method.to_string(),
+            seed: settings.seed,
+            trial: settings.trial,
+            weight_steps: plan.warmup + plan.iterations,
+            theta_steps: plan.iterations,
+            argmax,
+            process_best,
+            entropy,
+            largest_entropy: (0..shape.edges()).map(|edge| (shape.candidates(edge) as f64).ln()).sum(),
+            steps,
+            wall_seconds,
+            steps_per_second: steps as f64 / wall_seconds.max(f64::MIN_POSITIVE),
+            provenance: self.provenance(),
+        })
+    }
+}
+
+/// What is recorded: how good the argmax cell is, with the shared weights and in the table.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    candidates: Candidates,
+    table: Option<Arc<Benchmark>>,
+    shown: Option<String>,
+}
+
+impl Record for Watched {
+    fn columns(&self) -> Vec<&'static str> {
+        vec!["iteration", "weight_steps", "loss", "test_loss", "test_accuracy", "table_accuracy", "entropy"]
+    }
+
+    fn message(&self) -> String {
+        self.shown.clone().unwrap_or_default()
+    }
+
+    fn save(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
+    fn restore(&mut self, saved: &serde_json::Value) -> Result<(), String> {
+        if saved.is_null() { Ok(()) } else { Err("holds something, expected nothing".to_owned()) }
+    }
+}
+
+impl SearchRecord for Watched {
+    fn snapshot(&mut self, snapshot: &Snapshot<'_>) -> Vec<String> {
+        let evaluation = snapshot.evaluation;
+        let accuracy = evaluation.accuracy.unwrap_or(f64::NAN);
+        let table = self.table.as_ref().and_then(|table| table.architecture(&self.candidates, snapshot.mode).ok());
+        let table = table.map(|entry| entry.accuracy(Task::Cifar10));
+        let loss = snapshot.loss.map_or_else(|| "-".to_owned(), |loss| format!("{loss:.3}"));
+        let looked_up = table.map_or_else(String::new, |table| format!(", argmax cell {table:.2} % in the table"));
+        self.shown = Some(format!(
+            "loss {loss}, test accuracy {:.1} %{looked_up}, entropy {:.2}",
+            100.0 * accuracy,
+            snapshot.entropy
+        ));
+        vec![
+            snapshot.theta_steps.to_string(),
+            snapshot.weight_steps.to_string(),
+            snapshot.loss.map(float).unwrap_or_default(),
+            float(evaluation.loss),
+            float(accuracy),
+            table.map(float).unwrap_or_default(),
+            float(snapshot.entropy),
+        ]
+    }
+
+    fn theta_step(&mut self, _step: &ThetaStep<'_>) {}
+}
