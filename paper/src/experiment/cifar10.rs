@@ -83,7 +83,7 @@ impl Cifar10Settings {
         }
         // The steps are counted in whole numbers.
         let limit = 1e9;
-        if !(0.0..=limit).contains(&warmup_epochs) || !(epochs > warmup_epochs && epochs <= limit) {
+        if !((0.0..=limit).contains(&warmup_epochs) && epochs > warmup_epochs && epochs <= limit) {
             return Err(Error::Usage(format!(
                 "cifar10.warmup_epochs must be at least 0 and below cifar10.epochs, and those at most {limit}, got {warmup_epochs} \
                  and {epochs}"
