@@ -18,7 +18,7 @@ pub enum Error {
         advice: &'static str,
     },
 
-    /// A driver without a device.
+    /// A driver without a device, or one that does not start.
     #[error("the CUDA driver library is there, but it finds no device: {problem}")]
     NoDevice {
         /// What the driver says.

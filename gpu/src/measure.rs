@@ -31,12 +31,22 @@ pub struct Timing {
     pub least_us: f64,
     /// Times that were taken.
     pub times: usize,
-    /// Floating-point operations of the fused multiply-adds that the network needs; absent where they don't count.
-    pub flop: Option<u64>,
+    /// What bounds it.
+    pub work: Work,
+}
+
+/// What has to be done at least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Work {
+    /// Floating-point operations of the fused multiply-adds that the network needs.
+    Flop(u64),
+    /// Bytes of what is written, and of what is read, each once.
+    Bytes(u64),
 }
 
 impl Timing {
-    fn new(what: String, trials: usize, device_time: bool, mut times: Vec<Duration>, flop: Option<u64>) -> Self {
+    fn new(what: String, trials: usize, device_time: bool, mut times: Vec<Duration>, work: Work) -> Self {
         times.sort();
         let microseconds = |time: Duration| time.as_secs_f64() * 1e6;
         Self {
@@ -46,12 +56,13 @@ impl Timing {
             median_us: microseconds(times[times.len() / 2]),
             least_us: microseconds(times[0]),
             times: times.len(),
-            flop,
+            work,
         }
     }
 }
 
-/// Launches between two events: so that what an event costs does not count.
+/// Launches between two events: so that what an event costs does not count. They are one graph, as in a search: many
+/// kernels are shorter than it takes the host to launch one.
 const LAUNCHES: u32 = 10;
 
 /// Kernels and steps of the toy regression for so many trials together. Each time is taken `times` times, after one
@@ -104,25 +115,30 @@ pub fn toy(device: &Device, toy: Toy, trials: usize, times: usize) -> Result<Vec
         let convolutions = if one { 2 } else { 2 + slots };
         let flop = 2 * (trials * toy.edges * toy.batch * POSITIONS * TAPS * convolutions) as u64;
 
+        let bytes = |values: usize| Work::Bytes((values * size_of::<f32>()) as u64);
+
         for version in [Version::Fast, Version::Naive] {
             let label = |kernel: &str| {
                 if version == Version::Fast { format!("{kernel}, {name}") } else { format!("{kernel}_naive, {name}") }
             };
-            let mut timed = |kernel, flop, launch: &mut dyn FnMut() -> Result<()>| -> Result<()> {
-                launch()?;
+            let mut timed = |kernel, work, launch: &mut dyn FnMut() -> Result<()>| -> Result<()> {
+                let graph = device.record(label(kernel), || (0..LAUNCHES).try_for_each(|_| launch()))?;
+                graph.launch()?;
                 let mut taken = Vec::with_capacity(times);
                 for _ in 0..times {
-                    let time = device.time(|| (0..LAUNCHES).try_for_each(|_| launch()))?;
-                    taken.push(time / LAUNCHES);
+                    taken.push(device.time(|| graph.launch())? / LAUNCHES);
                 }
-                out.push(Timing::new(label(kernel), trials, true, taken, flop));
+                out.push(Timing::new(label(kernel), trials, true, taken, work));
                 Ok(())
             };
-            timed("toy_images", None, &mut || kernels.images(version, &sizes, &key, &asks, &mut images))?;
-            timed("toy_edges", Some(flop), &mut || {
+            timed("toy_images", bytes(sizes.images()), &mut || {
+                kernels.images(version, &sizes, &key, &asks, &mut images)
+            })?;
+            timed("toy_edges", Work::Flop(flop), &mut || {
                 kernels.edges(version, &sizes, wanted, &asks, &weights, &images, &mut shares, &mut slopes)
             })?;
-            timed("toy_answers", None, &mut || {
+            // The differences and as many rows of slopes as candidates.
+            timed("toy_answers", bytes(sizes.shares() * (1 + slots)), &mut || {
                 kernels.answers(version, &sizes, sums, &asks, &shares, &slopes, &mut answers)
             })?;
         }
@@ -141,7 +157,7 @@ pub fn toy(device: &Device, toy: Toy, trials: usize, times: usize) -> Result<Vec
                 taken.push(clock.elapsed());
             }
         }
-        out.push(Timing::new(format!("step, {name}"), trials, false, taken, Some(flop)));
+        out.push(Timing::new(format!("step, {name}"), trials, false, taken, Work::Flop(flop)));
     }
     Ok(out)
 }

@@ -77,6 +77,23 @@ fn without_a_device() {
     }
 }
 
+/// A driver that does not start says why; its status may be one that was invented after this crate.
+#[test]
+fn with_a_driver_that_does_not_start() {
+    let all = |device: SoftwareDevice| [34, 803, 999, 1234].map(|status| device.clone().init(status)).to_vec();
+    if in_child("with_a_driver_that_does_not_start", all) {
+        let error = devices().unwrap_err();
+        assert!(matches!(error, Error::NoDevice { .. }), "{error}");
+        let parts = match std::env::var("SOFTWARE_CUDA_INIT").unwrap().as_str() {
+            "34" => ["CUDA_ERROR_STUB_LIBRARY (", "for linking"],
+            "803" => ["CUDA_ERROR_SYSTEM_DRIVER_MISMATCH (", "update without a restart"],
+            "999" => ["CUDA_ERROR_UNKNOWN (", "SOFTWARE_CUDA_INIT=999"],
+            _ => ["it finds no device: status 1234 (", "SOFTWARE_CUDA_INIT=1234"],
+        };
+        assert!(parts.iter().all(|part| error.to_string().contains(part)), "{error}");
+    }
+}
+
 #[test]
 fn with_an_old_driver() {
     if in_child("with_an_old_driver", |device| vec![device.driver(11_080)]) {
@@ -92,6 +109,7 @@ fn with_a_compiler_that_is_newer_than_the_driver() {
     if in_child("with_a_compiler_that_is_newer_than_the_driver", |device| vec![device.driver(12_040)]) {
         let error = ToySupernet::new(&device(), Toy::paper(), &Streams::new(0), &[0]).unwrap_err();
         assert!(error.to_string().contains("it supports CUDA 12.4, the compiler is that of 13."), "{error}");
+        assert!(error.to_string().contains("(NVRTC of CUDA 12 would do)"), "{error}");
     }
 }
 

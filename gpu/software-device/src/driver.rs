@@ -373,6 +373,9 @@ fn read(address: *const u8, size: usize) -> Option<Vec<u8>> {
 
 fn initialise() -> Result<(), Fault> {
     let settings = SETTINGS.as_ref().map_err(|message| Fault(INVALID_VALUE, message.clone()))?;
+    if settings.init != SUCCESS {
+        return Err(Fault(settings.init, format!("SOFTWARE_CUDA_INIT={}", settings.init)));
+    }
     if settings.devices <= 0 {
         return Err(Fault(NO_DEVICE, "SOFTWARE_CUDA_DEVICES=0".into()));
     }
@@ -726,9 +729,14 @@ exports! {
     cuGraphExecDestroy(graph: *mut Graph) { drop(Box::from_raw(graph)); Ok(()) }
     cuGraphDestroy(graph: *mut Graph) { drop(Box::from_raw(graph)); Ok(()) }
 
-    cuGetErrorName(status: Status, out: *mut *const c_char) { *out = words(status).0.as_ptr(); Ok(()) }
+    cuGetErrorName(status: Status, out: *mut *const c_char) {
+        let known = words(status);
+        *out = known.map_or(std::ptr::null(), |(name, _)| name.as_ptr());
+        known.map(drop).ok_or(Fault(INVALID_VALUE, String::new()))
+    }
     cuGetErrorString(status: Status, out: *mut *const c_char) {
-        *out = last(status).map_or(words(status).1.as_ptr(), |text| text.as_ptr());
-        Ok(())
+        let known = last(status).map(|text| text.as_c_str()).or(words(status).map(|(_, meaning)| meaning));
+        *out = known.map_or(std::ptr::null(), CStr::as_ptr);
+        known.map(drop).ok_or(Fault(INVALID_VALUE, String::new()))
     }
 }

@@ -118,6 +118,12 @@ impl SoftwareDevice {
         self.set("SOFTWARE_CUDA_DEVICES", count)
     }
 
+    /// The status that `cuInit` fails with, as drivers do that can't start; 0, success, unless set.
+    #[must_use]
+    pub fn init(self, status: u32) -> Self {
+        self.set("SOFTWARE_CUDA_INIT", status)
+    }
+
     /// CUDA version of the driver as `cuDriverGetVersion` gives it; 13000 unless set.
     #[must_use]
     pub fn driver(self, version: u32) -> Self {

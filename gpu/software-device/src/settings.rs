@@ -30,6 +30,8 @@ pub(crate) struct Settings {
     pub checks: Checks,
     /// Device memory, bytes.
     pub memory: usize,
+    /// What `cuInit` returns, if it is no success.
+    pub init: i32,
     pub devices: i32,
     pub driver: i32,
     pub capability: (i32, i32),
@@ -60,6 +62,7 @@ pub(crate) static SETTINGS: LazyLock<Result<Settings, String>> = LazyLock::new(|
             _ => None,
         })?,
         memory: parse("SOFTWARE_CUDA_MEMORY", 4 << 30, |text| text.parse().ok())?,
+        init: parse("SOFTWARE_CUDA_INIT", 0, |text| text.parse().ok())?,
         devices: parse("SOFTWARE_CUDA_DEVICES", 1, |text| text.parse().ok())?,
         driver: parse("SOFTWARE_CUDA_DRIVER", 13000, |text| text.parse().ok())?,
         capability: parse("SOFTWARE_CUDA_CAPABILITY", (9, 0), |text| {

@@ -24,9 +24,9 @@ pub(crate) const CAPTURE_INVALIDATED: Status = 901;
 pub(crate) const CAPTURE_ISOLATION: Status = 905;
 pub(crate) const CAPTURED_EVENT: Status = 907;
 
-/// Name as in `cuda.h`, and what it means.
-pub(crate) fn words(status: Status) -> (&'static std::ffi::CStr, &'static std::ffi::CStr) {
-    match status {
+/// Name as in `cuda.h`, and what it means; nothing for a status that this device does not know.
+pub(crate) fn words(status: Status) -> Option<(&'static std::ffi::CStr, &'static std::ffi::CStr)> {
+    Some(match status {
         SUCCESS => (c"CUDA_SUCCESS", c"no error"),
         INVALID_VALUE => (c"CUDA_ERROR_INVALID_VALUE", c"invalid argument"),
         OUT_OF_MEMORY => (c"CUDA_ERROR_OUT_OF_MEMORY", c"out of memory"),
@@ -60,6 +60,11 @@ pub(crate) fn words(status: Status) -> (&'static std::ffi::CStr, &'static std::f
         CAPTURED_EVENT => {
             (c"CUDA_ERROR_CAPTURED_EVENT", c"operation not permitted on an event last recorded in a capturing stream")
         }
-        _ => (c"CUDA_ERROR_UNKNOWN", c"unknown error"),
-    }
+        34 => (c"CUDA_ERROR_STUB_LIBRARY", c"CUDA driver is a stub library"),
+        803 => {
+            (c"CUDA_ERROR_SYSTEM_DRIVER_MISMATCH", c"system has unsupported display driver / cuda driver combination")
+        }
+        999 => (c"CUDA_ERROR_UNKNOWN", c"unknown error"),
+        _ => return None,
+    })
 }

@@ -1,13 +1,13 @@
 //! Which CUDA libraries there are. cudarc loads them at first use and panics without them, or without a function; so
 //! everything is asked here first.
 
-use std::fmt;
+use std::ffi::{CStr, OsString, c_char, c_int, c_uint};
+use std::{fmt, ptr};
 
 use cudarc::driver::sys as driver;
 use cudarc::driver::{CudaContext, CudaEvent, CudaFunction, DriverError};
 use cudarc::nvrtc::sys as nvrtc;
 
-use super::problem;
 use crate::error::{Error, Result};
 
 /// The oldest CUDA version that a driver must support.
@@ -113,6 +113,47 @@ fn driver() -> Result<()> {
     }
 }
 
+/// A status of the driver as a number: one that is newer than cudarc has no place in its enumeration.
+type Status = u32;
+
+const NOT_FOUND: Status = driver::CUresult::CUDA_ERROR_NOT_FOUND as Status;
+
+/// What the driver says of a status, and what is known of it beside.
+fn describe(status: Status) -> String {
+    type Text = unsafe extern "C" fn(Status, *mut *const c_char) -> Status;
+    let ask = |function: &str| {
+        let mut text = ptr::null();
+        // SAFETY: the library is there; where it has the function, that writes one address, of a text that stays.
+        let asked = unsafe { driver::culib().get::<Text>(function).ok()?(status, &raw mut text) };
+        // SAFETY: as above.
+        (asked == 0 && !text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
+    };
+    let name = ask("cuGetErrorName").unwrap_or_else(|| format!("status {status}"));
+    let text = ask("cuGetErrorString").unwrap_or_else(|| "no description".to_owned());
+    format!("{name} ({text}){}", advice(status, std::env::var_os("CUDA_VISIBLE_DEVICES")))
+}
+
+/// What usually causes a status of which the driver's words tell little.
+fn advice(status: Status, visible: Option<OsString>) -> String {
+    use driver::CUresult;
+    const STUB_LIBRARY: Status = CUresult::CUDA_ERROR_STUB_LIBRARY as Status;
+    const NO_DEVICE: Status = CUresult::CUDA_ERROR_NO_DEVICE as Status;
+    const SYSTEM_DRIVER_MISMATCH: Status = CUresult::CUDA_ERROR_SYSTEM_DRIVER_MISMATCH as Status;
+    const COMPAT_NOT_SUPPORTED_ON_DEVICE: Status = CUresult::CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE as Status;
+    match (status, visible) {
+        (STUB_LIBRARY, _) => "; it is the toolkit's, which is for linking, found before the driver's own".to_owned(),
+        (NO_DEVICE, Some(visible)) => format!("; CUDA_VISIBLE_DEVICES is {visible:?}"),
+        (SYSTEM_DRIVER_MISMATCH, _) => {
+            "; the driver's library and its kernel module have different versions, as after an update without a restart"
+                .to_owned()
+        }
+        (COMPAT_NOT_SUPPORTED_ON_DEVICE, _) => {
+            "; it is a compatibility library, which is not for this device".to_owned()
+        }
+        _ => String::new(),
+    }
+}
+
 /// The newest CUDA version that the driver supports.
 ///
 /// # Errors
@@ -121,8 +162,14 @@ pub fn driver_version() -> Result<Version> {
     driver()?;
     let mut version = 0;
     // SAFETY: the function is there and writes one number; it needs no initialisation.
-    let asked = unsafe { driver::cuDriverGetVersion(&raw mut version) };
-    asked.result().map_err(super::failed(|| "ask for the driver's version".to_owned()))?;
+    let status = unsafe {
+        driver::culib()
+            .get::<unsafe extern "C" fn(*mut c_int) -> Status>("cuDriverGetVersion")
+            .map_or(NOT_FOUND, |ask| ask(&raw mut version))
+    };
+    if status != 0 {
+        return Err(Error::NoDevice { problem: describe(status) });
+    }
     Ok(Version { major: version / 1000, minor: version % 1000 / 10 })
 }
 
@@ -136,21 +183,19 @@ pub(super) fn device_count() -> Result<usize> {
         let found = format!("it supports CUDA {version}");
         return Err(Error::OldDriver { found, needed: NEEDED.to_string() });
     }
+    // SAFETY: the function is there; it may be called again and again.
+    let status = unsafe {
+        driver::culib()
+            .get::<unsafe extern "C" fn(c_uint) -> Status>("cuInit")
+            .map_or(NOT_FOUND, |initialise| initialise(0))
+    };
+    if status != 0 {
+        return Err(Error::NoDevice { problem: describe(status) });
+    }
     match CudaContext::device_count() {
         Ok(0) => Err(Error::NoDevice { problem: "it counts 0".to_owned() }),
         Ok(count) => Ok(count.unsigned_abs() as usize),
-        Err(error) => Err(no_device(error)),
-    }
-}
-
-fn no_device(error: DriverError) -> Error {
-    use driver::CUresult;
-    match error.0 {
-        CUresult::CUDA_ERROR_SYSTEM_DRIVER_MISMATCH | CUresult::CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE => {
-            let found = format!("library and kernel module don't fit: {}", problem(error));
-            Error::OldDriver { found, needed: NEEDED.to_string() }
-        }
-        _ => Error::NoDevice { problem: problem(error) },
+        Err(error) => Err(Error::NoDevice { problem: describe(error.0 as Status) }),
     }
 }
 
@@ -216,4 +261,19 @@ pub fn compiler_version() -> Result<Version> {
     let asked = unsafe { nvrtc::nvrtcVersion(&raw mut version.major, &raw mut version.minor) };
     asked.result().map_err(|error| failed(error.to_string()))?;
     Ok(version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_said() {
+        assert_eq!(advice(100, Some("".into())), "; CUDA_VISIBLE_DEVICES is \"\"");
+        assert_eq!(advice(100, None), "");
+        assert!(advice(34, None).contains("for linking"));
+        assert!(advice(803, None).contains("update without a restart"));
+        assert!(advice(804, None).contains("compatibility library"));
+        assert_eq!(advice(999, Some("0".into())), "");
+    }
 }

@@ -52,6 +52,10 @@ pub struct DeviceInfo {
     pub multiprocessors: u32,
     /// Clock of the multiprocessors in kHz, as the driver gives it; 0 if it does not.
     pub clock: u32,
+    /// Clock of the memory in kHz, as the driver gives it; 0 if it does not.
+    pub memory_clock: u32,
+    /// Width of the way to the memory in bits; 0 if the driver does not give it.
+    pub memory_bus: u32,
     /// The newest CUDA version that the driver supports, such as `13.0`.
     pub driver: String,
     /// Whether the device is software on the CPU, for tests.
@@ -77,6 +81,13 @@ impl DeviceInfo {
             _ => return None,
         };
         let per_second = 2.0 * f64::from(lanes) * f64::from(self.multiprocessors) * f64::from(self.clock) * 1e3;
+        (per_second > 0.0 && !self.emulated).then_some(per_second)
+    }
+
+    /// Bytes per second to and from the memory, two transfers per clock; nothing where they are not known.
+    #[must_use]
+    pub fn peak_bandwidth(&self) -> Option<f64> {
+        let per_second = 2.0 * f64::from(self.memory_clock) * 1e3 * f64::from(self.memory_bus) / 8.0;
         (per_second > 0.0 && !self.emulated).then_some(per_second)
     }
 
@@ -115,6 +126,8 @@ fn info(ordinal: usize) -> Result<DeviceInfo> {
             memory: unsafe { result::device::total_mem(device) }? as u64,
             multiprocessors: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?.unsigned_abs(),
             clock: attribute(Attribute::CU_DEVICE_ATTRIBUTE_CLOCK_RATE)?.unsigned_abs(),
+            memory_clock: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE)?.unsigned_abs(),
+            memory_bus: attribute(Attribute::CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH)?.unsigned_abs(),
             driver: String::new(),
         })
     };
@@ -213,5 +226,31 @@ impl Device {
         let milliseconds =
             library::elapsed(&start, &end).map_err(failed(|| "take the time between events".to_owned()))?;
         Ok(Duration::from_secs_f64(f64::from(milliseconds) * 1e-3))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Against the numbers of NVIDIA's data sheets: A100 PCIe 40 GB, 19.5 TFLOP/s and 1 555 GB/s.
+    #[test]
+    fn peaks_are_those_of_the_data_sheet() {
+        let a100 = DeviceInfo {
+            ordinal: 0,
+            name: "NVIDIA A100-PCIE-40GB".to_owned(),
+            compute_capability: (8, 0),
+            memory: 40 << 30,
+            multiprocessors: 108,
+            clock: 1_410_000,
+            memory_clock: 1_215_000,
+            memory_bus: 5120,
+            driver: "13.0".to_owned(),
+            emulated: false,
+        };
+        assert!((a100.peak_flops().unwrap() / 19.5e12 - 1.0).abs() < 2e-3);
+        assert!((a100.peak_bandwidth().unwrap() / 1555e9 - 1.0).abs() < 2e-3);
+        let emulated = DeviceInfo { emulated: true, ..a100 };
+        assert_eq!((emulated.peak_flops(), emulated.peak_bandwidth()), (None, None));
     }
 }

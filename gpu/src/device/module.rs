@@ -49,7 +49,9 @@ impl Device {
     pub fn module(&self, source: &Source) -> Result<Module> {
         let (compiler, driver) = (compiler_version()?, driver_version()?);
         if compiler.major > driver.major {
-            let found = format!("it supports CUDA {driver}, the compiler is that of {compiler}");
+            let (new, old) = (compiler, driver.major);
+            let found =
+                format!("it supports CUDA {driver}, the compiler is that of {new} (NVRTC of CUDA {old} would do)");
             return Err(Error::OldDriver { found, needed: format!("{}.0", compiler.major) });
         }
         let architecture = self.info.architecture();

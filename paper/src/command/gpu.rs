@@ -6,7 +6,7 @@ use advantage_nas::Supernet;
 use advantage_nas::network::toy::Toy;
 use advantage_nas::random::Streams;
 use advantage_nas_gpu::check::{Check, toy};
-use advantage_nas_gpu::measure::{self, Timing};
+use advantage_nas_gpu::measure::{self, Timing, Work};
 use advantage_nas_gpu::{Device, device};
 use clap::{Args, Subcommand, value_parser};
 use serde_json::{Value, json};
@@ -139,6 +139,7 @@ fn time(arguments: &TimeArguments) -> anyhow::Result<ExitCode> {
         let whole = json!({
             "device": device.info(),
             "peak_flops": device.info().peak_flops(),
+            "peak_bandwidth": device.info().peak_bandwidth(),
             "toy": network,
             "timings": timings,
             "registers": usage.ok(),
@@ -149,22 +150,23 @@ fn time(arguments: &TimeArguments) -> anyhow::Result<ExitCode> {
     }
     let mut out = format!("{}\n\n", provenance.device);
     let row = |[what, trials, median, share, rate, peak]: [&str; 6]| {
-        format!("{what:<34} {trials:>6} {median:>12} {share:>12} {rate:>9} {peak:>7}\n")
+        format!("{what:<34} {trials:>6} {median:>12} {share:>12} {rate:>14} {peak:>7}\n")
     };
-    out.push_str(&row(["what", "trials", "median us", "us/trial", "GFLOP/s", "of peak"]));
+    out.push_str(&row(["what", "trials", "median us", "us/trial", "rate", "of peak"]));
     for timing in &timings {
-        let per_second = timing.flop.map(|flop| flop as f64 / timing.median_us * 1e6);
-        let shown = |number: Option<f64>, digits: usize, unit: &str| {
-            number.map_or_else(|| "-".to_owned(), |number| format!("{number:.digits$}{unit}"))
+        let (amount, unit, peak) = match timing.work {
+            Work::Flop(flop) => (flop, "GFLOP/s", device.info().peak_flops()),
+            Work::Bytes(bytes) => (bytes, "GB/s   ", device.info().peak_bandwidth()),
         };
-        let of_peak = per_second.zip(device.info().peak_flops()).map(|(rate, peak)| 100.0 * rate / peak);
+        let rate = amount as f64 / timing.median_us * 1e6;
+        let of_peak = peak.map_or_else(|| "-".to_owned(), |peak| format!("{:.1} %", 100.0 * rate / peak));
         out.push_str(&row([
             &timing.what,
             &timing.trials.to_string(),
             &format!("{:.1}", timing.median_us),
             &format!("{:.2}", timing.median_us / timing.trials as f64),
-            &shown(per_second.map(|rate| rate * 1e-9), 0, ""),
-            &shown(of_peak, 1, " %"),
+            &format!("{:.0} {unit}", rate * 1e-9),
+            &of_peak,
         ]));
     }
     out.push_str("\nkernels: device time between events; steps: wall time, copies included\n");
