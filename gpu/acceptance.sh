@@ -14,11 +14,14 @@
 #   PEER_PYTHON  a Python that has PyTorch [python3]
 #   PEER_DEVICE  where PyTorch runs [cuda]
 #
-# NVRTC must be on LD_LIBRARY_PATH; if it is not, nvrtc.sh beside this script is asked for it.
+# NVRTC must be on LD_LIBRARY_PATH; if it is not, the one that comes with PyTorch is taken, or nvrtc.sh beside this script
+# is asked for it.
+#
+# If this ran on a real GPU, acceptance.json belongs into paper/results/.
 #
 # exit code: 0 if all checks agree, 1 if one does not or something failed, 2 if used wrongly.
 set -euo pipefail
-[ $# -ge 4 ] && [ $# -le 5 ] && [ "${5:-small}" = small ] || { sed -n '2,20s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 4 ] && [ $# -le 5 ] && [ "${5:-small}" = small ] || { sed -n '2,23s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 binary=$1 data=$2 minutes=$3 out=$4 small=${5:-}
 fail() { echo "error: $*" >&2; exit "${code:-1}"; }
 [[ $minutes =~ ^[0-9]+$ ]] || code=2 fail "MINUTES must be a whole number, got $minutes"
@@ -28,12 +31,27 @@ fail() { echo "error: $*" >&2; exit "${code:-1}"; }
 here=$(dirname "${BASH_SOURCE[0]}")
 mkdir -p "$out"
 
+# The folder of the NVRTC of one series that comes with PyTorch.
+pytorchs_nvrtc() { # SERIES
+  "${PEER_PYTHON:-python3}" - "$1" 2>>"$out/peers.log" <<'END'
+import importlib.util, os, sys
+packages = importlib.util.find_spec("nvidia")
+for place in (packages and packages.submodule_search_locations) or []:
+    for folder in (os.path.join(place, "cu" + sys.argv[1], "lib"), os.path.join(place, "cuda_nvrtc", "lib")):
+        if os.path.exists(os.path.join(folder, "libnvrtc.so." + sys.argv[1])):
+            sys.exit(print(folder))
+sys.exit(1)
+END
+}
+
 info=$("$binary" info)
 grep -q '^cuda *none' <<<"$info" && fail "$(grep '^cuda' <<<"$info")"
 if grep -q '^nvrtc *none' <<<"$info"; then
+  # No newer series than the driver's; and that of the 13 series knows no device before compute capability 7.5.
   version=13.0.88
-  grep -q 'driver for CUDA 12\.' <<<"$info" && version=12.9.86
-  library=$(bash "$here/nvrtc.sh" "$version") || fail "NVRTC is not on LD_LIBRARY_PATH and can't be had from PyPI"
+  grep -q -e 'driver for CUDA 12\.' -e 'compute capability \([56]\.\|7\.[0-4]\)' <<<"$info" && version=12.9.86
+  library=$(pytorchs_nvrtc "${version%%.*}" || bash "$here/nvrtc.sh" "$version") ||
+    fail "NVRTC is not on LD_LIBRARY_PATH, not with PyTorch, and can't be had from PyPI"
   export LD_LIBRARY_PATH=$library${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
   info=$("$binary" info)
 fi

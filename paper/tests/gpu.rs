@@ -46,10 +46,10 @@ fn without_a_device_it_is_said_what_was_looked_for() {
     let info = bare(&["info"]);
     let line = |name: &str| info.out.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
     if !line("cuda").starts_with("cuda      none: the CUDA driver library was not found (looked for libcuda.so, ") {
-        println!(
+        say(&format!(
             "SKIPPED without_a_device_it_is_said_what_was_looked_for: this machine has a driver: {}",
             line("cuda")
-        );
+        ));
         return;
     }
     assert!(line("nvrtc").starts_with("nvrtc     "));

@@ -3,7 +3,7 @@
 mod common;
 
 use advantage_nas_software_cuda::{Checks, SoftwareDevice};
-use common::{context, module, parent};
+use common::{context, module, parent, say};
 use cudarc::driver::{CudaSlice, CudaStream, DriverError, LaunchArgs, LaunchConfig, PushKernelArg, sys::CUresult};
 use std::sync::Arc;
 
@@ -215,7 +215,7 @@ fn unwritten_memory_is_nan() {
 fn stack_overflow() {
     if !SoftwareDevice::is_active() {
         if let Some(why) = SoftwareDevice::missing() {
-            return println!("SKIPPED stack_overflow: {why}");
+            return say(&format!("SKIPPED stack_overflow: {why}"));
         }
         let output = SoftwareDevice::install().unwrap().rerun("stack_overflow").unwrap();
         let text = String::from_utf8_lossy(&output.stderr);
@@ -244,7 +244,7 @@ fn reports_are_kept_and_settings_checked() {
         return assert_eq!(result.unwrap_err().0, CUresult::CUDA_ERROR_LAUNCH_FAILED);
     }
     if let Some(why) = SoftwareDevice::missing() {
-        return println!("SKIPPED {name}: {why}");
+        return say(&format!("SKIPPED {name}: {why}"));
     }
     let device = SoftwareDevice::install().unwrap();
     let file = device.folder().join(format!("report-{}.txt", std::process::id()));

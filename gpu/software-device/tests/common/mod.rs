@@ -4,7 +4,13 @@
 use advantage_nas_software_cuda::SoftwareDevice;
 use cudarc::driver::{CudaContext, CudaModule};
 use cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts};
+use std::io::Write;
 use std::sync::Arc;
+
+/// Says something whether or not the test's output is captured.
+pub fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
 
 /// In the parent: runs the test `name` in a child on `device` and returns what it printed. In the child: `None`.
 ///
@@ -15,7 +21,7 @@ pub fn parent(name: &str, device: impl FnOnce(SoftwareDevice) -> SoftwareDevice)
         return None;
     }
     if let Some(why) = SoftwareDevice::missing() {
-        println!("SKIPPED {name}: {why}");
+        say(&format!("SKIPPED {name}: {why}"));
         return Some(String::new());
     }
     let output = device(SoftwareDevice::install().unwrap()).rerun(name).unwrap();
