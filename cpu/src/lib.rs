@@ -7,7 +7,9 @@
 
 mod element;
 mod layer;
+mod matrix;
 pub mod nas_bench_201;
+pub mod recurrent;
 pub mod toy;
 mod workers;
 

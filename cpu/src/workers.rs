@@ -49,6 +49,23 @@ impl Workers {
         }
     }
 
+    /// Works on every item together with its piece of so many others.
+    pub(crate) fn each_with<I: Send, J: Send>(
+        &self,
+        items: &mut [I],
+        others: &mut [J],
+        length: usize,
+        work: impl Fn(&mut I, &mut [J]) + Sync + Send,
+    ) {
+        match &self.pool {
+            Some(_) => {
+                let pairs = items.par_iter_mut().with_max_len(1).zip(others.par_chunks_mut(length));
+                pairs.for_each(|(item, piece)| work(item, piece));
+            }
+            None => items.iter_mut().zip(others.chunks_mut(length)).for_each(|(item, piece)| work(item, piece)),
+        }
+    }
+
     /// Works on every piece of so many items; the work gets the number of the piece.
     pub(crate) fn pieces<I: Send>(&self, items: &mut [I], length: usize, work: impl Fn(usize, &mut [I]) + Sync + Send) {
         match &self.pool {

@@ -1,0 +1,362 @@
+//! The recurrent network of section 5.3 on the CPU; it is described in [`advantage_nas::network::recurrent`].
+//!
+//! - `weights`: parameters, the update
+//! - `pointwise`: what the cell and the softmax do number by number
+//! - `chunk`: the recurrence of some streams, forward and backward
+//! - `head`: the output layer and the cross-entropy
+//! - `network`: one pass of a segment
+//!
+//! Here: segments, the carried state, and the answers of a [`Supernet`].
+
+mod chunk;
+mod head;
+mod network;
+mod pointwise;
+mod weights;
+
+pub use crate::nas_bench_201::Stored;
+pub use weights::Part;
+
+use advantage_nas::network::recurrent::{Parent, Texts, WeightSettings};
+use advantage_nas::random::Streams;
+use advantage_nas::state::{Entry, State};
+use advantage_nas::strategy::{Feedback, Proposal, Step, Want};
+use advantage_nas::supernet::{Batch, Evaluation, Request, Set};
+use advantage_nas::{Error, OpTable, Result, SearchSpace, Supernet};
+
+use crate::workers::Workers;
+use network::{Network, Segment, Wanted};
+use weights::Weights;
+
+/// What a supernet is built for, beside the network.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Settings {
+    /// How the weights are trained.
+    pub weights: WeightSettings,
+    /// Threads; they change no number.
+    pub threads: usize,
+}
+
+/// The parent network with its texts, for one trial or several.
+///
+/// # Segments and state
+/// Every trial reads the training text segment after segment, whatever set and step a request names: `θ` and `w` are trained on
+/// consecutive segments of the same streams. The recurrent state goes on from segment to segment, whatever the proposals are;
+/// [`probe`](Supernet::probe), [`weight_step`](Supernet::weight_step) and [`pass`](RecurrentSupernet::pass) advance both by one
+/// segment, also where they answer removals, each of which starts from the same state with the same dropout masks and leaves none.
+/// [`evaluate`](Supernet::evaluate) has a state of its own.
+#[derive(Debug)]
+pub struct RecurrentSupernet<T> {
+    settings: Settings,
+    streams: Streams,
+    network: Network<T>,
+    trials: Vec<Trial<T>>,
+    texts: Texts,
+    /// The last segment, `[steps, batch]`.
+    inputs: Vec<u32>,
+    targets: Vec<u32>,
+    /// The state before it, `[batch, units]`.
+    before: Vec<T>,
+}
+
+#[derive(Debug)]
+struct Trial<T> {
+    number: u32,
+    weights: Weights<T>,
+    /// The next segment, and the state before it, `[batch, units]`.
+    segment: u64,
+    state: Vec<T>,
+}
+
+/// What one pass says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pass {
+    /// The sum over the steps of the mean cross-entropy.
+    pub loss: f64,
+    /// `∂loss/∂a`, `[edges, candidates]`, zero for inactive candidates.
+    pub edge_gradient: OpTable<f64>,
+}
+
+impl<T: Stored> RecurrentSupernet<T> {
+    /// The networks of the given trials, with their initial weights, before the first segment, with states of zero.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for settings outside their range, [`Error::Data`] for texts that don't fit, [`Error::Other`] if there are no
+    /// threads to be had.
+    pub fn new(parent: Parent, settings: Settings, texts: Texts, streams: &Streams, trials: &[u32]) -> Result<Self> {
+        settings.weights.check()?;
+        let sizes = *parent.sizes();
+        texts.check(&sizes)?;
+        let workers = Workers::new(settings.threads)?;
+        let zeros = vec![T::zero(); sizes.batch * sizes.units];
+        let trial = |&number: &u32| Trial {
+            number,
+            weights: Weights::new(&parent, streams, number),
+            segment: 0,
+            state: zeros.clone(),
+        };
+        Ok(Self {
+            settings,
+            streams: streams.clone(),
+            trials: trials.iter().map(trial).collect(),
+            network: Network::new(parent, workers),
+            texts,
+            inputs: vec![0; sizes.steps * sizes.batch],
+            targets: vec![0; sizes.steps * sizes.batch],
+            before: zeros,
+        })
+    }
+
+    /// The network.
+    #[must_use]
+    pub fn parent(&self) -> &Parent {
+        self.network.parent()
+    }
+
+    /// The texts.
+    #[must_use]
+    pub fn texts(&self) -> &Texts {
+        &self.texts
+    }
+
+    /// The last segment: inputs and targets, `[steps, batch]` each.
+    #[must_use]
+    pub fn minibatch(&self) -> (&[u32], &[u32]) {
+        (&self.inputs, &self.targets)
+    }
+
+    /// The dropout masks of the last segment, of the embeddings and of the outputs, `[steps, batch, units]` each: 0 or
+    /// `1/(1 − dropout)`.
+    #[must_use]
+    pub fn masks(&self) -> [Vec<T>; 2] {
+        self.network.masks()
+    }
+
+    /// The state before the last segment, `[batch, units]`.
+    #[must_use]
+    pub fn state_before(&self) -> &[T] {
+        &self.before
+    }
+
+    /// The carried state of a trial, `[batch, units]`: that after its last segment.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for another trial.
+    pub fn state(&self, trial: u32) -> Result<&[T]> {
+        Ok(&self.trials[self.find(trial)?].state)
+    }
+
+    /// Overwrites the carried state of a trial.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for another trial, [`Error::Length`] unless there are `batch · units` values.
+    pub fn set_state(&mut self, trial: u32, values: &[f64]) -> Result<()> {
+        let trial = self.find(trial)?;
+        let state = &mut self.trials[trial].state;
+        if values.len() != state.len() {
+            return Err(Error::Length { what: "values of a state", expected: state.len(), got: values.len() });
+        }
+        state.iter_mut().zip(values).for_each(|(place, &value)| *place = T::of(value));
+        Ok(())
+    }
+
+    /// Number of the segment that a trial reads next.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for another trial.
+    pub fn segment(&self, trial: u32) -> Result<u64> {
+        Ok(self.trials[self.find(trial)?].segment)
+    }
+
+    /// Numbers of a parameter, in the order of its shape.
+    ///
+    /// # Panics
+    /// If there is no such parameter.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for another trial.
+    pub fn parameter(&self, trial: u32, index: usize, part: Part) -> Result<Vec<T>> {
+        Ok(self.trials[self.find(trial)?].weights.read(index, part))
+    }
+
+    /// Overwrites numbers of a parameter.
+    ///
+    /// # Panics
+    /// If there is no such parameter.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for another trial, [`Error::Length`] unless there is one value for each number.
+    pub fn set_parameter(&mut self, trial: u32, index: usize, part: Part, values: &[f64]) -> Result<()> {
+        let trial = self.find(trial)?;
+        self.trials[trial].weights.write(index, part, values)
+    }
+
+    /// Forward and backward pass of a request, whatever it wants, as in a weight step. The gradients of the weights are then
+    /// [`Part::Gradient`].
+    ///
+    /// # Errors
+    /// As [`Supernet::weight_step`].
+    pub fn pass(&mut self, request: &Request) -> Result<Pass> {
+        let trial = self.draw(request)?;
+        let wanted = Wanted { weights: true, unit_outputs: false };
+        let loss = self.run(trial, &request.proposal, None, Some(wanted))?;
+        let mut edge_gradient = OpTable::filled(request.proposal.shape(), 0.0);
+        self.network.edge_gradient(wanted, &request.proposal, &mut edge_gradient);
+        self.advance(trial);
+        Ok(Pass { loss, edge_gradient })
+    }
+
+    /// Updates the weights that took part in the last pass; returns the norm of the gradient before it was clipped.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for another trial.
+    pub fn update(&mut self, trial: u32, rate: f64) -> Result<f64> {
+        let trial = self.find(trial)?;
+        Ok(self.network.update(&mut self.trials[trial].weights, rate, self.settings.weights.clip_norm))
+    }
+
+    fn find(&self, trial: u32) -> Result<usize> {
+        let place = self.trials.iter().position(|candidate| candidate.number == trial);
+        place.ok_or(Error::Unsupported {
+            operation: "run the trial",
+            reason: "this supernet was built for other trials",
+        })
+    }
+
+    /// Loads the next segment of a request's trial; returns the place of the trial.
+    fn draw(&mut self, request: &Request) -> Result<usize> {
+        let Batch { trial: number, set, .. } = request.batch;
+        let index = self.find(number)?;
+        if set == Set::Test {
+            let reason = "it is evaluated as a whole";
+            return Err(Error::Unsupported { operation: "draw minibatches of the test set", reason });
+        }
+        self.parent().space().shape().expect("proposal", request.proposal.shape())?;
+        let sizes = *self.parent().sizes();
+        let Trial { segment, state, .. } = &self.trials[index];
+        sizes.segment(&self.texts.training, *segment, &mut self.inputs, &mut self.targets)?;
+        self.before.copy_from_slice(state);
+        let segment = Segment { trial: number, number: *segment };
+        self.network.set_state(&self.before);
+        self.network.load(&self.streams, segment, &self.inputs, &self.targets)?;
+        Ok(index)
+    }
+
+    fn run(
+        &mut self,
+        trial: usize,
+        proposal: &Proposal,
+        without: Option<usize>,
+        wanted: Option<Wanted>,
+    ) -> Result<f64> {
+        self.network.pass(&mut self.trials[trial].weights, proposal, without, wanted)
+    }
+
+    /// Keeps the state after the pass, and goes on to the next segment.
+    fn advance(&mut self, trial: usize) {
+        let trial = &mut self.trials[trial];
+        self.network.state(&mut trial.state);
+        trial.segment += 1;
+    }
+
+    fn answer(&mut self, request: &Request, feedback: &mut Feedback) -> Result<()> {
+        let (proposal, want) = (&request.proposal, request.proposal.want());
+        let trial = self.draw(request)?;
+        feedback.begin(want);
+        let wanted = match want {
+            Want::Loss | Want::Removals => None,
+            Want::Gradient => Some(Wanted { weights: false, unit_outputs: false }),
+            Want::GradientWithUnitOutputs => Some(Wanted { weights: false, unit_outputs: true }),
+        };
+        feedback.loss = self.run(trial, proposal, None, wanted)?;
+        if let Some(wanted) = wanted {
+            self.network.edge_gradient(wanted, proposal, &mut feedback.gradient);
+        }
+        self.advance(trial);
+        if want == Want::Removals {
+            for edge in 0..proposal.shape().edges() {
+                feedback.removals[edge] = self.run(trial, proposal, Some(edge), None)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<T: Stored> Supernet for RecurrentSupernet<T> {
+    fn space(&self) -> &SearchSpace {
+        self.network.parent().space()
+    }
+
+    fn probe(&mut self, requests: &[Request], feedback: &mut [Feedback]) -> Result<()> {
+        if requests.len() != feedback.len() {
+            return Err(Error::Length { what: "feedback", expected: requests.len(), got: feedback.len() });
+        }
+        for (request, feedback) in requests.iter().zip(feedback) {
+            let shape = self.space().shape();
+            shape.expect("feedback", feedback.gradient.shape())?;
+            shape.expect_edges("feedback", feedback.removals.len())?;
+            self.answer(request, feedback)?;
+        }
+        Ok(())
+    }
+
+    fn trains_weights(&self) -> bool {
+        true
+    }
+
+    fn weight_step(&mut self, step: &Step, request: &Request) -> Result<f64> {
+        let trial = self.draw(request)?;
+        let wanted = Wanted { weights: true, unit_outputs: false };
+        let loss = self.run(trial, &request.proposal, None, Some(wanted))?;
+        self.advance(trial);
+        self.update(request.batch.trial, self.settings.weights.rate(step.schedule))?;
+        Ok(loss)
+    }
+
+    /// The whole text as one stream, from the zero state and without dropout; the target of the last word is the first word. The loss is
+    /// the mean negative log-likelihood of a word, the count that of the predictions, one for every word of the text; the
+    /// perplexity is `e^loss`.
+    fn evaluate(&mut self, request: &Request) -> Result<Evaluation> {
+        let trial = self.find(request.batch.trial)?;
+        let text = match request.batch.set {
+            Set::Training => &self.texts.training,
+            Set::Validation => &self.texts.validation,
+            Set::Test => {
+                let reason = "it was built without a test text";
+                self.texts.test.as_ref().ok_or(Error::Unsupported { operation: "evaluate the test set", reason })?
+            }
+        };
+        let loss = self.network.evaluate(&mut self.trials[trial].weights, &request.proposal, text)?;
+        Ok(Evaluation { loss, accuracy: None, count: text.len() as u64 })
+    }
+
+    fn save(&self) -> State {
+        let sizes = self.parent().sizes();
+        let mut state = State::new();
+        for trial in &self.trials {
+            let mut own = trial.weights.save(self.parent().parameters());
+            let shape = vec![sizes.batch, sizes.units];
+            own.insert("state", Entry { shape, values: T::values(trial.state.clone()) });
+            own.insert_u64("segment", &[trial.segment]);
+            state.nest(&format!("trial-{}", trial.number), own);
+        }
+        state
+    }
+
+    fn restore(&mut self, state: &State) -> Result<()> {
+        let mut restored = Vec::new();
+        for trial in &self.trials {
+            let own = state.below(&format!("trial-{}", trial.number));
+            let mut weights = trial.weights.clone();
+            weights.restore(self.parent().parameters(), &own)?;
+            let numbers = T::stored(&own, "state", trial.state.len())?.into_iter().map(T::of).collect();
+            restored.push((weights, numbers, own.u64("segment", 1)?[0]));
+        }
+        for (trial, (weights, numbers, segment)) in self.trials.iter_mut().zip(restored) {
+            trial.weights = weights;
+            trial.state = numbers;
+            trial.segment = segment;
+        }
+        Ok(())
+    }
+}

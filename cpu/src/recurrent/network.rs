@@ -1,0 +1,310 @@
+//! One pass of a segment through the parent network, forward and backward.
+
+use std::ops::Range;
+
+use advantage_nas::network::recurrent::{CANDIDATES, CellMatrix, EDGES, Operation, ParameterKind, Parent};
+use advantage_nas::random::Streams;
+use advantage_nas::strategy::Proposal;
+use advantage_nas::{OpTable, Result};
+use pulp::Arch;
+
+use super::chunk::{Choice, Chunk, Layout};
+use super::head::{Head, HeadWanted, ROWS};
+use super::pointwise::Terms;
+use super::weights::Weights;
+use crate::Element;
+use crate::layer::Pixel;
+use crate::matrix::{Rows, RowsMut, multiply_transposed};
+use crate::workers::Workers;
+
+/// Most streams that a thread takes at once; whole tiles of the products.
+const STREAMS: usize = 64;
+const TILE: usize = 8;
+
+/// Which pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Segment {
+    pub(super) trial: u32,
+    pub(super) number: u64,
+}
+
+/// What a backward pass computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub(super) weights: bool,
+    /// Of inactive candidates, as if their outputs were all ones.
+    pub(super) unit_outputs: bool,
+}
+
+/// The network.
+#[derive(Debug)]
+pub(super) struct Network<T> {
+    arch: Arch,
+    parent: Parent,
+    layout: Layout,
+    choice: Choice<T>,
+    chunks: Vec<Chunk<T>>,
+    /// A single stream without dropout, for evaluations.
+    single: Vec<Chunk<T>>,
+    head: Head<T>,
+    matrices: Vec<(usize, CellMatrix)>,
+    workers: Workers,
+}
+
+impl<T: Element> Network<T> {
+    pub(super) fn new(parent: Parent, workers: Workers) -> Self {
+        let layout = Layout::new(&parent);
+        let sizes = *parent.sizes();
+        let streams = sizes.batch.div_ceil(4).next_multiple_of(TILE).min(STREAMS);
+        let dropout = sizes.dropout > 0.0;
+        let chunks = (0..sizes.batch)
+            .step_by(streams)
+            .map(|first| Chunk::new(&layout, first, streams.min(sizes.batch - first), sizes.steps, dropout))
+            .collect();
+        let matrices = parent.parameters().iter().enumerate().filter_map(|(index, parameter)| match parameter.kind {
+            ParameterKind::Cell(matrix) => Some((index, matrix)),
+            _ => None,
+        });
+        Self {
+            arch: Arch::new(),
+            matrices: matrices.collect(),
+            choice: Choice::default(),
+            chunks,
+            single: vec![Chunk::new(&layout, 0, 1, ROWS, false)],
+            head: Head::new(sizes.vocabulary, sizes.units),
+            layout,
+            parent,
+            workers,
+        }
+    }
+
+    pub(super) fn parent(&self) -> &Parent {
+        &self.parent
+    }
+
+    /// Updates the weights that took part in the last pass; returns the norm of the gradient before clipping.
+    pub(super) fn update(&self, weights: &mut Weights<T>, rate: f64, clip_norm: f64) -> f64 {
+        self.workers.run(|| weights.update(self.arch, &self.workers, rate, clip_norm))
+    }
+
+    /// Sets up the chosen candidates.
+    fn select(&mut self, weights: &mut Weights<T>, proposal: &Proposal) -> Result<()> {
+        self.parent.space().shape().expect("proposal", proposal.shape())?;
+        for edge in 0..EDGES {
+            self.choice.edges[edge] = Terms {
+                weights: std::array::from_fn(|k| T::of(proposal.weights()[(edge, k)])),
+                active: std::array::from_fn(|k| proposal.active()[(edge, k)]),
+            };
+        }
+        for (tensor, parameter) in weights.tensors.iter_mut().zip(self.parent.parameters()) {
+            tensor.active = match parameter.kind {
+                ParameterKind::Cell(CellMatrix::Edge { edge }) => self.choice.edges[edge].read(),
+                _ => true,
+            };
+        }
+        Ok(())
+    }
+
+    /// Loads a segment, `[steps, batch]`, and draws its dropout masks.
+    pub(super) fn load(&mut self, streams: &Streams, segment: Segment, inputs: &[u32], targets: &[u32]) -> Result<()> {
+        let batch = self.parent.sizes().batch;
+        let Self { parent, chunks, workers, .. } = self;
+        workers.run(|| {
+            workers.each(chunks, |chunk| {
+                let places = chunk.first..chunk.first + chunk.streams;
+                let own =
+                    chunk.inputs.chunks_exact_mut(chunk.streams).zip(chunk.targets.chunks_exact_mut(chunk.streams));
+                for ((own_inputs, own_targets), (inputs, targets)) in
+                    own.zip(inputs.chunks_exact(batch).zip(targets.chunks_exact(batch)))
+                {
+                    own_inputs.copy_from_slice(&inputs[places.clone()]);
+                    own_targets.copy_from_slice(&targets[places.clone()]);
+                }
+                chunk
+                    .draw_masks(parent, streams, segment.trial, segment.number)
+                    .expect("the mask's rows are in the minibatch");
+            });
+        });
+        Ok(())
+    }
+
+    /// Sets the state before the segment, `[batch, units]`.
+    pub(super) fn set_state(&mut self, state: &[T]) {
+        let units = self.layout.units;
+        self.chunks.iter_mut().for_each(|chunk| chunk.set_state(units, 0, state));
+    }
+
+    /// Reads the state after the segment.
+    pub(super) fn state(&self, state: &mut [T]) {
+        let (units, steps) = (self.layout.units, self.parent.sizes().steps);
+        self.chunks.iter().for_each(|chunk| chunk.state(units, steps, state));
+    }
+
+    /// The dropout masks of the segment, `[steps, batch, units]` each; all ones without dropout.
+    pub(super) fn masks(&self) -> [Vec<T>; 2] {
+        let sizes = self.parent.sizes();
+        std::array::from_fn(|layer| {
+            let mut out = vec![T::one(); sizes.steps * sizes.batch * sizes.units];
+            for chunk in &self.chunks {
+                let mask = &chunk.masks[layer];
+                if mask.is_empty() {
+                    continue;
+                }
+                for row in 0..chunk.rows() {
+                    let (step, stream) = (row / chunk.streams, chunk.first + row % chunk.streams);
+                    let numbers = &mut out[(step * sizes.batch + stream) * sizes.units..][..sizes.units];
+                    for (unit, number) in numbers.iter_mut().enumerate() {
+                        *number = mask[unit / crate::layer::LANES * chunk.rows() + row].0[unit % crate::layer::LANES];
+                    }
+                }
+            }
+            out
+        })
+    }
+
+    /// Forward pass of the loaded segment, and the way back if something is wanted of it; the operation of edge `without` gives zero.
+    /// Returns the loss.
+    ///
+    /// # Errors
+    /// [`advantage_nas::Error::Shape`] for a proposal over another space.
+    pub(super) fn pass(
+        &mut self,
+        weights: &mut Weights<T>,
+        proposal: &Proposal,
+        without: Option<usize>,
+        wanted: Option<Wanted>,
+    ) -> Result<f64> {
+        self.select(weights, proposal)?;
+        let batch = self.parent.sizes().batch;
+        let Self { arch, layout, choice, chunks, head, matrices, workers, .. } = self;
+        let (arch, layout, choice) = (*arch, &*layout, &*choice);
+        Ok(workers.run(|| {
+            let values = &*weights;
+            workers.each(chunks, |chunk| chunk.forward(arch, layout, values, choice, without));
+            if wanted.is_some() {
+                weights.transpose(workers);
+            }
+            let mut loss = 0.0;
+            let mut first = true;
+            for chunk in chunks.iter_mut() {
+                let rows = chunk.rows();
+                for part in parts(rows) {
+                    let outputs = Rows::all(&chunk.outputs, rows).part(part.start, part.len());
+                    let targets = &chunk.targets[part.clone()];
+                    let tensors = [layout.output_weight, layout.output_bias].map(|index| &weights.tensors[index]);
+                    loss += head.forward(arch, workers, tensors, outputs, targets, batch);
+                    if let Some(wanted) = wanted {
+                        let outputs = RowsMut::all(&mut chunk.outputs, rows).part(part.start, part.len());
+                        let tensors = weights
+                            .tensors
+                            .get_disjoint_mut([layout.output_weight, layout.output_bias])
+                            .expect("two parameters");
+                        let wanted = HeadWanted { batch, weights: wanted.weights, first };
+                        head.backward(arch, workers, tensors, outputs, targets, wanted);
+                        first = false;
+                    }
+                }
+            }
+            if let Some(wanted) = wanted {
+                let values = &*weights;
+                workers.each(chunks, |chunk| chunk.backward(arch, layout, values, choice, wanted.weights));
+                if wanted.weights {
+                    cell_gradients(arch, layout, chunks, matrices, weights, workers);
+                    embedding_gradient(layout, chunks, weights);
+                }
+            }
+            loss / batch as f64
+        }))
+    }
+
+    /// `∂loss/∂a` of the last backward pass.
+    pub(super) fn edge_gradient(&self, wanted: Wanted, proposal: &Proposal, gradient: &mut OpTable<f64>) {
+        for edge in 0..EDGES {
+            let mut sums = [0.0; CANDIDATES + 1];
+            for chunk in &self.chunks {
+                for (sum, part) in sums.iter_mut().zip(chunk.slopes[edge]) {
+                    *sum += part;
+                }
+            }
+            for (k, operation) in Operation::ALL.into_iter().enumerate() {
+                gradient[(edge, k)] = match proposal.active()[(edge, k)] {
+                    true if operation == Operation::Zero => 0.0,
+                    true => sums[k],
+                    false if wanted.unit_outputs => sums[CANDIDATES],
+                    false => 0.0,
+                };
+            }
+        }
+    }
+
+    /// Mean cross-entropy over a whole text, as one stream from the zero state, without dropout. The target of the last word is the
+    /// first.
+    pub(super) fn evaluate(&mut self, weights: &mut Weights<T>, proposal: &Proposal, text: &[u32]) -> Result<f64> {
+        self.select(weights, proposal)?;
+        let Self { arch, layout, choice, single, head, workers, .. } = self;
+        let (arch, layout, choice) = (*arch, &*layout, &*choice);
+        let tensors = [layout.output_weight, layout.output_bias].map(|index| &weights.tensors[index]);
+        Ok(workers.run(|| {
+            let mut loss = 0.0;
+            let mut state = vec![T::zero(); layout.units];
+            let [chunk] = &mut single[..] else { unreachable!("one stream") };
+            for first in (0..text.len()).step_by(ROWS) {
+                let count = ROWS.min(text.len() - first);
+                for (row, (input, target)) in chunk.inputs.iter_mut().zip(&mut chunk.targets).enumerate() {
+                    *input = text[(first + row) % text.len()];
+                    *target = text[(first + row + 1) % text.len()];
+                }
+                chunk.set_state(layout.units, 0, &state);
+                chunk.forward(arch, layout, weights, choice, None);
+                chunk.state(layout.units, count, &mut state);
+                let outputs = Rows::all(&chunk.outputs, ROWS).part(0, count);
+                loss += head.forward(arch, workers, tensors, outputs, &chunk.targets[..count], 1);
+            }
+            loss / text.len() as f64
+        }))
+    }
+}
+
+/// Pieces of at most [`ROWS`] rows.
+fn parts(rows: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..rows).step_by(ROWS).map(move |first| first..rows.min(first + ROWS))
+}
+
+/// Gradients of the cell's matrices, each over all steps and streams at once.
+fn cell_gradients<T: Element>(
+    arch: Arch,
+    layout: &Layout,
+    chunks: &[Chunk<T>],
+    matrices: &[(usize, CellMatrix)],
+    weights: &mut Weights<T>,
+    workers: &Workers,
+) {
+    let of = |index: usize| matrices.iter().find(|(other, _)| *other == index).map(|(_, matrix)| *matrix);
+    let tensors: &mut [_] = &mut weights.tensors;
+    let mut numbered: Vec<_> = tensors.iter_mut().enumerate().collect();
+    workers.each(&mut numbered, |(index, tensor)| {
+        let Some(matrix) = of(*index).filter(|_| tensor.active) else { return };
+        for (place, chunk) in chunks.iter().enumerate() {
+            let (left, right) = chunk.factors(matrix);
+            multiply_transposed(arch, left, layout.units, right, &mut tensor.gradient, place > 0);
+        }
+    });
+}
+
+/// Adds up the gradients of the words' embeddings.
+fn embedding_gradient<T: Element>(layout: &Layout, chunks: &[Chunk<T>], weights: &mut Weights<T>) {
+    let gradient = &mut weights.tensors[layout.embedding].gradient;
+    gradient.fill(Pixel::default());
+    for chunk in chunks {
+        let rows = chunk.rows();
+        for (row, &word) in chunk.inputs.iter().enumerate() {
+            let sums = &mut gradient[word as usize * layout.panels..][..layout.panels];
+            for (panel, sum) in sums.iter_mut().enumerate() {
+                let slopes = &chunk.outputs[panel * rows + row];
+                for (sum, slope) in sum.0.iter_mut().zip(&slopes.0) {
+                    *sum += *slope;
+                }
+            }
+        }
+    }
+}
