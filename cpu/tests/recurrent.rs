@@ -4,12 +4,13 @@
 
 use std::collections::HashMap;
 
-use advantage_nas::network::recurrent::{Parent, Recurrent, Texts, WeightSettings};
+use advantage_nas::network::recurrent::{Dropout, MaskPart, Parent, Recurrent, Texts, WeightSettings};
 use advantage_nas::random::Streams;
-use advantage_nas::strategy::{Feedback, Proposal, Want};
+use advantage_nas::state::State;
+use advantage_nas::strategy::{Feedback, Proposal, Step, StepKind, Want};
 use advantage_nas::supernet::{Batch, Request, Set};
 use advantage_nas::tolerance::{F64_SUMS, assert_all_close, assert_close, norm_difference};
-use advantage_nas::{Architecture, OpTable, SearchSpace, Supernet};
+use advantage_nas::{Architecture, Error, OpTable, SearchSpace, Supernet, estimator};
 use advantage_nas_cpu::recurrent::{Part, RecurrentSupernet, Settings, Stored};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -218,6 +219,10 @@ fn probe<T: Stored>(supernet: &mut RecurrentSupernet<T>, request: Request) -> Fe
     feedback
 }
 
+fn step(schedule: f64) -> Step {
+    Step { kind: StepKind::Weights, progress: 0.0, schedule }
+}
+
 #[test]
 fn losses_and_states_equal_the_plain_network() {
     for dropout in [0.0, 0.4] {
@@ -300,4 +305,359 @@ fn gradients_equal_central_differences_of_the_plain_network() {
             }
         }
     }
+}
+
+/// Inactive candidates as if their output were all ones: the derivative when a constant is added to `z`.
+#[test]
+fn unit_outputs_equal_central_differences() {
+    let (mut supernet, mut rng) = with_state(TINY, 3);
+    let plain = Plain::new(&supernet);
+    let space = supernet.space().clone();
+    let one = architecture(&space, &mut rng);
+    let proposal = Proposal::one_hot(space.shape(), &one, Want::GradientWithUnitOutputs).unwrap();
+    let start = supernet.save();
+    let feedback = probe(&mut supernet, request(&proposal, Set::Validation));
+    supernet.restore(&start).unwrap();
+    let only = Proposal::one_hot(space.shape(), &one, Want::Gradient).unwrap();
+    let gradient = probe(&mut supernet, request(&only, Set::Validation)).gradient;
+    let data = data(&supernet);
+    for edge in 0..6 {
+        let moved = |by: f64| {
+            let mut question = Question::default();
+            question.units[edge] = by;
+            plain.answer(&data, proposal.weights(), &question).0
+        };
+        let unit = (moved(STEP) - moved(-STEP)) / (2.0 * STEP);
+        for candidate in 0..5 {
+            let chosen = candidate == one.choice(edge);
+            let expected = if chosen { gradient[(edge, candidate)] } else { unit };
+            assert_close(feedback.gradient[(edge, candidate)], expected, DIFFERENCE, DIFFERENCE);
+        }
+    }
+}
+
+/// The zero operation leaves `(1 − c) ⊙ s` of its source: like any other operation with weight zero, and like a removal.
+#[test]
+fn the_zero_operation_is_a_removal() {
+    let (mut supernet, _) = with_state(TINY, 4);
+    let space = supernet.space().clone();
+    let start = supernet.save();
+    let mut ask = |choices: [usize; 6], want| {
+        supernet.restore(&start).unwrap();
+        let one = Architecture::new(space.shape(), choices).unwrap();
+        let proposal = Proposal::one_hot(space.shape(), &one, want).unwrap();
+        probe(&mut supernet, request(&proposal, Set::Validation))
+    };
+    let whole = ask([1, 2, 3, 0, 1, 2], Want::Removals);
+    for edge in 0..6 {
+        let mut choices = [1, 2, 3, 0, 1, 2];
+        choices[edge] = 4;
+        let zero = ask(choices, Want::Removals);
+        assert_close(zero.loss, whole.removals[edge], F64_SUMS, 0.0);
+        // The operation of an edge that is zero already is no loss.
+        assert_eq!(zero.removals[edge], zero.loss);
+        assert_ne!(zero.loss, whole.loss);
+        let gradient = ask(choices, Want::Gradient).gradient;
+        assert_eq!(gradient[(edge, 4)], 0.0);
+    }
+}
+
+/// Eq. (6) by its definition, `r(s) − r(s_i, 0)`, and Eq. (7) along the line between the two: the derivative of the loss in `a_i`,
+/// integrated from 0 to 1 (Simpson's rule on 16 pieces), is the difference of Eq. (6) exactly; the end point alone is not.
+#[test]
+fn removals_are_integrals_of_the_gradient() {
+    let sizes = Recurrent { batch: 3, steps: 2, ..TINY };
+    let (mut supernet, _) = with_state(sizes, 5);
+    let space = supernet.space().clone();
+    let one = Architecture::new(space.shape(), [1, 2, 0, 1, 2, 1]).unwrap();
+    let start = supernet.save();
+    let proposal = Proposal::one_hot(space.shape(), &one, Want::Removals).unwrap();
+    let removals = probe(&mut supernet, request(&proposal, Set::Validation));
+    let mut exact = [0.0; 6];
+    let rewards: Vec<f64> = removals.removals.iter().map(|loss| -loss).collect();
+    estimator::advantages(&-removals.loss, &rewards, &mut exact).unwrap();
+    for edge in 0..6 {
+        let mut slope = |weight: f64| {
+            supernet.restore(&start).unwrap();
+            let mut weights = proposal.weights().clone();
+            weights[(edge, one.choice(edge))] = weight;
+            let mut dense = proposal.clone();
+            dense.set_dense(&weights, Want::Gradient).unwrap();
+            -probe(&mut supernet, request(&dense, Set::Validation)).gradient[(edge, one.choice(edge))]
+        };
+        let mut integral = 0.0;
+        for piece in 0..16 {
+            let at = |part: f64| (f64::from(piece) + part) / 16.0;
+            integral += (slope(at(0.0)) + 4.0 * slope(at(0.5)) + slope(at(1.0))) / (6.0 * 16.0);
+        }
+        // Simpson's remainder: a fourth derivative near one over 2880·16⁴.
+        assert_close(integral, exact[edge], 1e-6, 1e-8);
+        let first_order = slope(1.0);
+        assert!((first_order - exact[edge]).abs() <= 0.3 * exact[edge].abs(), "edge {edge}: {first_order}, {exact:?}");
+        assert!((first_order - exact[edge]).abs() >= 1e-6 * exact[edge].abs());
+    }
+}
+
+/// The gradient is clipped as a whole, over all parameters that take part; the others don't move.
+#[test]
+fn weight_steps_descend_the_clipped_gradient() {
+    let (mut supernet, mut rng) = with_state(TINY, 6);
+    let count = supernet.parent().parameters().len();
+    let all = |supernet: &RecurrentSupernet<f64>, part| -> Vec<Vec<f64>> {
+        (0..count).map(|index| supernet.parameter(TRIAL, index, part).unwrap()).collect()
+    };
+    for (number, proposal) in proposals(&supernet.space().clone(), &mut rng, Want::Loss).iter().enumerate() {
+        let schedule = number as f64 / 5.0;
+        let before = all(&supernet, Part::Value);
+        let start = supernet.save();
+        let request = request(proposal, Set::Training);
+        let loss = supernet.pass(&request).unwrap().loss;
+        let gradients = all(&supernet, Part::Gradient);
+        supernet.restore(&start).unwrap();
+        assert_eq!(supernet.weight_step(&step(schedule), &request).unwrap(), loss);
+        let norm = gradients.iter().flatten().map(|slope| slope * slope).sum::<f64>().sqrt();
+        assert!(norm > 0.25, "nothing to clip at {norm}");
+        let rate = 20.0 * ((std::f64::consts::PI * schedule).cos() + 1.0) / 2.0 * 0.25 / norm;
+        for ((before, gradient), after) in before.iter().zip(&gradients).zip(all(&supernet, Part::Value)) {
+            let expected: Vec<f64> = before.iter().zip(gradient).map(|(value, slope)| value - rate * slope).collect();
+            assert_all_close(&after, &expected, 10.0 * F64_SUMS, 10.0 * F64_SUMS);
+        }
+    }
+    // A pass and an update are a weight step; a limit that is not reached changes nothing.
+    let mut free = supernet.parameter(TRIAL, 1, Part::Value).unwrap();
+    let parent = supernet.parent().clone();
+    let settings = Settings { weights: WeightSettings { clip_norm: 1e9, ..WeightSettings::paper() }, threads: 1 };
+    let mut other = RecurrentSupernet::new(parent, settings, texts(TINY), &Streams::new(STREAM), &[TRIAL]).unwrap();
+    other.restore(&supernet.save()).unwrap();
+    other.pass(&request(&Proposal::new(supernet.space().shape()), Set::Training)).unwrap();
+    let gradient = other.parameter(TRIAL, 1, Part::Gradient).unwrap();
+    let norm = other.update(TRIAL, 0.01).unwrap();
+    assert!(norm > 0.0);
+    free.iter_mut().zip(gradient).for_each(|(value, slope)| *value -= 0.01 * slope);
+    assert_all_close(&other.parameter(TRIAL, 1, Part::Value).unwrap(), &free, 10.0 * F64_SUMS, 10.0 * F64_SUMS);
+}
+
+/// Batch 1, no dropout, one reset at the start, the last target is the first word; in pieces of 256 words, which must not show.
+#[test]
+fn evaluations_equal_the_plain_network() {
+    let (mut supernet, mut rng) = with_state(TINY, 7);
+    let plain = Plain::new(&supernet);
+    let mut single = self::supernet::<f32>(TINY, 2);
+    for proposal in proposals(&supernet.space().clone(), &mut rng, Want::Loss) {
+        let before = supernet.save();
+        let texts = supernet.texts().clone();
+        for (set, text) in [
+            (Set::Training, &texts.training),
+            (Set::Validation, &texts.validation),
+            (Set::Test, texts.test.as_ref().unwrap()),
+        ] {
+            let mut state = vec![0.0; TINY.units];
+            let mut loss = 0.0;
+            for place in 0..text.len() {
+                let word = text[place] as usize;
+                let embedding = &plain.parameters["embedding.weight"][word * TINY.units..][..TINY.units];
+                state = plain.cell(embedding, &state, proposal.weights(), &Question::default());
+                loss += plain.cross_entropy(&state, text[(place + 1) % text.len()] as usize) / text.len() as f64;
+            }
+            let evaluation = supernet.evaluate(&request(&proposal, set)).unwrap();
+            assert_close(evaluation.loss, loss, 100.0 * F64_SUMS, 0.0);
+            assert_eq!((evaluation.accuracy, evaluation.count), (None, text.len() as u64));
+            let evaluation = single.evaluate(&request(&proposal, set)).unwrap();
+            assert_close(evaluation.loss, loss, SINGLE, 0.0);
+        }
+        assert_eq!(supernet.save(), before);
+        // Nor does it change what comes next.
+        let next = probe(&mut supernet, request(&proposal, Set::Training)).loss;
+        supernet.restore(&before).unwrap();
+        assert_eq!(probe(&mut supernet, request(&proposal, Set::Training)).loss, next);
+    }
+}
+
+/// All weights zero: every word has probability `1/V`.
+#[test]
+fn a_uniform_model_has_the_vocabulary_as_its_perplexity() {
+    fn check<T: Stored>(vocabulary: usize) {
+        let sizes = Recurrent { vocabulary, ..TINY };
+        let mut supernet = supernet::<T>(sizes, 1);
+        for index in 0..supernet.parent().parameters().len() {
+            let zeros = vec![0.0; supernet.parent().parameters()[index].len()];
+            supernet.set_parameter(TRIAL, index, Part::Value, &zeros).unwrap();
+        }
+        let proposal = Proposal::new(supernet.space().shape());
+        for set in [Set::Validation, Set::Test] {
+            let evaluation = supernet.evaluate(&request(&proposal, set)).unwrap();
+            assert_close(evaluation.loss.exp(), vocabulary as f64, 1e-9, 0.0);
+        }
+        let loss = probe(&mut supernet, request(&proposal, Set::Training)).loss;
+        assert_close(loss, sizes.steps as f64 * (vocabulary as f64).ln(), 1e-9, 0.0);
+    }
+    for vocabulary in [1, 2, 17, 512, 10_000] {
+        check::<f64>(vocabulary);
+        check::<f32>(vocabulary);
+    }
+}
+
+/// The segments of a trial follow each other whatever is asked, with the words and the masks of the description, and the state goes on.
+#[test]
+fn segments_follow_each_other() {
+    let mut supernet = supernet::<f64>(TINY, 1);
+    let mut rng = ChaCha8Rng::seed_from_u64(8);
+    let space = supernet.space().clone();
+    let mut state = vec![0.0; TINY.batch * TINY.units];
+    let mut segment = 0;
+    for want in [Want::Gradient, Want::Removals, Want::Loss, Want::GradientWithUnitOutputs] {
+        for proposal in proposals(&space, &mut rng, want) {
+            let set = if segment % 3 == 0 { Set::Training } else { Set::Validation };
+            if segment % 2 == 0 {
+                probe(&mut supernet, request(&proposal, set));
+            } else {
+                supernet.weight_step(&step(0.5), &request(&proposal, set)).unwrap();
+            }
+            assert_eq!(supernet.state_before(), state);
+            assert_ne!(supernet.state(TRIAL).unwrap(), state);
+            state.copy_from_slice(supernet.state(TRIAL).unwrap());
+            let text = supernet.texts().training.clone();
+            let (inputs, targets) = supernet.minibatch();
+            for stream in 0..TINY.batch {
+                for step in 0..TINY.steps {
+                    let place = stream * text.len() / TINY.batch + segment as usize * TINY.steps + step;
+                    let row = step * TINY.batch + stream;
+                    assert_eq!(inputs[row], text[place % text.len()]);
+                    assert_eq!(targets[row], text[(place + 1) % text.len()]);
+                }
+            }
+            let masks = supernet.masks();
+            for (mask, layer) in masks.iter().zip([Dropout::Embedding, Dropout::Output]) {
+                for (step, mask) in mask.chunks(TINY.batch * TINY.units).enumerate() {
+                    let part = MaskPart { segment, step, layer, first: 0 };
+                    let mut expected = vec![0.0; mask.len()];
+                    TINY.draw_mask(&Streams::new(STREAM), TRIAL, part, &mut expected).unwrap();
+                    assert!(mask.iter().zip(&expected).all(|(left, right)| *left == f64::from(*right)));
+                }
+            }
+            segment += 1;
+            assert_eq!(supernet.segment(TRIAL).unwrap(), segment);
+            assert_eq!(supernet.segment(0).unwrap(), 0);
+        }
+    }
+}
+
+/// Everything that a few steps of all kinds leave behind.
+fn trace(threads: usize) -> (Vec<f64>, State) {
+    let sizes = Recurrent { batch: 70, units: 40, vocabulary: 1100, ..TINY };
+    let mut supernet = supernet::<f32>(sizes, threads);
+    let mut rng = ChaCha8Rng::seed_from_u64(9);
+    let mut numbers = Vec::new();
+    for want in [Want::Gradient, Want::GradientWithUnitOutputs, Want::Removals] {
+        for proposal in proposals(&supernet.space().clone(), &mut rng, want) {
+            numbers.push(supernet.weight_step(&step(0.0), &request(&proposal, Set::Training)).unwrap());
+            let feedback = probe(&mut supernet, request(&proposal, Set::Validation));
+            numbers.push(feedback.loss);
+            numbers.extend(feedback.gradient.values());
+            numbers.extend(feedback.removals);
+            numbers.push(supernet.evaluate(&request(&proposal, Set::Test)).unwrap().loss);
+        }
+    }
+    (numbers, supernet.save())
+}
+
+#[test]
+fn threads_change_nothing() {
+    let one = trace(1);
+    assert!(one.0.iter().all(|number| number.is_finite()));
+    for threads in [2, 3] {
+        let other = trace(threads);
+        assert!(one.0.iter().zip(&other.0).all(|(left, right)| left.to_bits() == right.to_bits()));
+        assert_eq!(one, other);
+    }
+}
+
+#[test]
+fn what_is_saved_comes_back() {
+    let mut rng = ChaCha8Rng::seed_from_u64(10);
+    let mut whole = supernet::<f32>(TINY, 1);
+    let space = whole.space().clone();
+    let proposals: Vec<Proposal> = (0..4).flat_map(|_| proposals(&space, &mut rng, Want::Gradient)).collect();
+    let run = |supernet: &mut RecurrentSupernet<f32>, range: std::ops::Range<usize>| -> Vec<u64> {
+        let mut step = |index: usize| {
+            let request = request(&proposals[index], Set::Training);
+            let loss = supernet.weight_step(&step(0.1), &request).unwrap();
+            let feedback = probe(supernet, request);
+            [loss, feedback.loss, feedback.gradient[(3, 1)]].map(f64::to_bits)
+        };
+        range.flat_map(&mut step).collect()
+    };
+    run(&mut whole, 0..10);
+    let state = whole.save();
+    let mut resumed = supernet::<f32>(TINY, 2);
+    // What it did before must not show.
+    run(&mut resumed, 0..3);
+    resumed.restore(&state).unwrap();
+    assert_eq!(resumed.save(), state);
+    assert_eq!(run(&mut whole, 10..20), run(&mut resumed, 10..20));
+    assert_eq!(whole.save(), resumed.save());
+    // A state of another network is refused as a whole.
+    let mut other = supernet::<f32>(Recurrent { units: 20, ..TINY }, 1);
+    let before = other.save();
+    assert!(matches!(other.restore(&state), Err(Error::State { .. })));
+    let mut broken = before.clone();
+    broken.insert_u64(format!("trial-{TRIAL}/segment"), &[1, 2]);
+    assert!(matches!(other.restore(&broken), Err(Error::State { .. })));
+    assert_eq!(other.save(), before);
+}
+
+/// Both trials run together and don't know of each other.
+#[test]
+fn trials_are_apart() {
+    let mut together = supernet::<f32>(TINY, 1);
+    let mut alone = supernet::<f32>(TINY, 1);
+    let space = together.space().clone();
+    let mut rng = ChaCha8Rng::seed_from_u64(12);
+    for proposal in proposals(&space, &mut rng, Want::Gradient) {
+        let mine = request(&proposal, Set::Validation);
+        let other = Request { batch: Batch { trial: 0, ..mine.batch }, ..mine.clone() };
+        let mut feedback = vec![Feedback::new(space.shape()); 2];
+        together.probe(&[other, mine.clone()], &mut feedback).unwrap();
+        assert_eq!(feedback[1], probe(&mut alone, mine.clone()));
+        assert_ne!(feedback[0].loss, feedback[1].loss);
+        assert_eq!(together.weight_step(&step(0.0), &mine).unwrap(), alone.weight_step(&step(0.0), &mine).unwrap());
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_an_error() {
+    let mut supernet = supernet::<f32>(TINY, 1);
+    let space = supernet.space().clone();
+    let proposal = Proposal::new(space.shape());
+    let before = supernet.save();
+    let mut feedback = [Feedback::new(space.shape())];
+    let mut ask = |request: Request, feedback: &mut [Feedback]| supernet.probe(&[request], feedback).unwrap_err();
+    let right = request(&proposal, Set::Validation);
+    let test = ask(request(&proposal, Set::Test), &mut feedback).to_string();
+    assert_eq!(test, "the supernet can't draw minibatches of the test set: it is evaluated as a whole");
+    let other = Request { batch: Batch { trial: 1, ..right.batch }, ..right.clone() };
+    assert!(matches!(ask(other, &mut feedback), Error::Unsupported { .. }));
+    assert!(matches!(ask(right, &mut []), Error::Length { expected: 1, got: 0, .. }));
+    let small = advantage_nas::Shape::new([5, 5]).unwrap();
+    let other = request(&Proposal::new(&small), Set::Validation);
+    assert!(matches!(ask(other.clone(), &mut feedback), Error::Shape { .. }));
+    assert!(matches!(supernet.weight_step(&step(0.0), &other), Err(Error::Shape { .. })));
+    assert!(matches!(supernet.evaluate(&other), Err(Error::Shape { .. })));
+    assert!(matches!(supernet.set_state(TRIAL, &[0.0]), Err(Error::Length { .. })));
+    assert!(matches!(supernet.set_parameter(TRIAL, 0, Part::Value, &[0.0]), Err(Error::Length { .. })));
+    assert_eq!(supernet.save(), before);
+
+    let build = |settings, texts| {
+        let parent = Parent::new(TINY)?;
+        RecurrentSupernet::<f32>::new(parent, settings, texts, &Streams::new(0), &[TRIAL])
+    };
+    let right = Settings { weights: WeightSettings::paper(), threads: 1 };
+    let no_threads = build(Settings { threads: 0, ..right }, texts(TINY)).unwrap_err();
+    assert_eq!(no_threads.to_string(), "the number of threads must be at least 1, got 0");
+    let weights = WeightSettings { clip_norm: -1.0, ..right.weights };
+    assert!(matches!(build(Settings { weights, ..right }, texts(TINY)), Err(Error::Setting { .. })));
+    let short = Texts { training: [1, 2, 3].into(), ..texts(TINY) };
+    assert!(matches!(build(right, short), Err(Error::Data { .. })));
+    let mut supernet = build(right, Texts { test: None, ..texts(TINY) }).unwrap();
+    assert!(matches!(supernet.evaluate(&request(&proposal, Set::Test)), Err(Error::Unsupported { .. })));
 }
