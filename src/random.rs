@@ -38,6 +38,8 @@ pub enum Purpose {
     ValidationAugmentation = 10,
     /// Dropout masks of the recurrent network.
     Dropout = 11,
+    /// Architectures drawn uniformly, to compare with.
+    RandomArchitectures = 12,
 }
 
 /// All random streams of one seed.

@@ -7,7 +7,7 @@ use advantage_nas::random::{Purpose, Streams, WORDS_PER_STEP, symmetric_uniform}
 use common::chacha;
 use rand::{Rng, RngCore};
 
-const PURPOSES: [(Purpose, u64); 12] = [
+const PURPOSES: [(Purpose, u64); 13] = [
     (Purpose::Architecture, 0),
     (Purpose::Weights, 1),
     (Purpose::Teacher, 2),
@@ -20,6 +20,7 @@ const PURPOSES: [(Purpose, u64); 12] = [
     (Purpose::TrainingAugmentation, 9),
     (Purpose::ValidationAugmentation, 10),
     (Purpose::Dropout, 11),
+    (Purpose::RandomArchitectures, 12),
 ];
 
 #[test]

@@ -19,7 +19,8 @@ impl Progress {
         let style = ProgressStyle::with_template(template).expect("the template is a constant");
         bar.set_style(style.with_key("rate", |state: &ProgressState, out: &mut dyn Write| {
             // Nobody is told if the terminal is gone.
-            let _ = write!(out, "{:.0}", state.per_sec());
+            let rate = state.per_sec();
+            let _ = if rate < 10.0 { write!(out, "{rate:.2}") } else { write!(out, "{rate:.0}") };
         }));
         Self { bar }
     }

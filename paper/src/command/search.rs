@@ -8,7 +8,7 @@ use clap::{Args, Subcommand, value_parser};
 
 use super::data::{CacheFolder, DataFolder};
 use super::print;
-use super::summary::Summary;
+use super::summary::{self, Summary};
 use crate::device::{self, Backend, Choice};
 use crate::error::{Error, Result};
 use crate::experiment::cifar10::CellSearch;
@@ -215,6 +215,12 @@ impl Search {
         let sweep = Sweep::prepare(experiment, runs, self.resume)?;
 
         let left = sweep.left();
+        if left > 0
+            && !self.quiet
+            && let Some(estimate) = experiment.estimate(&settings)?
+        {
+            print(&summary::estimate(&estimate, left, at_once))?;
+        }
         let progress = Progress::over(steps.saturating_mul(left as u64), self.quiet);
         let orders = Orders {
             stop: &stop,

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use crate::experiment::Estimate;
 use crate::experiment::cifar10::{Cifar10Result, FoundCell, Looked};
 use crate::experiment::toy::ToyResult;
 use crate::statistics::median;
@@ -25,6 +26,26 @@ impl Summary for ToyResult {
 
     fn of_many(results: &[Self], trials: usize, folder: &Path) -> String {
         of_many(results, trials, folder)
+    }
+}
+
+/// What so many runs are going to take, `jobs` at a time.
+pub(super) fn estimate(estimate: &Estimate, runs: usize, jobs: usize) -> String {
+    let jobs = jobs.min(runs);
+    let rounds = runs.div_ceil(jobs) as f64;
+    let mib = (estimate.bytes * jobs) as f64 / f64::from(1 << 20);
+    let each = if runs > 1 { format!(" for {runs} runs, {jobs} at a time, each") } else { String::new() };
+    let time = duration(estimate.seconds * rounds);
+    format!("about {time} and {mib:.0} MiB{each}: {}\n", estimate.detail)
+}
+
+/// A time in the unit that fits.
+pub(super) fn duration(seconds: f64) -> String {
+    match seconds {
+        ..90.0 => format!("{seconds:.0} s"),
+        ..5400.0 => format!("{:.0} min", seconds / 60.0),
+        ..172_800.0 => format!("{:.1} h", seconds / 3600.0),
+        _ => format!("{:.1} days", seconds / 86_400.0),
     }
 }
 
@@ -59,7 +80,19 @@ impl Summary for Cifar10Result {
             cell("process best", &best.found);
         }
         line("entropy", format!("{:.2} of {:.2} nats", self.entropy, self.largest_entropy));
-        line("speed", format!("{:.2} steps/s, {:.0} s", self.steps_per_second, self.wall_seconds));
+        if let Some(comparison) = &self.comparison {
+            let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}"));
+            line(
+                "supernet",
+                format!(
+                    "rank correlation with the table {} by accuracy, {} by minibatch loss (Spearman, {} random cells)",
+                    number(comparison.accuracy.spearman),
+                    number(comparison.loss.spearman),
+                    comparison.cells
+                ),
+            );
+        }
+        line("speed", format!("{:.2} steps/s, {}", self.steps_per_second, duration(self.wall_seconds)));
         line("files", folder.display().to_string());
         out
     }

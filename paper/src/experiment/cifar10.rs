@@ -2,18 +2,21 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use advantage_nas::network::nas_bench_201::{Candidates, Data, Images, PIXELS, Parent, Skeleton, WeightSettings};
-use advantage_nas::random::Streams;
+use advantage_nas::random::{Purpose, Streams};
 use advantage_nas::search::{Plan, ProcessBest, Snapshot, ThetaStep};
-use advantage_nas::strategy::{Method, Proposal, Want};
+use advantage_nas::strategy::table1::{Hotness, Propagation, TABLE_1};
+use advantage_nas::strategy::{Feedback, Method, Proposal, Want};
 use advantage_nas::supernet::{Batch, Request, Set};
-use advantage_nas::{Architecture, Search, Supernet};
+use advantage_nas::{Architecture, Search, Shape, Supernet};
 use advantage_nas_cpu::nas_bench_201::{self, Memory, NasBench201Supernet, Simultaneous};
+use rand::Rng;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
-use super::Experiment;
+use super::{Estimate, Experiment};
 use crate::build::Provenance;
 use crate::data::Cache;
 use crate::data::cifar10::Cifar10;
@@ -22,6 +25,7 @@ use crate::error::{Error, Result};
 use crate::run::log::float;
 use crate::run::{Record, SearchRecord};
 use crate::settings::Settings;
+use crate::statistics::{kendall, mean, spearman};
 
 /// What is searched.
 pub type Cifar10Network = NasBench201Supernet<f32>;
@@ -46,6 +50,8 @@ pub struct Cifar10Settings {
     pub epochs: f64,
     /// Those of them before the first update of `θ`.
     pub warmup_epochs: f64,
+    /// Random cells whose evaluation with the final weights is compared with the table.
+    pub compared_cells: usize,
 }
 
 impl Cifar10Settings {
@@ -112,10 +118,11 @@ impl Cifar10Settings {
 /// How many candidates of an edge the proposals of a method have active at once.
 #[must_use]
 pub fn simultaneous(method: Method) -> Simultaneous {
-    match method {
-        Method::ProxylessNas => Simultaneous::Two,
-        Method::Darts | Method::Snas | Method::Nasp => Simultaneous::All,
-        _ => Simultaneous::One,
+    let row = TABLE_1.iter().find(|row| row.methods.contains(&method)).expect("every method has its row in Table 1");
+    match (row.propagation, row.hotness) {
+        (Propagation::Dense, _) => Simultaneous::All,
+        (Propagation::Sparse, Hotness::Two) => Simultaneous::Two,
+        (Propagation::Sparse, _) => Simultaneous::One,
     }
 }
 
@@ -181,6 +188,51 @@ impl CellSearch {
         let weights: WeightSettings = settings.get("weights")?;
         let simultaneous = simultaneous(settings.method);
         Ok(nas_bench_201::Settings { batch: own.batch, weights, simultaneous, threads: self.threads })
+    }
+
+    fn search(&self, settings: &Settings, plan: Plan) -> Result<Search<Cifar10Network>> {
+        let supernet = self.supernet(settings)?;
+        let (streams, trial) = (Streams::new(settings.seed), settings.trial);
+        let build = || {
+            let strategy = settings.method.build(supernet.space(), &settings.method_settings, &streams, trial)?;
+            Search::new(plan, streams, supernet, vec![(trial, strategy)])
+        };
+        build().map_err(Error::Settings)
+    }
+
+    /// Draws cells, the same for all methods of a seed and trial, and looks how the supernet's opinion of them goes with the table.
+    fn comparison(&self, settings: &Settings, search: &mut Search<Cifar10Network>) -> Result<Option<Comparison>> {
+        let own: Cifar10Settings = settings.own()?;
+        let Some(table) = self.table.as_ref().filter(|_| own.compared_cells > 0) else { return Ok(None) };
+        let (candidates, streams, trial) = (own.candidates(), Streams::new(settings.seed), settings.trial);
+        let first_batch = search.plan().iterations;
+        let minibatches = own.test_images.div_ceil(own.batch) as u64;
+        let supernet = search.supernet_mut();
+        let shape = supernet.space().shape().clone();
+        let (mut known, mut accuracies, mut losses) = (Vec::new(), Vec::new(), Vec::new());
+        for cell in 0..own.compared_cells {
+            let mut random = streams.at(Purpose::RandomArchitectures, trial, cell as u64);
+            let architecture = random_architecture(&shape, &mut random)?;
+            known.push(table.architecture(&candidates, &architecture)?.accuracy(Task::Cifar10));
+            let proposal = Proposal::one_hot(&shape, &architecture, Want::Loss)?;
+            let mut request = Request { batch: Batch { trial, set: Set::Test, step: 0 }, proposal };
+            accuracies.push(supernet.evaluate(&request)?.accuracy.unwrap_or(f64::NAN));
+            let mut sum = 0.0;
+            for minibatch in 0..minibatches {
+                // The same for every cell, with crops and flips that the search has not seen.
+                request.batch = Batch { trial, set: Set::Validation, step: first_batch + minibatch };
+                let mut feedback = Feedback::new(&shape);
+                supernet.probe(std::slice::from_ref(&request), std::slice::from_mut(&mut feedback))?;
+                sum += feedback.loss;
+            }
+            losses.push(sum / minibatches as f64);
+        }
+        let rewards: Vec<f64> = losses.iter().map(|loss| -loss).collect();
+        Ok(Some(Comparison {
+            cells: own.compared_cells,
+            accuracy: Agreement::of(&accuracies, &accuracies, &known),
+            loss: Agreement::of(&losses, &rewards, &known),
+        }))
     }
 
     fn cell(&self, candidates: &Candidates, architecture: &Architecture) -> Result<Cell> {
@@ -261,7 +313,9 @@ pub struct Cifar10Result {
     pub argmax: FoundCell,
     /// The cell with the smallest minibatch loss of the updates of `θ`; absent for methods that never evaluate one.
     pub process_best: Option<BestCell>,
-    /// Entropy of the policy at the end, in nats, and that of the uniform one.
+    /// How the supernet's opinion of random cells goes with the table; absent without a table, and if none were to be compared.
+    pub comparison: Option<Comparison>,
+    /// Entropy of the policy at the end, in nats.
     pub entropy: f64,
     /// Entropy of the uniform policy, in nats.
     pub largest_entropy: f64,
@@ -345,6 +399,53 @@ pub struct BestCell {
     pub iteration: u64,
 }
 
+/// The supernet's opinion of cells that were drawn uniformly, beside their test accuracy on CIFAR-10 in the table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// Number of cells.
+    pub cells: usize,
+    /// By the fraction of the test images that they classify correctly; the batch norms outside the candidates use their running
+    /// statistics.
+    pub accuracy: Agreement,
+    /// By the mean loss on minibatches of the half for `θ`, of as many images: what the updates of `θ` see. Correlations are those of
+    /// minus the loss.
+    pub loss: Agreement,
+}
+
+/// How two orders of cells agree.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Agreement {
+    /// Spearman's rank correlation; absent if all cells are equal.
+    pub spearman: Option<f64>,
+    /// Kendall's rank correlation `τ_b`; absent if all cells are equal.
+    pub kendall: Option<f64>,
+    /// Mean of the supernet's numbers.
+    pub mean: f64,
+    /// The smallest of them.
+    pub least: f64,
+    /// The largest of them.
+    pub most: f64,
+}
+
+impl Agreement {
+    /// Of numbers, the order that they stand for, and the table.
+    fn of(numbers: &[f64], order: &[f64], table: &[f64]) -> Self {
+        Self {
+            spearman: spearman(order, table),
+            kendall: kendall(order, table),
+            mean: mean(numbers),
+            least: numbers.iter().copied().fold(f64::INFINITY, f64::min),
+            most: numbers.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+        }
+    }
+}
+
+/// An architecture, uniform over those of a space.
+fn random_architecture(shape: &Shape, random: &mut impl Rng) -> Result<Architecture> {
+    let choices: Vec<usize> = (0..shape.edges()).map(|edge| random.random_range(0..shape.candidates(edge))).collect();
+    Ok(Architecture::new(shape, choices)?)
+}
+
 impl Experiment for CellSearch {
     type Process = Search<Cifar10Network>;
     type Shared = ();
@@ -356,14 +457,7 @@ impl Experiment for CellSearch {
     }
 
     fn build(&self, settings: &Settings, (): &()) -> Result<Self::Process> {
-        let supernet = self.supernet(settings)?;
-        let plan = settings.own::<Cifar10Settings>()?.plan(settings.interval)?;
-        let (streams, trial) = (Streams::new(settings.seed), settings.trial);
-        let build = || {
-            let strategy = settings.method.build(supernet.space(), &settings.method_settings, &streams, trial)?;
-            Search::new(plan, streams, supernet, vec![(trial, strategy)])
-        };
-        build().map_err(Error::Settings)
+        self.search(settings, settings.own::<Cifar10Settings>()?.plan(settings.interval)?)
     }
 
     fn steps(&self, settings: &Settings) -> Result<u64> {
@@ -374,6 +468,46 @@ impl Experiment for CellSearch {
     fn record(&self, settings: &Settings, _process: &Self::Process) -> Result<Watched> {
         let candidates = settings.own::<Cifar10Settings>()?.candidates();
         Ok(Watched { candidates, table: self.table.clone(), shown: None })
+    }
+
+    fn estimate(&self, settings: &Settings) -> Result<Option<Estimate>> {
+        /// Timed pairs of updates: at least so many, and for so many seconds.
+        const PAIRS: u32 = 3;
+        const SECONDS: f64 = 1.0;
+        let own: Cifar10Settings = settings.own()?;
+        let plan = own.plan(settings.interval)?;
+        // The same updates, without those of w alone before them and without evaluations between them.
+        let mut search = self.search(settings, Plan { warmup: 0, interval: u64::MAX, ..plan })?;
+        let timed = |search: &mut Search<Cifar10Network>| -> Result<f64> {
+            let clock = Instant::now();
+            search.advance(&mut ())?;
+            Ok(clock.elapsed().as_secs_f64())
+        };
+        timed(&mut search)?;
+        let theta_and_evaluation = timed(&mut search)?;
+        let (mut weights, mut theta, mut pairs) = (0.0, 0.0, 0);
+        while (pairs < PAIRS || weights + theta < SECONDS) && search.position() + 2 < search.steps() {
+            weights += timed(&mut search)?;
+            theta += timed(&mut search)?;
+            pairs += 1;
+        }
+        let (weights, theta) = (weights / f64::from(pairs.max(1)), theta / f64::from(pairs.max(1)));
+        let evaluation = (theta_and_evaluation - theta).max(0.0);
+        let rows = plan.iterations.div_ceil(plan.interval) + 1;
+        // Two final cells; every compared cell twice.
+        let evaluations = rows as f64 + 2.0 + 2.0 * own.compared_cells as f64;
+        let weight_steps = plan.warmup + plan.iterations;
+        Ok(Some(Estimate {
+            seconds: weight_steps as f64 * weights + plan.iterations as f64 * theta + evaluations * evaluation,
+            bytes: self.memory(settings)?.total() + (own.images + own.test_images) * PIXELS,
+            detail: format!(
+                "{weight_steps} updates of w of {:.1} ms, {} of theta of {:.1} ms, {rows} evaluations of {:.0} ms",
+                1e3 * weights,
+                plan.iterations,
+                1e3 * theta,
+                1e3 * evaluation
+            ),
+        }))
     }
 
     fn data(&self) -> Table {
@@ -429,6 +563,7 @@ impl Experiment for CellSearch {
             theta_steps: plan.iterations,
             argmax,
             process_best,
+            comparison: self.comparison(settings, search)?,
             entropy,
             largest_entropy: (0..shape.edges()).map(|edge| (shape.candidates(edge) as f64).ln()).sum(),
             steps,

@@ -60,6 +60,14 @@ pub trait Experiment: Sync {
         wall_seconds: f64,
     ) -> Result<Self::Outcome>;
 
+    /// What a whole run takes, found out by a few steps; nothing for experiments that are over before one has read it.
+    ///
+    /// # Errors
+    /// As [`Experiment::build`], and what the steps report.
+    fn estimate(&self, _settings: &Settings) -> Result<Option<Estimate>> {
+        Ok(None)
+    }
+
     /// Checksums of the data, which must agree when a run is resumed.
     fn data(&self) -> Table {
         Table::new()
@@ -69,6 +77,17 @@ pub trait Experiment: Sync {
     fn provenance(&self) -> Provenance {
         Provenance::of_this_cpu()
     }
+}
+
+/// What a run takes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Estimate {
+    /// Time in seconds, if the run had its threads for itself.
+    pub seconds: f64,
+    /// Memory in bytes: networks, optimisers, minibatches, images.
+    pub bytes: usize,
+    /// Where the time goes.
+    pub detail: String,
 }
 
 /// How far a run came.
