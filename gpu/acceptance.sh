@@ -44,6 +44,8 @@ sys.exit(1)
 END
 }
 
+# PyTorch has libraries of its own.
+own_libraries=${LD_LIBRARY_PATH-}
 info=$("$binary" info)
 grep -q '^cuda *none' <<<"$info" && fail "$(grep '^cuda' <<<"$info")"
 if grep -q '^nvrtc *none' <<<"$info"; then
@@ -69,7 +71,7 @@ echo "checks: $(grep -c '"compared"' "$out/check.json") comparisons, all passed:
 peers=()
 if [ -n "${PEERS:-}" ]; then
   for variant in manual compile-manual; do
-    if line=$("${PEER_PYTHON:-python3}" "$PEERS" --json --fresh --variant $variant --threads 1 --device "${PEER_DEVICE:-cuda}" \
+    if line=$(LD_LIBRARY_PATH=$own_libraries "${PEER_PYTHON:-python3}" "$PEERS" --json --fresh --variant $variant --threads 1 --device "${PEER_DEVICE:-cuda}" \
       2>>"$out/peers.log" | tail -n 1) && [[ $line == '{'* ]]; then
       peers+=("$line")
     else
@@ -110,8 +112,9 @@ for method in advantage-nas reinforce proxylessnas gdas darts advantage-exact; d
 
 join() { local IFS=,; printf '%s' "$*"; }
 {
-  printf '{"passed": %s, "emulated": %s, "device": "%s", "date": "%s", "seconds": %s,\n' "$passed" \
-    "$(grep -q emulated <<<"$device" && echo true || echo false)" "$device" "$(date -u +%FT%TZ)" "$SECONDS"
+  printf '{"passed": %s, "emulated": %s, "small": %s, "device": "%s", "date": "%s", "seconds": %s,\n' "$passed" \
+    "$(grep -q emulated <<<"$device" && echo true || echo false)" "$([ -n "$small" ] && echo true || echo false)" \
+    "$device" "$(date -u +%FT%TZ)" "$SECONDS"
   printf '"searches": [%s],\n"peers": [%s],\n"times": ' "$(join "${searches[@]}")" "$(join "${peers[@]}")"
   cat "$out/times.json"
   printf ',\n"check": '

@@ -28,7 +28,7 @@ pub enum Choice {
     Cpu,
     /// A CUDA device.
     Cuda(usize),
-    /// The first CUDA device, or this processor if there is none.
+    /// The first CUDA device, or this processor if there is none that kernels can be compiled for.
     Auto,
 }
 
@@ -76,9 +76,19 @@ impl Backend {
     pub fn open(choice: Choice) -> Result<Self> {
         match choice {
             Choice::Cpu => Ok(Self::Cpu),
-            Choice::Cuda(ordinal) => Ok(Self::Cuda(open(ordinal)?)),
+            Choice::Cuda(ordinal) => {
+                let device = open(ordinal)?;
+                device.expect_compiler().map_err(Error::Device)?;
+                Ok(Self::Cuda(device))
+            }
             Choice::Auto => match open(0) {
-                Ok(device) => Ok(Self::Cuda(device)),
+                Ok(device) => match device.expect_compiler() {
+                    Ok(()) => Ok(Self::Cuda(device)),
+                    Err(why) => {
+                        tracing::warn!("on the CPU, though there is {}: {why}", device.info().describe());
+                        Ok(Self::Cpu)
+                    }
+                },
                 Err(why) => {
                     tracing::info!("on the CPU: {why}");
                     Ok(Self::Cpu)

@@ -14,8 +14,10 @@ use crate::settings::Settings;
 
 /// Runs to be worked on.
 #[derive(Debug)]
-pub struct Sweep<'a, E> {
+pub struct Sweep<'a, E: Experiment> {
     experiment: &'a E,
+    /// What the runs that are not finished have in common.
+    shared: E::Shared,
     tasks: Vec<Task>,
     resume: bool,
     /// Finished runs of another build, and what it differed in.
@@ -33,11 +35,11 @@ struct Task {
 }
 
 impl<'a, E: Experiment> Sweep<'a, E> {
-    /// Looks at the folder of every run. The lock on the first run is held from here to the end, which keeps other processes
+    /// Looks at the folder of every run, and makes what they share, so that a device without room for it is found out here. The lock on the first run is held from here to the end, which keeps other processes
     /// from the whole sweep.
     ///
     /// # Errors
-    /// Whatever forbids one of the runs, see [`survey`].
+    /// Whatever forbids one of the runs, see [`survey`]; as [`Experiment::share`].
     pub fn prepare(
         experiment: &'a E,
         runs: impl IntoIterator<Item = (PathBuf, Settings)>,
@@ -57,6 +59,8 @@ impl<'a, E: Experiment> Sweep<'a, E> {
             }
             tasks.push(Task { settings, config, path, standing, run: None });
         }
+        let left = tasks.iter().filter(|task| task.standing != Standing::Finished);
+        let shared = experiment.share(&left.map(|task| &task.settings).collect::<Vec<_>>())?;
         if let Some(first) = tasks.first_mut() {
             first.run = Some(first.claim(resume)?);
         }
@@ -64,7 +68,7 @@ impl<'a, E: Experiment> Sweep<'a, E> {
             let path = path.display();
             tracing::warn!("{path}: started with another build, the last bits may differ: {differences}");
         }
-        Ok(Self { experiment, tasks, resume, other_finished })
+        Ok(Self { experiment, shared, tasks, resume, other_finished })
     }
 
     /// Warns of finished runs of another build: what is made of them is not what this build computes.
@@ -91,13 +95,11 @@ impl<'a, E: Experiment> Sweep<'a, E> {
     /// # Errors
     /// The first failure; the other runs pause then.
     pub fn work(&self, threads: usize, orders: &Orders<'_>) -> Result<Vec<Option<Progressed<E::Outcome>>>> {
-        let left = self.tasks.iter().filter(|task| task.standing != Standing::Finished);
-        let shared = self.experiment.share(&left.map(|task| &task.settings).collect::<Vec<_>>())?;
         let ends = pool::map(threads, self.tasks.iter().collect(), |task: &Task| {
             if orders.stop.is_requested() {
                 return Ok(None);
             }
-            let end = task.work(self.experiment, &shared, self.resume, orders);
+            let end = task.work(self.experiment, &self.shared, self.resume, orders);
             if end.is_err() {
                 orders.stop.request();
             }

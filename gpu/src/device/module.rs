@@ -42,11 +42,11 @@ pub struct Kernel {
 }
 
 impl Device {
-    /// The kernels of a module, compiled for this device at first use.
+    /// Makes sure of a compiler for this device.
     ///
     /// # Errors
-    /// [`Error::NoLibrary`] without NVRTC, [`Error::Compile`], or what the driver says.
-    pub fn module(&self, source: &Source) -> Result<Module> {
+    /// [`Error::NoLibrary`] without NVRTC, [`Error::OldDriver`] for one of a newer series than the driver.
+    pub fn expect_compiler(&self) -> Result<()> {
         let (compiler, driver) = (compiler_version()?, driver_version()?);
         if compiler.major > driver.major {
             let (new, old) = (compiler, driver.major);
@@ -54,6 +54,15 @@ impl Device {
                 format!("it supports CUDA {driver}, the compiler is that of {new} (NVRTC of CUDA {old} would do)");
             return Err(Error::OldDriver { found, needed: format!("{}.0", compiler.major) });
         }
+        Ok(())
+    }
+
+    /// The kernels of a module, compiled for this device at first use.
+    ///
+    /// # Errors
+    /// As [`Device::expect_compiler`], [`Error::Compile`], or what the driver says.
+    pub fn module(&self, source: &Source) -> Result<Module> {
+        self.expect_compiler()?;
         let architecture = self.info.architecture();
         let flags: Arc<str> = self.flags().into();
         let path = self.cache.join("kernels").join(format!("{}-{}.cubin", source.name, self.key(source, &flags)?));
