@@ -1,5 +1,6 @@
 //! Time of one training step of the recurrent network: dropout masks, forward and backward pass, clipping and update, with a new
-//! architecture in every step. `full` is the paper's size, `small` one that fits into the caches.
+//! architecture in every step; and of evaluating a text of 2048 words. `full` is the paper's size, `small` one that fits into the
+//! caches.
 
 use advantage_nas::network::recurrent::{Parent, Recurrent, Texts, WeightSettings};
 use advantage_nas::random::Streams;
@@ -21,7 +22,7 @@ fn steps(criterion: &mut Criterion) {
             let mut rng = ChaCha8Rng::seed_from_u64(0);
             let mut text = |words: usize| (0..words).map(|_| rng.random_range(0..sizes.vocabulary as u32)).collect();
             let texts =
-                Texts { vocabulary: sizes.vocabulary, training: text(100_000), validation: text(1), test: None };
+                Texts { vocabulary: sizes.vocabulary, training: text(100_000), validation: text(2048), test: None };
             let parent = Parent::new(sizes).expect("valid sizes");
             let settings = Settings { weights: WeightSettings::paper(), threads };
             let mut supernet = RecurrentSupernet::<f32>::new(parent, settings, texts, &Streams::new(0), &[0])
@@ -37,6 +38,13 @@ fn steps(criterion: &mut Criterion) {
                     let batch = Batch { trial: 0, set: Set::Training, step: 0 };
                     supernet.weight_step(&step, &Request { batch, proposal }).expect("a training step")
                 });
+            });
+            group.bench_function(format!("{threads} threads, 2048 words evaluated"), |bencher| {
+                let architecture = Architecture::new(space.shape(), [1; 6]).expect("the second of five candidates");
+                let proposal = Proposal::one_hot(space.shape(), &architecture, Want::Loss).expect("of this space");
+                let batch = Batch { trial: 0, set: Set::Validation, step: 0 };
+                let request = Request { batch, proposal };
+                bencher.iter(|| supernet.evaluate(&request).expect("an evaluation"));
             });
         }
         group.finish();

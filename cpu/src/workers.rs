@@ -41,6 +41,18 @@ impl Workers {
         }
     }
 
+    /// Does two things, at the same time where there are threads for both.
+    pub(crate) fn both<A: Send, B: Send>(
+        &self,
+        one: impl FnOnce() -> A + Send,
+        other: impl FnOnce() -> B + Send,
+    ) -> (A, B) {
+        match &self.pool {
+            Some(_) => rayon::join(one, other),
+            None => (one(), other()),
+        }
+    }
+
     /// Works on every item.
     pub(crate) fn each<I: Send>(&self, items: &mut [I], work: impl Fn(&mut I) + Sync + Send) {
         match &self.pool {

@@ -173,6 +173,24 @@ impl<T: Element> Chunk<T> {
         }
     }
 
+    /// Goes on where another chunk of the same streams ended.
+    pub(super) fn follow(&mut self, other: &Self) {
+        let (rows, streams) = (self.rows(), self.streams);
+        for (own, other) in self.states.chunks_exact_mut(rows + streams).zip(other.states.chunks_exact(rows + streams))
+        {
+            own[..streams].copy_from_slice(&other[rows..]);
+        }
+    }
+
+    /// The words of a text from `first` on as a single stream, each with the next one as its target; after the last comes the first
+    /// again.
+    pub(super) fn read(&mut self, text: &[u32], first: usize) {
+        for (row, (input, target)) in self.inputs.iter_mut().zip(&mut self.targets).enumerate() {
+            *input = text[(first + row) % text.len()];
+            *target = text[(first + row + 1) % text.len()];
+        }
+    }
+
     /// From the words and the first state to the outputs; the operation of edge `without` gives zero.
     pub(super) fn forward(
         &mut self,

@@ -44,10 +44,9 @@ pub(super) struct Network<T> {
     layout: Layout,
     choice: Choice<T>,
     chunks: Vec<Chunk<T>>,
-    /// A single stream without dropout, for evaluations.
-    single: Vec<Chunk<T>>,
+    /// A single stream without dropout, for evaluations: while the output layer reads one, the recurrence writes the other.
+    single: [Chunk<T>; 2],
     head: Head<T>,
-    matrices: Vec<(usize, CellMatrix)>,
     workers: Workers,
 }
 
@@ -61,16 +60,11 @@ impl<T: Element> Network<T> {
             .step_by(streams)
             .map(|first| Chunk::new(&layout, first, streams.min(sizes.batch - first), sizes.steps, dropout))
             .collect();
-        let matrices = parent.parameters().iter().enumerate().filter_map(|(index, parameter)| match parameter.kind {
-            ParameterKind::Cell(matrix) => Some((index, matrix)),
-            _ => None,
-        });
         Self {
             arch: Arch::new(),
-            matrices: matrices.collect(),
             choice: Choice::default(),
             chunks,
-            single: vec![Chunk::new(&layout, 0, 1, ROWS, false)],
+            single: std::array::from_fn(|_| Chunk::new(&layout, 0, 1, ROWS, false)),
             head: Head::new(sizes.vocabulary, sizes.units),
             layout,
             parent,
@@ -176,7 +170,7 @@ impl<T: Element> Network<T> {
     ) -> Result<f64> {
         self.select(weights, proposal)?;
         let batch = self.parent.sizes().batch;
-        let Self { arch, layout, choice, chunks, head, matrices, workers, .. } = self;
+        let Self { arch, layout, choice, chunks, head, workers, .. } = self;
         let (arch, layout, choice) = (*arch, &*layout, &*choice);
         Ok(workers.run(|| {
             let values = &*weights;
@@ -209,7 +203,7 @@ impl<T: Element> Network<T> {
                 let values = &*weights;
                 workers.each(chunks, |chunk| chunk.backward(arch, layout, values, choice, wanted.weights));
                 if wanted.weights {
-                    cell_gradients(arch, layout, chunks, matrices, weights, workers);
+                    cell_gradients(arch, layout, chunks, weights, workers);
                     embedding_gradient(layout, chunks, weights);
                 }
             }
@@ -244,21 +238,37 @@ impl<T: Element> Network<T> {
         let Self { arch, layout, choice, single, head, workers, .. } = self;
         let (arch, layout, choice) = (*arch, &*layout, &*choice);
         let tensors = [layout.output_weight, layout.output_bias].map(|index| &weights.tensors[index]);
+        let weights = &*weights;
+        let [reading, writing] = single;
+        // State before the first word.
+        reading.set_state(layout.units, ROWS, &vec![T::zero(); layout.units]);
         Ok(workers.run(|| {
+            let (mut reading, mut writing) = (reading, writing);
             let mut loss = 0.0;
-            let mut state = vec![T::zero(); layout.units];
-            let [chunk] = &mut single[..] else { unreachable!("one stream") };
-            for first in (0..text.len()).step_by(ROWS) {
-                let count = ROWS.min(text.len() - first);
-                for (row, (input, target)) in chunk.inputs.iter_mut().zip(&mut chunk.targets).enumerate() {
-                    *input = text[(first + row) % text.len()];
-                    *target = text[(first + row + 1) % text.len()];
-                }
-                chunk.set_state(layout.units, 0, &state);
-                chunk.forward(arch, layout, weights, choice, None);
-                chunk.state(layout.units, count, &mut state);
-                let outputs = Rows::all(&chunk.outputs, ROWS).part(0, count);
-                loss += head.forward(arch, workers, tensors, outputs, &chunk.targets[..count], 1);
+            let mut read = 0;
+            for first in (0..text.len() + ROWS).step_by(ROWS) {
+                // Words that are written and read; none at the end and at the beginning.
+                let count = ROWS.min(text.len().saturating_sub(first));
+                let (written, outputs) = (&mut *writing, &*reading);
+                let ((), part) = workers.both(
+                    || {
+                        if count > 0 {
+                            written.follow(outputs);
+                            written.read(text, first);
+                            written.forward(arch, layout, weights, choice, None);
+                        }
+                    },
+                    || {
+                        if read == 0 {
+                            return 0.0;
+                        }
+                        let rows = Rows::all(&outputs.outputs, ROWS).part(0, read);
+                        head.forward(arch, workers, tensors, rows, &outputs.targets[..read], 1)
+                    },
+                );
+                loss += part;
+                read = count;
+                std::mem::swap(&mut reading, &mut writing);
             }
             loss / text.len() as f64
         }))
@@ -275,15 +285,14 @@ fn cell_gradients<T: Element>(
     arch: Arch,
     layout: &Layout,
     chunks: &[Chunk<T>],
-    matrices: &[(usize, CellMatrix)],
     weights: &mut Weights<T>,
     workers: &Workers,
 ) {
-    let of = |index: usize| matrices.iter().find(|(other, _)| *other == index).map(|(_, matrix)| *matrix);
-    let tensors: &mut [_] = &mut weights.tensors;
-    let mut numbered: Vec<_> = tensors.iter_mut().enumerate().collect();
-    workers.each(&mut numbered, |(index, tensor)| {
-        let Some(matrix) = of(*index).filter(|_| tensor.active) else { return };
+    workers.each(&mut weights.tensors, |tensor| {
+        let ParameterKind::Cell(matrix) = tensor.kind else { return };
+        if !tensor.active {
+            return;
+        }
         for (place, chunk) in chunks.iter().enumerate() {
             let (left, right) = chunk.factors(matrix);
             multiply_transposed(arch, left, layout.units, right, &mut tensor.gradient, place > 0);

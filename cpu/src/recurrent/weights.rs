@@ -22,7 +22,7 @@ const NO_WORD: f64 = -1e30;
 /// `[vocabulary, panels]`, so that those of a word lie together; the bias is `[panels]`.
 #[derive(Clone, Debug)]
 pub(super) struct Tensor<T> {
-    kind: ParameterKind,
+    pub(super) kind: ParameterKind,
     shape: Vec<usize>,
     pub(super) value: Vec<Pixel<T>>,
     pub(super) gradient: Vec<Pixel<T>>,
