@@ -123,8 +123,9 @@ impl Chart {
                 let mut chart = builder.build_cartesian_2d(0.0..panel.last, (bottom..top).log_scale())?;
                 self.panel(&mut chart, panel, bottom)?;
             } else {
-                let mut chart = builder.build_cartesian_2d(0.0..panel.last, 0.0..1.05 * top)?;
-                self.panel(&mut chart, panel, 0.0)?;
+                let (bottom, top) = self.linear(panel, top);
+                let mut chart = builder.build_cartesian_2d(0.0..panel.last, bottom..top)?;
+                self.panel(&mut chart, panel, bottom)?;
             }
         }
         let (width, _) = legend.dim_in_pixel();
@@ -143,6 +144,19 @@ impl Chart {
             legend.draw(&Text::new(band.name.clone(), (x + 42, y), (FONT, 15)))?;
         }
         root.present()
+    }
+
+    /// Both ends of a linear vertical axis: from zero, unless everything lies in the upper half then.
+    fn linear(&self, panel: &Panel, top: f64) -> (f64, f64) {
+        let inside = |band: &Band| {
+            band.points.iter().filter(|(x, _)| *x <= panel.last).map(|(_, ys)| ys[0]).fold(f64::INFINITY, f64::min)
+        };
+        let least = self.bands.iter().map(inside).fold(f64::INFINITY, f64::min);
+        if least > 0.5 * top {
+            let margin = 0.05 * (top - least).max(0.01 * top);
+            return (least - margin, top + margin);
+        }
+        (0.0, 1.05 * top)
     }
 
     fn panel<Y>(

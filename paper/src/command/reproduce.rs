@@ -8,12 +8,16 @@ use advantage_nas::strategy::Method;
 use anyhow::Context;
 use clap::{Args, Subcommand, value_parser};
 
-use super::print;
-use super::search::{CHECKPOINT_EVERY, LARGEST, RUNS, available_threads};
+use super::data::{CacheFolder, DataFolder};
+use super::search::{CHECKPOINT_EVERY, LARGEST, RUNS, Workers, available_threads};
+use super::{print, summary};
+use crate::data::nas_bench_201::Benchmark;
 use crate::device::Backend;
 use crate::experiment::Experiment as _;
+use crate::experiment::cifar10::{CellSearch, Cifar10Settings};
 use crate::experiment::toy::ToyRegression;
 use crate::progress::Progress;
+use crate::reproduce::cells::{self, Searches};
 use crate::reproduce::figure_1::{self, Curves};
 use crate::reproduce::section_4_4::Numbers;
 use crate::run::{Orders, files};
@@ -34,7 +38,30 @@ pub(super) enum Subject {
     /// Leaves section-4-4.svg, section-4-4-bound.svg, section-4-4.csv, section-4-4-bound.csv and section-4-4.md in the folder.
     #[command(name = "section-4-4")]
     Section44(Section44),
+    /// Table 2: cells found on CIFAR-10 by the methods of sparse propagation, argmax and process best, beside the paper's numbers
+    ///
+    /// Leaves table-2.md and table-2.csv in the folder, beside METHOD/seed-S with the files of a search each. Finished searches are
+    /// not repeated, killed ones go on with the same command. Table 2, Figure 2, Appendix G and Appendix H share their searches.
+    #[command(name = "table-2", after_help = CELLS_EXAMPLE)]
+    Table2(Cells),
+    /// Figure 2: accuracy of the argmax cell over the epochs of theta, median over the seeds; leaves figure-2.svg and .csv
+    #[command(name = "figure-2")]
+    Figure2(Cells),
+    /// Appendix F: Table 2 with the zero operation among the candidates; leaves appendix-f.md and .csv
+    #[command(name = "appendix-f")]
+    AppendixF(Cells),
+    /// Appendix G: the methods of dense propagation beside AdvantageNAS; leaves appendix-g.md and .csv
+    #[command(name = "appendix-g")]
+    AppendixG(Cells),
+    /// Appendix H: entropy of the policy over the epochs of theta, median over the seeds; leaves appendix-h.svg and .csv
+    #[command(name = "appendix-h")]
+    AppendixH(Cells),
 }
+
+const CELLS_EXAMPLE: &str = "\
+Example:
+  advnas reproduce table-2 --preset small --data DIR
+  advnas reproduce table-2 --methods advantage-nas,reinforce --seeds 0,1 --jobs 2";
 
 const EXAMPLE: &str = "\
 Example:
@@ -70,6 +97,35 @@ pub(super) struct Figure1 {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct Cells {
+    /// Preset of the searches: full, small, tiny
+    #[arg(long, value_name = "NAME", default_value = "full")]
+    preset: String,
+    /// Methods, separated by commas [default: those of the paper]
+    #[arg(long, value_name = "M,...", value_delimiter = ',')]
+    methods: Vec<Method>,
+    /// Seeds, separated by commas
+    #[arg(long, value_name = "S,...", value_delimiter = ',', default_value = "0,1,2",
+          value_parser = value_parser!(u64).range(..=LARGEST))]
+    seeds: Vec<u64>,
+    /// Change a setting of all searches, such as cifar10.epochs=20; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<Override>,
+    #[command(flatten)]
+    folder: DataFolder,
+    #[command(flatten)]
+    cache: CacheFolder,
+    #[command(flatten)]
+    workers: Workers,
+    /// Folder for the files [default: runs/cifar10-PRESET, with the zero operation runs/cifar10-PRESET-zero]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// No estimate and no progress bar
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct Section44 {
     /// Draws of rewards and architectures for every sampled point
     #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = value_parser!(u64).range(2..=1_000_000_000))]
@@ -86,7 +142,102 @@ pub(super) fn run(subject: Subject) -> anyhow::Result<ExitCode> {
     match subject {
         Subject::Figure1(figure) => figure_1(&figure),
         Subject::Section44(section) => section_4_4(&section),
+        Subject::Table2(cells) => cells.run(cells::Subject::Table2),
+        Subject::Figure2(cells) => cells.run(cells::Subject::Figure2),
+        Subject::AppendixF(cells) => cells.run(cells::Subject::AppendixF),
+        Subject::AppendixG(cells) => cells.run(cells::Subject::AppendixG),
+        Subject::AppendixH(cells) => cells.run(cells::Subject::AppendixH),
     }
+}
+
+impl Cells {
+    /// The settings of all searches, method by method.
+    fn settings(&self, subject: cells::Subject) -> crate::Result<Vec<Settings>> {
+        let methods = if self.methods.is_empty() { subject.methods() } else { &self.methods };
+        for (what, twice) in [
+            ("method", repeated(methods).map(ToString::to_string)),
+            ("seed", repeated(&self.seeds).map(ToString::to_string)),
+        ] {
+            if let Some(twice) = twice {
+                return Err(crate::Error::Usage(format!("the {what} {twice} is given twice")));
+            }
+        }
+        let mut all = Vec::new();
+        for method in methods {
+            for seed in &self.seeds {
+                let mut overrides = vec![Override::new("method", method), Override::new("seed", seed)];
+                if subject.zero() {
+                    overrides.push(Override::new("cifar10.zero", true));
+                }
+                overrides.extend(self.overrides.iter().cloned());
+                all.push(Settings::resolve(Experiment::Cifar10, Some(&self.preset), &overrides)?);
+            }
+        }
+        Ok(all)
+    }
+
+    fn run(&self, subject: cells::Subject) -> anyhow::Result<ExitCode> {
+        let all = self.settings(subject)?;
+        let own: Cifar10Settings = all[0].own()?;
+        own.plan(all[0].interval)?;
+        let folder = self.out.clone().unwrap_or_else(|| {
+            let zero = if subject.zero() { "-zero" } else { "" };
+            Path::new(RUNS).join(format!("cifar10-{}{zero}", self.preset))
+        });
+        let (jobs, threads) = self.workers.share(all.len());
+        // Without it, there is nothing to show.
+        let benchmark = Benchmark::load(&self.folder.data)?;
+        let experiment = CellSearch::load(&self.folder.data, &self.cache.cache(), threads)?;
+        let stop = Stop::on_signals()?;
+        let runs: Vec<(PathBuf, Settings)> =
+            all.iter().map(|settings| (cells::place(&folder, settings), settings.clone())).collect();
+        let places: Vec<PathBuf> = runs.iter().map(|(place, _)| place.clone()).collect();
+        let sweep = Sweep::prepare(&experiment, runs, true)?;
+        sweep.warn_of_other_builds();
+        let left = sweep.left();
+        if left > 0
+            && !self.quiet
+            && let Some(estimate) = experiment.estimate(&all[0])?
+        {
+            print(&summary::estimate(&estimate, left, jobs))?;
+        }
+        let progress = Progress::over(experiment.steps(&all[0])?.saturating_mul(left as u64), self.quiet);
+        let orders = Orders { stop: &stop, stop_after: None, checkpoint_every: CHECKPOINT_EVERY, progress: &progress };
+        let ends = sweep.work(jobs, &orders);
+        progress.finish();
+        ends?;
+        if stop.is_interrupted() {
+            print("interrupted; the same command goes on\n")?;
+            return Ok(ExitCode::from(EXIT_INTERRUPTED));
+        }
+
+        let seeds = self.seeds.len();
+        let searches = all
+            .chunks(seeds)
+            .zip(places.chunks(seeds))
+            .map(|(settings, places)| Searches::read(settings[0].method, places, own.steps_per_epoch()))
+            .collect::<Result<Vec<_>, _>>()?;
+        let name = subject.name();
+        let (shown, files) = if subject.is_table() {
+            let table = cells::markdown(subject, &searches, &benchmark)?;
+            (table.clone(), [(format!("{name}.md"), table), (format!("{name}.csv"), cells::csv(&searches))])
+        } else {
+            let svg = cells::svg(subject, &searches)?;
+            (
+                String::new(),
+                [(format!("{name}.svg"), svg), (format!("{name}.csv"), cells::curves_csv(subject, &searches))],
+            )
+        };
+        let named: Vec<(&str, String)> = files.iter().map(|(name, content)| (name.as_str(), content.clone())).collect();
+        write(&folder, &named)?;
+        print(&format!("{shown}\n{} and {} are in {}\n", files[0].0, files[1].0, folder.display()))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The first that was there before.
+fn repeated<T: PartialEq>(values: &[T]) -> Option<&T> {
+    values.iter().enumerate().find(|(index, value)| values[..*index].contains(value)).map(|(_, value)| value)
 }
 
 fn section_4_4(section: &Section44) -> anyhow::Result<ExitCode> {

@@ -77,14 +77,29 @@ pub(super) struct Cifar10 {
     folder: DataFolder,
     #[command(flatten)]
     cache: CacheFolder,
+    #[command(flatten)]
+    workers: Workers,
+    #[command(flatten)]
+    search: Search,
+}
+
+/// How searches with large networks share the processors.
+#[derive(Debug, Args)]
+pub(super) struct Workers {
     /// Threads of every search [default: all processors, shared by the jobs]; changes no number
     #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..=1024))]
     threads: Option<u64>,
-    /// Trials that run at the same time; changes no number
+    /// Searches that run at the same time; changes no number
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u64).range(1..=1024))]
     jobs: u64,
-    #[command(flatten)]
-    search: Search,
+}
+
+impl Workers {
+    /// Of so many searches: how many run at the same time, and the threads of each.
+    pub(super) fn share(&self, searches: usize) -> (usize, usize) {
+        let jobs = (self.jobs as usize).min(searches).max(1);
+        (jobs, self.threads.map_or_else(|| available_threads().div_ceil(jobs), |threads| threads as usize))
+    }
 }
 
 /// What every search understands.
@@ -137,10 +152,9 @@ pub(super) fn run(experiment: Experiment) -> anyhow::Result<ExitCode> {
             let at_once = threads.map_or_else(|| search.default_threads(&backend), |threads| threads as usize);
             search.run(&ToyRegression { backend }, settings::Experiment::Toy, own.as_slice(), at_once)
         }
-        Experiment::Cifar10(Cifar10 { folder, cache, threads, jobs, search }) => {
+        Experiment::Cifar10(Cifar10 { folder, cache, workers, search }) => {
             search.on_the_cpu("the search on CIFAR-10")?;
-            let jobs = (jobs as usize).min(search.trials as usize);
-            let threads = threads.map_or_else(|| available_threads().div_ceil(jobs), |threads| threads as usize);
+            let (jobs, threads) = workers.share(search.trials as usize);
             // What is wrong with the settings is said before images are decoded.
             search.settings(settings::Experiment::Cifar10, &[])?;
             let experiment = CellSearch::load(&folder.data, &cache.cache(), threads)?;

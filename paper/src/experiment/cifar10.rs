@@ -71,7 +71,8 @@ impl Cifar10Settings {
     }
 
     /// Updates of `w` in an epoch: not whole, minibatches run across the ends of epochs.
-    fn steps_per_epoch(&self) -> f64 {
+    #[must_use]
+    pub fn steps_per_epoch(&self) -> f64 {
         (self.images / 2) as f64 / self.batch as f64
     }
 
@@ -441,7 +442,7 @@ impl Agreement {
 }
 
 /// An architecture, uniform over those of a space.
-fn random_architecture(shape: &Shape, random: &mut impl Rng) -> Result<Architecture> {
+pub(crate) fn random_architecture(shape: &Shape, random: &mut impl Rng) -> Result<Architecture> {
     let choices: Vec<usize> = (0..shape.edges()).map(|edge| random.random_range(0..shape.candidates(edge))).collect();
     Ok(Architecture::new(shape, choices)?)
 }

@@ -153,8 +153,7 @@ pub fn svg(all: &[Curves], logarithmic: bool) -> Result<String> {
             };
             Band {
                 name: curves.method.name().to_owned(),
-                // A method has its colour in every figure, whichever others are shown.
-                style: METHODS.iter().chain(&Method::ALL).position(|method| *method == curves.method).unwrap_or(0),
+                style: style(curves.method),
                 points: curves.iterations.iter().zip(&curves.losses).map(point).collect(),
             }
         })
@@ -175,6 +174,11 @@ pub fn svg(all: &[Curves], logarithmic: bool) -> Result<String> {
         bands,
     };
     chart.svg().map_err(|problem| Error::Process { action: "draw figure 1", problem })
+}
+
+/// Colour and line of a method, the same in every figure, whichever others are shown.
+pub(super) fn style(method: Method) -> usize {
+    METHODS.iter().chain(&Method::ALL).position(|other| *other == method).unwrap_or(0)
 }
 
 /// The table, in Markdown.

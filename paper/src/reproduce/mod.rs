@@ -3,5 +3,7 @@
 //! Nothing is searched here: a reproduction names its runs (folder and settings), a sweep works on them, and what they left on
 //! disk is read back. So a reproduction that was interrupted goes on with the runs that are not finished.
 
+pub mod cells;
 pub mod figure_1;
 pub mod section_4_4;
+pub mod table;
