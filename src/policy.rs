@@ -370,6 +370,13 @@ mod tests {
     }
 
     #[test]
+    fn weights_need_not_sum_to_one() {
+        // Half of the total of 4 is 2, in the second.
+        assert_eq!(inverse_distribution(&[1.0, 3.0], 0.5), 1);
+        assert_eq!(inverse_distribution(&[1.0, 3.0], 0.2), 0);
+    }
+
+    #[test]
     fn ties_go_to_the_first() {
         assert_eq!(first_maximum(&[1.0, 2.0, 2.0]), 1);
         assert_eq!(first_maximum(&[2.0]), 0);

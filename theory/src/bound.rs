@@ -252,6 +252,21 @@ mod tests {
         assert_close(step.gain, 2f64.ln() - 60.0, 1e-13, 0.0);
     }
 
+    /// The softmax does not change if all logits of an edge do by the same amount, however large.
+    #[test]
+    fn a_shift_of_all_logits_gains_nothing() {
+        let probabilities = OpTable::from_rows([vec![0.25, 0.75]]).unwrap();
+        let architectures: Vec<Architecture> = probabilities.shape().enumerate().collect();
+        let gain = |shift: f64| {
+            let estimate = OpTable::from_rows([vec![shift + 0.5, shift - 0.5]]).unwrap();
+            step(&probabilities, &architectures, &[2.0, 1.0], &[estimate.clone(), estimate], 1.0).gain
+        };
+        assert_close(gain(512.0), gain(0.0), 1e-12, 0.0);
+        // J = 5/4 before; after, μ_1 = e/(e + 3) and J = 1 + μ_1.
+        let e = 1f64.exp();
+        assert_close(gain(0.0), ((1.0 + e / (e + 3.0)) / 1.25).ln(), 1e-13, 0.0);
+    }
+
     #[test]
     fn the_sharp_limit_by_hand() {
         assert_eq!(sharp_limit(0.0), 0.25);

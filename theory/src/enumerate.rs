@@ -411,4 +411,16 @@ mod tests {
         let vertex = OpTable::from_rows([vec![1.0, 0.0]]).unwrap();
         assert_eq!(Law::product(&vertex, LIMIT).unwrap().atoms().len(), 1);
     }
+
+    /// Two minibatches of one edge, μ = 1/2: r = (2, 0) with 1/4 and (0, 4) with 3/4. REINFORCE is r_j (±1/2, ∓1/2): expectation
+    /// 1/4·(1/2, −1/2) + 3/4·(−1, 1), second moment 1/4·(4·1/2)/2 + 3/4·(16·1/2)/2.
+    #[test]
+    fn minibatches_by_hand() {
+        let probabilities = OpTable::from_rows([vec![rational(1, 2), rational(1, 2)]]).unwrap();
+        let reward = |values: [i64; 2]| Affine::linear(OpTable::from_rows([values.map(whole).to_vec()]).unwrap());
+        let batches = [(rational(1, 4), reward([2, 0])), (rational(3, 4), reward([0, 4]))];
+        let found = moments_over_minibatches(&Core, &Estimator::Reinforce, &batches, &probabilities).unwrap();
+        assert_eq!(found.expectation.values(), [rational(-5, 8), rational(5, 8)]);
+        assert_eq!(found.second_moment, [rational(13, 4)]);
+    }
 }

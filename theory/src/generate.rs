@@ -212,6 +212,9 @@ mod tests {
         let affine = (0..200).filter(|_| source.polynomial(&shape, 3, 2).is_multi_affine()).count();
         assert!(affine > 10 && affine < 190, "{affine}");
         assert!((0..50).all(|_| source.full_shape(2, 4).len() >= 4));
+        let outputs: HashSet<Rational> =
+            (0..200).flat_map(|_| source.squared_loss(&shape, 2).outputs().values().concat()).collect();
+        assert_eq!(outputs, (-9..=9).map(whole).collect());
     }
 
     #[test]

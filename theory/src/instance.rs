@@ -482,4 +482,44 @@ mod tests {
             assert_eq!(instance.analyse(&Options::default()).unwrap().enumerated, enumerated);
         }
     }
+
+    #[test]
+    fn precisions_and_totals_of_decimals_by_hand() {
+        let decimals = |report: &Report, name: &str| -> Vec<(Form<f64>, f64)> {
+            let of = |edge: &EdgeReport| match edge.estimators.iter().find(|(other, _)| *other == name) {
+                Some((_, Estimate::Decimal(form, precision))) => (form.clone(), *precision),
+                other => panic!("{other:?}"),
+            };
+            report.edges.iter().map(of).collect()
+        };
+        // 1 + 3² is the size of the squared rewards; below τ = 1 the quadrature loses 1/τ².
+        let rows: [Row; 2] = [(HALF, &[3, 0], None), (HALF, &[-3, 1], None)];
+        let good = instance(&rows, 5).unwrap();
+        assert_eq!(*good.constant(), whole(5));
+        for (temperature, factor) in [(0.5, 40.0), (2.0, 10.0)] {
+            let options = Options { gdas_temperature: Some(temperature), parsec_samples: Some(2) };
+            let report = good.analyse(&options).unwrap();
+            for name in ["gdas", "gdas_one_output", "parsec"] {
+                let edges = decimals(&report, name);
+                if name != "parsec" {
+                    assert!(edges.iter().all(|(_, p)| (p / (gdas::PRECISION * factor) - 1.0).abs() < 1e-12));
+                }
+                let (_, total) = report.totals.iter().find(|(other, _)| *other == name).unwrap();
+                let Total::Decimal(found, precision) = total else { panic!("{total:?}") };
+                let of = |part: &dyn Fn(&Form<f64>) -> f64| edges.iter().map(|(form, _)| part(form)).sum::<f64>();
+                assert_eq!(
+                    *found,
+                    [of(&|form| norm2(&form.bias)), of(&|form| form.second_moment), of(&|form| form.variance)]
+                );
+                assert_eq!(*precision, edges[0].1 + edges[1].1);
+            }
+        }
+        // E δ_1 is 1/4 to all digits, the gradient 100: a bias of 99.75.
+        let options = Options { parsec_samples: Some(2), ..Options::default() };
+        let report = instance(&[(HALF, &[400, 0], None)], 0).unwrap().analyse(&options).unwrap();
+        let precision = decimals(&report, "parsec")[0].1;
+        assert!((precision / 99.75e-12 - 1.0).abs() < 1e-9, "{precision}");
+        // The largest range of rewards that PARSEC is computed for.
+        assert!(instance(&[(HALF, &[0, 700], None)], 0).unwrap().analyse(&options).is_ok());
+    }
 }

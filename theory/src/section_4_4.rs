@@ -95,15 +95,21 @@ pub fn variance_point(edges: usize, mean: f64, tables: u64, seed: u64) -> Result
                     Core.policy_gradient(&advantages, &architecture, mu, &mut out)?;
                 }
             }
-            let square: f64 = out.edge(0).iter().zip(&gradient).map(|(d, g)| (d - g) * (d - g)).sum();
+            let square: f64 = out.edge(0).iter().zip(&gradient).map(|(d, g)| (d - g).powi(2)).sum();
             sum[0] += square;
             sum[1] += square * square;
         }
     }
-    let n = tables as f64;
-    let sampled = sums.map(|sum| sum[0] / n);
-    let error = sums.map(|sum| ((sum[1] / n - (sum[0] / n).powi(2)).max(0.0) / n).sqrt());
+    let moments = sums.map(|sum| mean_and_error(sum, tables));
+    let (sampled, error) = (moments.map(|pair| pair[0]), moments.map(|pair| pair[1]));
     Ok(VariancePoint { edges, mean, exact: average_variances(&PROBABILITIES, edges, mean), sampled, error })
+}
+
+/// Mean of a sample and its standard error, from the sum and the sum of squares.
+fn mean_and_error([sum, squares]: [f64; 2], draws: u64) -> [f64; 2] {
+    let n = draws as f64;
+    let mean = sum / n;
+    [mean, ((squares / n - mean * mean).max(0.0) / n).sqrt()]
 }
 
 /// The ratio of Theorem 4.1 on the sharp family, `R = (ℓ, ηℓ)`, `μ = 1/2`, at `x = εℓ`: in closed form, and from the core's estimator.
@@ -273,5 +279,22 @@ mod tests {
             assert_eq!(row.corrected, row.enumerated, "{row:?}");
         }
         assert!(rows.iter().filter(|row| row.printed != row.corrected).count() >= 12);
+    }
+
+    #[test]
+    fn standard_errors_by_hand() {
+        // 1, 3, 3, 5: mean 3, variance (4 + 0 + 0 + 4)/4 = 2.
+        assert_eq!(mean_and_error([12.0, 44.0], 4), [3.0, 0.5f64.sqrt()]);
+        assert_eq!(mean_and_error([6.0, 12.0], 3), [2.0, 0.0]);
+    }
+
+    /// The last instance of the ledger's C11: R > 0, and Eq. (6) still varies more than Eq. (4).
+    #[test]
+    fn the_table_names_its_instances() {
+        let rows = printed_rows().unwrap();
+        let variances: Vec<_> = rows.iter().filter(|row| row.instance == "r1 = (3, 2), r2 = (-1, -1)").collect();
+        let found: Vec<_> = variances.iter().map(|row| (row.quantity, row.corrected.clone())).collect();
+        assert_eq!(found, [("Var[delta_adv]", rational(25, 8)), ("Var[delta_base]", rational(9, 8))]);
+        assert!(rows.iter().any(|row| row.instance == "r1 = (1, -1)"));
     }
 }

@@ -126,6 +126,8 @@ mod tests {
         // What expects 1/2 joins the cell that expects 5: 20 draws of it are seen, (25 − 5.5)²/5.5 = 69 in that cell alone.
         assert!(chi_square_p(&[9_975, 5, 20], &[0.999_45, 0.0005, 0.000_05]) < 1e-15);
         assert!(chi_square_p(&[9_994, 5, 1], &[0.999_45, 0.0005, 0.000_05]) > 0.5);
+        // (1/2)²/9994.5 + (6 − 5.5)²/5.5 = 0.0454796 on one degree of freedom, P(|Z| > 0.2132594).
+        assert_close(chi_square_p(&[9_994, 5, 1], &[0.999_45, 0.0005, 0.000_05]), 0.831_124_662, 1e-8, 0.0);
         // Cells that expect exactly five stand alone: (10 − 5)²/5 + (0 − 5)²/5 = 10 on two degrees of freedom.
         assert_close(chi_square_p(&[90, 10, 0], &[0.9, 0.05, 0.05]), (-5.0f64).exp(), 1e-9, 0.0);
     }
@@ -138,6 +140,9 @@ mod tests {
         // A constant of a million whose rounding looks like a variance, and one that is off by more.
         assert_eq!(mean_p(100.0 * (1e6 + 1e-4), 100, 1e6, 1e-8), 1.0);
         assert_eq!(mean_p(100.0 * (1e6 + 1e-2), 100, 1e6, 1e-8), 0.0);
+        // A constant of zero: what is within a billionth of it is rounding.
+        assert_eq!(mean_p(100.0 * 5e-10, 100, 0.0, 1e-19), 1.0);
+        assert_eq!(mean_p(100.0 * 2e-9, 100, 0.0, 1e-19), 0.0);
         let mut rows = Bonferroni::default();
         assert_eq!(rows.p(), 0.0);
         rows.add(0.3);

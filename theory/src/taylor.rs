@@ -3,7 +3,7 @@
 use advantage_nas::estimator::Scalar;
 use advantage_nas::{Architecture, OpTable};
 
-use crate::number::{Rational, whole};
+use crate::number::{Rational, count, whole};
 use crate::reward::{Reward, one_hot};
 
 /// The coefficients of `φ(t) = r(s_i, t a_i)` as a polynomial of degree at most `degree`, by interpolation at `0, 1, …`: from values
@@ -64,7 +64,6 @@ pub struct BiasBounds<T> {
 
 /// The bounds for errors of one edge.
 pub fn bias_bounds<T: Scalar>(errors: &[T]) -> BiasBounds<T> {
-    let two = T::one() + T::one();
     let pick = |better: fn(&T, &T) -> bool| {
         errors.iter().fold(None, |best: Option<&T>, value| match best {
             Some(best) if !better(value, best) => Some(best),
@@ -76,9 +75,9 @@ pub fn bias_bounds<T: Scalar>(errors: &[T]) -> BiasBounds<T> {
         _ => T::zero(),
     };
     BiasBounds {
-        maximum: range.clone() / (two.clone() * &two),
-        sum: range.clone() / &two,
-        square: range.clone() * range / (two.clone() * &two * two),
+        maximum: range.clone() / count::<T>(4),
+        sum: range.clone() / count::<T>(2),
+        square: range.clone() * range / count::<T>(8),
     }
 }
 

@@ -47,6 +47,11 @@ pub struct Evidence {
     checks: Vec<Check>,
 }
 
+/// Whether all of several statements hold.
+pub(super) fn all<const N: usize>(statements: [bool; N]) -> bool {
+    statements == [true; N]
+}
+
 /// Level of every statistical check, after Bonferroni's correction over its rows.
 pub const ALPHA: f64 = 1e-4;
 
@@ -158,6 +163,11 @@ impl Evidence {
         self.push(Check { name, kind, passed, instances: 1, detail: detail.into(), p_value: None, ratio: None });
     }
 
+    /// Adds the condition that a case occurred at least `least` times among random instances, so that no check is about nothing.
+    pub fn occurred(&mut self, name: &'static str, times: u64, least: u64, what: &str) {
+        self.condition(name, times >= least, format!("{times} {what}"));
+    }
+
     /// The evidence in a line.
     #[must_use]
     pub fn summary(&self) -> String {
@@ -237,5 +247,33 @@ mod tests {
         evidence.exact("bad", 4, |index| Ok((index >= 2).then(|| "odd".to_owned()))).unwrap();
         assert_eq!(evidence.checks()[0].detail, "2 exceptions, instance 2: odd");
         assert_eq!(evidence.checks()[0].instances, 4);
+    }
+
+    #[test]
+    fn all_means_every_one() {
+        assert!(all([]) && all([true]) && all([true, true]));
+        for statements in [[false, true], [true, false], [false, false]] {
+            assert!(!all(statements));
+        }
+    }
+
+    #[test]
+    fn what_occurred_often_enough_is_counted() {
+        for (times, passed) in [(4, false), (5, true), (6, true)] {
+            let mut evidence = Evidence::new();
+            evidence.occurred("it happens", times, 5, "times");
+            assert_eq!(evidence.reached(), passed);
+            assert_eq!(evidence.checks()[0].detail, format!("{times} times"));
+        }
+    }
+
+    #[test]
+    fn summaries_tell_only_what_there_is() {
+        let mut evidence = Evidence::new();
+        evidence.pinned("one", &1, &1, "r = 1");
+        assert_eq!(evidence.summary(), "1 pinned, e.g. r = 1");
+        let mut evidence = Evidence::new();
+        evidence.condition("less", true, "");
+        assert_eq!(evidence.summary(), "1 numerical");
     }
 }

@@ -299,3 +299,20 @@ pub fn ledger<E: Estimators>() -> Vec<Claim<E>> {
         measured("C23", "Table 3, Appendix I", "results on Penn Treebank", "searches of the recurrent cell"),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdicts_are_one_word() {
+        let words = [Verdict::True, Verdict::Conditional, Verdict::False, Verdict::Measured].map(Verdict::name);
+        assert_eq!(words, ["true", "conditional", "false", "measured"]);
+    }
+
+    #[test]
+    fn effort_multiplies() {
+        assert_eq!((Effort::usual(3).times(150), Effort::long(3).times(150)), (150, 3000));
+        assert_eq!((Effort::usual(3).seed, Effort::long(4).seed), (3, 4));
+    }
+}

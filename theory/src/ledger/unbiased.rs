@@ -1,8 +1,10 @@
 //! C6 to C7b: the advantage, its first-order form, and what unbiasedness needs.
 
 use advantage_nas::{Architecture, OpTable, Shape};
+use num_traits::Signed;
 
-use super::policy::{describe, random_policy, sample_moments};
+use super::evidence::all;
+use super::policy::{describe, improbable, random_policy, sample_moments};
 use super::{Effort, Evidence};
 use crate::enumerate::{self, Estimator, LIMIT, Law};
 use crate::error::Result;
@@ -30,16 +32,18 @@ pub fn advantage<E: Estimators>(code: &E, effort: &Effort) -> Result<Evidence> {
         let moments = enumerate::moments(code, &Estimator::Advantage, &reward, &mu)?;
         Ok((moments.expectation != gradient).then(|| describe(&mu)))
     })?;
+    let survival = survival_log10(7, instances / 2);
     evidence.condition(
         "a false identity would survive with probability at most (Schwartz, Zippel)",
-        survival_log10(7, instances / 2) < -50.0,
-        format!("10^{:.0}", survival_log10(7, instances / 2)),
+        improbable(survival),
+        format!("10^{survival:.0}"),
     );
     evidence.exact("with minibatches drawn independently of a", effort.times(60), |index| {
         let mut source = Source::instance(effort.seed, "C6 minibatch", index);
         let shape = source.shape(2, 3);
         let mu = source.probabilities(&shape, Corner::of(index));
-        let weights = source.simplex(3, Corner::of(index / 2));
+        let corner = Corner::of(source.whole(0, 7) as u64);
+        let weights = source.simplex(3, corner);
         let batches: Vec<(Rational, Table<Rational>)> =
             weights.into_iter().map(|weight| (weight, source.table(&shape))).collect();
         let moments = enumerate::moments_over_minibatches(code, &Estimator::Advantage, &batches, &mu)?;
@@ -65,17 +69,20 @@ pub fn advantage<E: Estimators>(code: &E, effort: &Effort) -> Result<Evidence> {
     let mu = OpTable::filled(&one, half());
     let batch =
         |value: i64| Table::from_fn(&one, |choices| if choices[0] == Some(0) { whole(value) } else { whole(0) });
+    let batches = [batch(1)?, batch(-1)?];
     let mut total = enumerate::Moments::zero(&one);
     let mut out = OpTable::filled(&one, whole(0));
-    for (choice, reward) in [(0, batch(1)?), (1, batch(-1)?)] {
+    for (choice, reward) in batches.iter().enumerate() {
         let a = Architecture::new(&one, [choice])?;
-        enumerate::run(code, &Estimator::Advantage, &reward, &mu, &a, &mut out)?;
+        enumerate::run(code, &Estimator::Advantage, reward, &mu, &a, &mut out)?;
         total.add(&half(), &out);
     }
+    // Twice the gradient of the mean over the two minibatches.
+    let gradient = enumerate::gradient(|a| batches.iter().map(|reward| reward.at(a)).sum(), &mu)?;
     evidence.pinned(
         "needs a independent of the minibatch",
-        &total.expectation.values().to_vec(),
-        &vec![rational(1, 4), rational(-1, 4)],
+        &(total.expectation.values().to_vec(), gradient.values().to_vec()),
+        &(vec![rational(1, 4), rational(-1, 4)], vec![whole(0), whole(0)]),
         "r(e_1; V) = 1, -1, r(e_2; V) = 0, a = e_V, mu = 1/2: grad 0, E delta = (1/4, -1/4)",
     );
     // (iii) Drawn from something else than mu.
@@ -106,7 +113,7 @@ fn sampled_minibatches<E: Estimators>(code: &E, effort: &Effort, evidence: &mut 
         let policy = random_policy(&mut source, &shape)?;
         let mu = policy.probabilities();
         let data: Vec<Table<f64>> =
-            (0..5).map(|_| Table::from_fn(&shape, |_| to_f64(&source.reward()) / 32.0)).collect::<Result<_>>()?;
+            (0..5).map(|_| Table::from_fn(&shape, |_| to_f64(&source.reward()))).collect::<Result<_>>()?;
         let mean = |a: &Architecture| data.iter().map(|reward| reward.at(a)).sum::<f64>() / 5.0;
         let gradient = enumerate::gradient(mean, mu)?;
         let (mut sums, mut squares) = (vec![0.0; shape.len()], vec![0.0; shape.len()]);
@@ -149,21 +156,13 @@ pub fn state_dependent_baseline<E: Estimators>(code: &E, effort: &Effort) -> Res
         let mut source = Source::instance(effort.seed, "C6b", index);
         let shape = source.shape(3, 3);
         let mu = source.probabilities(&shape, Corner::of(index));
-        // One baseline table per minibatch and edge; R(s_i, 0) of a random table is an arbitrary function of s_i.
-        let weights = source.simplex(2, Corner::of(index / 2));
-        let law = Law::product(&mu, LIMIT)?;
-        let mut total = vec![whole(0); shape.len()];
-        for weight in weights {
-            let baseline = source.table(&shape);
-            let moments = law.moments(|a, out| {
-                let values: Vec<Rational> = (0..shape.edges()).map(|edge| baseline.without(a, edge)).collect();
-                Ok(code.policy_gradient(&values, a, &mu, out)?)
-            })?;
-            for (sum, value) in total.iter_mut().zip(moments.expectation.values()) {
-                *sum += &weight * value;
-            }
-        }
-        Ok(total.iter().any(|value| *value != whole(0)).then(|| describe(&mu)))
+        // R(s_i, 0) of a random table is an arbitrary function of s_i. An average over V of zeros is zero: one V is enough.
+        let baseline = source.table(&shape);
+        let moments = Law::product(&mu, LIMIT)?.moments(|a, out| {
+            let values: Vec<Rational> = (0..shape.edges()).map(|edge| baseline.without(a, edge)).collect();
+            Ok(code.policy_gradient(&values, a, &mu, out)?)
+        })?;
+        Ok(moments.expectation.values().iter().any(|value| *value != whole(0)).then(|| describe(&mu)))
     })?;
     evidence.exact("any state-dependent baseline leaves Eq. (4) unbiased", effort.times(60), |index| {
         let mut source = Source::instance(effort.seed, "C6b baseline", index);
@@ -171,8 +170,9 @@ pub fn state_dependent_baseline<E: Estimators>(code: &E, effort: &Effort) -> Res
         let mu = source.probabilities(&shape, Corner::of(index));
         let (reward, baseline) = (source.table(&shape), source.table(&shape));
         let moments = Law::product(&mu, LIMIT)?.moments(|a, out| {
-            let centred: Vec<Rational> =
-                (0..shape.edges()).map(|edge| reward.at(a) - baseline.without(a, edge)).collect();
+            let baselines: Vec<Rational> = (0..shape.edges()).map(|edge| baseline.without(a, edge)).collect();
+            let mut centred = baselines.clone();
+            code.advantages(&reward.at(a), &baselines, &mut centred)?;
             Ok(code.policy_gradient(&centred, a, &mu, out)?)
         })?;
         Ok((moments.expectation != enumerate::gradient(|a| reward.at(a), &mu)?).then(|| describe(&mu)))
@@ -238,7 +238,7 @@ pub fn first_order_is_exact<E: Estimators>(code: &E, effort: &Effort) -> Result<
         }
         Ok(None)
     })?;
-    evidence.condition("multi-affine polynomials were among them", polynomials > 20, format!("{polynomials}"));
+    evidence.occurred("multi-affine polynomials were among them", polynomials, effort.times(20), "polynomials");
     evidence.exact("so its estimate is unbiased there", effort.times(60), |index| {
         let mut source = Source::instance(effort.seed, "C7 unbiased", index);
         let shape = source.shape(3, 3);
@@ -270,7 +270,7 @@ pub fn first_order_error<E: Estimators>(code: &E, effort: &Effort) -> Result<Evi
         }
         Ok(None)
     })?;
-    evidence.condition("the error was not always zero", nonzero > 50, format!("{nonzero} times not"));
+    evidence.occurred("the error was not always zero", nonzero, effort.times(50), "times not");
     evidence.exact("bias = L e, within rho/4, rho/2, rho^2/8; zero iff e is constant", effort.times(100), |index| {
         let mut source = Source::instance(effort.seed, "C7b bias", index);
         let shape = source.shape(2, 3);
@@ -288,14 +288,16 @@ pub fn first_order_error<E: Estimators>(code: &E, effort: &Effort) -> Result<Evi
                 return Ok(Some(describe(&mu)));
             }
             let bounds = taylor::bias_bounds(&errors);
-            let absolute = |value: &Rational| if *value < whole(0) { -value.clone() } else { value.clone() };
-            let inside = bias.iter().all(|value| absolute(value) <= bounds.maximum)
-                && bias.iter().map(absolute).sum::<Rational>() <= bounds.sum
-                && norm2(&bias) <= bounds.square;
+            let inside = all([
+                bias.iter().all(|value| value.abs() <= bounds.maximum),
+                bias.iter().map(Signed::abs).sum::<Rational>() <= bounds.sum,
+                norm2(&bias) <= bounds.square,
+            ]);
             let support: Vec<&Rational> =
                 errors.iter().zip(mu.edge(edge)).filter(|(_, mu)| **mu > whole(0)).map(|(error, _)| error).collect();
             let constant = support.iter().all(|error| *error == support[0]);
-            if !inside || constant != bias.iter().all(|value| *value == whole(0)) {
+            let unbiased = bias.iter().all(|value| *value == whole(0));
+            if (inside, unbiased) != (true, constant) {
                 return Ok(Some(format!("{}, edge {edge}", describe(&mu))));
             }
         }

@@ -1,8 +1,9 @@
 //! C14 and C15: the zero operation, and baselines.
 
-use advantage_nas::estimator::{CandidateAverages, ZeroRule};
+use advantage_nas::estimator::{CandidateAverages, ZeroRule, optimal_baseline_of_drawn};
 use advantage_nas::{Architecture, Edge, OpTable, SearchSpace};
 
+use super::evidence::all;
 use super::policy::describe;
 use super::variance::{table, uniform};
 use super::{Effort, Evidence};
@@ -70,12 +71,14 @@ pub fn zero_operation<E: Estimators>(code: &E, effort: &Effort) -> Result<Eviden
                 let p = &mu[(0, zero)];
                 let trivial = value == whole(0) || *p == whole(0) || *p == whole(1);
                 let unbiased = form.bias.iter().all(|b| *b == whole(0));
-                let same = moments.expectation.edge(0) == form.expectation
-                    && moments.expectation == ascended
-                    && moments.second_moment[0] == form.second_moment
-                    && moments.variance()[0] == form.variance
-                    && norm2(&form.bias) == square(&value) * square(p) * bed.edges()[0].distance(zero)
-                    && unbiased == trivial;
+                let same = all([
+                    moments.expectation.edge(0) == form.expectation,
+                    moments.expectation == ascended,
+                    moments.second_moment[0] == form.second_moment,
+                    moments.variance()[0] == form.variance,
+                    norm2(&form.bias) == square(&value) * square(p) * bed.edges()[0].distance(zero),
+                    unbiased == trivial,
+                ]);
                 if !same {
                     return Ok(Some(format!("{rule:?}, {}", describe(&mu))));
                 }
@@ -113,7 +116,8 @@ pub fn zero_operation<E: Estimators>(code: &E, effort: &Effort) -> Result<Eviden
             Ok((keeps != expected).then(|| format!("{rewards:?}")))
         },
     )?;
-    evidence.condition("both occurred", kept > 10 && moved > 10, format!("kept {kept}, moved {moved}"));
+    evidence.occurred("the optimum stays", kept, effort.times(10), "times");
+    evidence.occurred("the optimum moves", moved, effort.times(10), "times");
 
     let case = |rows: &[i64], zero: usize, rule| -> Result<(Vec<Rational>, Vec<Rational>)> {
         let rewards = table(&[rows])?;
@@ -165,12 +169,12 @@ pub fn zero_operation<E: Estimators>(code: &E, effort: &Effort) -> Result<Eviden
     );
     evidence.pinned(
         "left alone it is unbiased",
-        &{
-            let (kept, gradient) = case(&[-2, -3, 0], 2, ZeroRule::Keep)?;
-            kept == gradient
-        },
-        &true,
-        "r = (-2, -3, 0)",
+        &case(&[-2, -3, 0], 2, ZeroRule::Keep)?,
+        &(
+            vec![rational(-1, 9), rational(-4, 9), rational(5, 9)],
+            vec![rational(-1, 9), rational(-4, 9), rational(5, 9)],
+        ),
+        "r = (-2, -3, 0), uniform: E delta = grad = (-1/9, -4/9, 5/9)",
     );
     Ok(evidence)
 }
@@ -190,11 +194,13 @@ pub fn optimal_baseline<E: Estimators>(code: &E, effort: &Effort) -> Result<Evid
             let best = enumerate::moments(code, &Estimator::Optimal, &reward, &mu)?;
             let gradient = enumerate::gradient(|a| reward.at(a), &mu)?;
             let moved = law.moments(|a, out| {
-                let mut centred = Vec::new();
-                for edge in 0..shape.edges() {
+                let mut centred = vec![whole(0); shape.edges()];
+                for (edge, centred) in centred.iter_mut().enumerate() {
                     let values = enumerate::alternatives(&reward, a, edge)?;
                     let best = code.optimal_baseline(mu.edge(edge), &values)?.unwrap_or_else(|| whole(0));
-                    centred.push(reward.at(a) - best - other.without(a, edge));
+                    // The baseline moved by h: what is left of A − b* is reduced by h.
+                    let h = [other.without(a, edge)];
+                    code.advantages(&(reward.at(a) - best), &h, std::slice::from_mut(centred))?;
                 }
                 Ok(code.policy_gradient(&centred, a, &mu, out)?)
             })?;
@@ -202,7 +208,7 @@ pub fn optimal_baseline<E: Estimators>(code: &E, effort: &Effort) -> Result<Evid
                 let spread = whole(1) - norm2(mu.edge(edge));
                 let excess = law.expect(|a| square(&other.without(a, edge))) * &spread;
                 let removal = &moved.second_moment[edge] - &best.second_moment[edge];
-                if best.expectation != gradient || removal != excess {
+                if (&best.expectation, removal) != (&gradient, excess) {
                     return Ok(Some(describe(&mu)));
                 }
             }
@@ -237,16 +243,18 @@ pub fn optimal_baseline<E: Estimators>(code: &E, effort: &Effort) -> Result<Evid
                 let weights_right = weights.as_ref().map_or(vertex, |weights| {
                     let right =
                         |(j, w): (usize, &Rational)| *w == at.probabilities[j].clone() * at.distance(j) / at.spread();
-                    !vertex && weights.iter().enumerate().all(right)
+                    (vertex, weights.iter().enumerate().all(right)) == (false, true)
                 });
-                let same = moments.second_moment[edge] == form.second_moment
-                    && (vertex || direct == form.second_moment)
-                    && fixed.second_moment[edge] == form.second_moment
-                    && fixed.second_moment[edge] == bed.advantage_minus(edge, &subtracted[edge]).second_moment
-                    && moments.expectation.edge(edge) == form.expectation
-                    && moments.variance()[edge] == form.variance
-                    && (at.len() != 2 || form.variance == whole(0))
-                    && weights_right;
+                let same = all([
+                    moments.second_moment[edge] == form.second_moment,
+                    vertex || direct == form.second_moment,
+                    fixed.second_moment[edge] == form.second_moment,
+                    fixed.second_moment[edge] == bed.advantage_minus(edge, &subtracted[edge]).second_moment,
+                    moments.expectation.edge(edge) == form.expectation,
+                    moments.variance()[edge] == form.variance,
+                    at.len() != 2 || form.variance == whole(0),
+                    weights_right,
+                ]);
                 if !same {
                     return Ok(Some(describe(&mu)));
                 }
@@ -278,8 +286,10 @@ pub fn optimal_baseline<E: Estimators>(code: &E, effort: &Effort) -> Result<Evid
         let edge = &bed.edges()[0];
         let variance =
             enumerate::moments(code, &Estimator::Optimal, &Affine::linear(rewards), &mu)?.variance()[0].clone();
-        let same = edge.optimal_baseline() == Some(edge.mean.clone())
-            && variance == edge.reward_variance() * (whole(1) - rational(2, n as i64));
+        let same = all([
+            edge.optimal_baseline() == Some(edge.mean.clone()),
+            variance == edge.reward_variance() * (whole(1) - rational(2, n as i64)),
+        ]);
         Ok((!same).then(|| format!("n = {n}")))
     })?;
     running_averages(code, effort, &mut evidence)?;
@@ -289,22 +299,6 @@ pub fn optimal_baseline<E: Estimators>(code: &E, effort: &Effort) -> Result<Evid
 /// The practical estimator: running averages per candidate of the advantages drawn before. Unbiased given every history, because
 /// it uses past samples only; the same averages with the present sample taken in are not.
 fn running_averages<E: Estimators>(code: &E, effort: &Effort, evidence: &mut Evidence) -> Result<()> {
-    // The baseline of every edge from what was seen: the optimal weights over the candidates seen.
-    let baselines = |averages: &CandidateAverages<Rational>, mu: &OpTable<Rational>| -> Vec<Rational> {
-        (0..mu.shape().edges())
-            .map(|edge| {
-                let Some(weights) = code.optimal_weights(mu.edge(edge)) else { return whole(0) };
-                let (mut total, mut mean) = (whole(0), whole(0));
-                for (weight, average) in weights.into_iter().zip(averages.averages().edge(edge)) {
-                    if let Some(average) = average {
-                        mean += &weight * average;
-                        total += weight;
-                    }
-                }
-                if total == whole(0) { total } else { mean / total }
-            })
-            .collect()
-    };
     let expectation = |history: &[Architecture], mu: &OpTable<Rational>, reward: &dyn Reward<Rational>, early: bool| {
         let shape = mu.shape().clone();
         let mut averages = CandidateAverages::new(&shape, rational(1, 2))?;
@@ -323,8 +317,11 @@ fn running_averages<E: Estimators>(code: &E, effort: &Effort, evidence: &mut Evi
             if early {
                 seen.update(a, &advantages)?;
             }
-            let centred: Vec<Rational> =
-                advantages.into_iter().zip(baselines(&seen, mu)).map(|(value, baseline)| value - baseline).collect();
+            let mut centred = advantages.clone();
+            for (edge, (centred, advantage)) in centred.iter_mut().zip(&advantages).enumerate() {
+                let baseline = [optimal_baseline_of_drawn(mu.edge(edge), seen.averages().edge(edge))?];
+                code.advantages(advantage, &baseline, std::slice::from_mut(centred))?;
+            }
             Ok(code.policy_gradient(&centred, a, mu, out)?)
         })
     };
@@ -352,12 +349,6 @@ fn running_averages<E: Estimators>(code: &E, effort: &Effort, evidence: &mut Evi
             Ok(None)
         },
     )?;
-    evidence.search(
-        "with the present sample taken in, it is biased",
-        instances,
-        biased > instances,
-        None,
-        format!("{biased} histories"),
-    );
+    evidence.occurred("with the present sample taken in, it is biased", biased, instances, "histories");
     Ok(())
 }

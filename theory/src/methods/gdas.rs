@@ -269,12 +269,13 @@ fn add_dense(out: &mut Moments, alive: &[usize], rewards: &[f64], totals: &[[f64
             }
         }
         // Σ_{l,m} h_k² h_l h_m (r_k − r_l)(r_k − r_m), Γ(4) = 6.
-        let (mut linear, mut diagonal) = (0.0, 0.0);
-        for (l, &other) in alive.iter().enumerate() {
-            let difference = rewards[at] - rewards[other];
-            linear += difference * ratio(l, 1);
-            diagonal += difference * difference * (ratio(l, 2) - ratio(l, 1) * ratio(l, 1));
-        }
+        let differences: Vec<f64> = alive.iter().map(|&other| rewards[at] - rewards[other]).collect();
+        let linear: f64 = differences.iter().enumerate().map(|(l, difference)| difference * ratio(l, 1)).sum();
+        let diagonal: f64 = differences
+            .iter()
+            .enumerate()
+            .map(|(l, difference)| difference * difference * (ratio(l, 2) - ratio(l, 1) * ratio(l, 1)))
+            .sum();
         out.dense_second += weight * product * ratio(k, 2) * (linear * linear + diagonal) / (6.0 * tau * tau);
     }
 }
@@ -295,18 +296,15 @@ fn add_selected(
     let m = alive.len();
     for s in 0..m {
         let density = at(s).0;
-        let (mut product, mut linear, mut linear_squares, mut squares) = (1.0, 0.0, 0.0, 0.0);
-        for k in (0..m).filter(|k| *k != s) {
-            let below = at(k).1;
-            product *= below[0];
-            let (first, second) = (below[1] / below[0], below[2] / below[0]);
-            linear += first;
-            linear_squares += first * first;
-            squares += second;
-        }
+        let others = || (0..m).filter(|k| *k != s).map(|k| at(k).1);
+        let product: f64 = others().map(|below| below[0]).product();
+        let linear: f64 = others().map(|below| below[1] / below[0]).sum();
+        let linear_squares: f64 = others().map(|below| (below[1] / below[0]).powi(2)).sum();
+        let squares: f64 = others().map(|below| below[2] / below[0]).sum();
         let scale = weight * density * product;
         // Below the others' densities nothing can be selected, and the ratios mean nothing.
-        if !(scale > f64::MIN_POSITIVE && linear.is_finite() && squares.is_finite()) {
+        let usable = [scale > f64::MIN_POSITIVE, linear.is_finite(), squares.is_finite()];
+        if usable != [true; 3] {
             continue;
         }
         for k in (0..m).filter(|k| *k != s) {

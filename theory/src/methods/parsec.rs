@@ -63,16 +63,7 @@ pub fn moments_by<T: Scalar>(
         return Err(Error::Argument { name: "number of samples", expected: "between 1 and 1000", got });
     }
     let atoms = law.atoms();
-    let count = multisets(atoms.len() as u128, samples as u128);
-    if count.is_none_or(|count| count > LIMIT) {
-        let count = count.map_or_else(|| "more than 2^128".to_owned(), |count| count.to_string());
-        return Err(Error::TooLarge { what: "multisets of sampled architectures", count, limit: LIMIT });
-    }
-    let draws = count.unwrap_or(0) * samples as u128;
-    if draws > MOST_DRAWS {
-        let (what, count) = ("samples in all multisets of architectures", draws.to_string());
-        return Err(Error::TooLarge { what, count, limit: MOST_DRAWS });
-    }
+    expect_few(multisets(atoms.len() as u128, samples as u128), samples as u128)?;
     let rhos: Vec<T> = atoms.iter().map(|(_, architecture)| rho(architecture)).collect();
     let mut total = Moments::zero(probabilities.shape());
     let mut buffer = probabilities.clone();
@@ -96,6 +87,20 @@ pub fn moments_by<T: Scalar>(
         chosen[position..].fill(next);
     }
     Ok(total)
+}
+
+/// Refuses more than [`LIMIT`] multisets (`None`: beyond `u128`) and more than [`MOST_DRAWS`] samples in all of them.
+fn expect_few(count: Option<u128>, samples: u128) -> Result<()> {
+    let count = count.filter(|count| *count <= LIMIT).ok_or_else(|| {
+        let count = count.map_or_else(|| "more than 2^128".to_owned(), |count| count.to_string());
+        Error::TooLarge { what: "multisets of sampled architectures", count, limit: LIMIT }
+    })?;
+    let draws = count * samples;
+    if draws > MOST_DRAWS {
+        let (what, count) = ("samples in all multisets of architectures", draws.to_string());
+        return Err(Error::TooLarge { what, count, limit: MOST_DRAWS });
+    }
+    Ok(())
 }
 
 /// `C(n + k − 1, k)`, or `None` beyond `u128`.
@@ -198,5 +203,12 @@ mod tests {
         let message = moments(&law_of_three, &three, 1000, |_| 1.0).unwrap_err().to_string();
         assert!(message.starts_with("samples in all multisets of architectures: 501501000 cases"), "{message}");
         assert!(moments(&law, &probabilities, 2, |_| 1.0).is_ok());
+    }
+
+    #[test]
+    fn the_limits_themselves_are_allowed() {
+        assert!(expect_few(Some(4_000_000), 25).is_ok() && expect_few(Some(4_000_001), 1).is_err());
+        assert!(expect_few(Some(1_000_000), 100).is_ok() && expect_few(Some(1_000_001), 100).is_err());
+        assert!(expect_few(None, 1).unwrap_err().to_string().contains("more than 2^128"));
     }
 }

@@ -83,12 +83,13 @@ pub fn form<T: Scalar>(probabilities: &[T], rewards: &[T]) -> Form<T> {
     for k in 0..n {
         for l in 0..k {
             let (mu_k, mu_l) = (&probabilities[k], &probabilities[l]);
-            if (mu_k.clone() * mu_l).is_zero() {
+            let drawn = pair_probability(mu_k, mu_l);
+            if drawn.is_zero() {
                 continue;
             }
             let p = mu_k.clone() / (mu_k.clone() + mu_l);
             let size = square(&(p.clone() * (T::one() - &p) * (rewards[k].clone() - &rewards[l])));
-            second_moment = second_moment + pair_probability(mu_k, mu_l) * (size.clone() + size);
+            second_moment = second_moment + drawn * (size.clone() + size);
         }
     }
     let mean = dot(probabilities, rewards);
@@ -117,13 +118,14 @@ pub fn rescaled_ascent<T: Scalar>(probabilities: &[T], rewards: &[T]) -> T {
     for k in 0..probabilities.len() {
         for l in 0..k {
             let (mu_k, mu_l) = (&probabilities[k], &probabilities[l]);
-            if (mu_k.clone() * mu_l).is_zero() {
+            let drawn = pair_probability(mu_k, mu_l);
+            if drawn.is_zero() {
                 continue;
             }
             let both = mu_k.clone() + mu_l;
             let p = mu_k.clone() / &both;
             let size = square(&(p.clone() * (T::one() - &p) * (rewards[k].clone() - &rewards[l])));
-            total = total + pair_probability(mu_k, mu_l) * both * (size.clone() + size);
+            total = total + drawn * both * (size.clone() + size);
         }
     }
     total
