@@ -10,7 +10,7 @@ use advantage_nas::random::Streams;
 use advantage_nas_paper::data::Cache;
 use advantage_nas_paper::data::cifar10::{Cifar10, Kind};
 use advantage_nas_paper::data::nas_bench_201::{Benchmark, Task};
-use advantage_nas_paper::data::ptb::Ptb;
+use advantage_nas_paper::data::ptb;
 use serde_json::Value;
 use support::server::{Reply, Server};
 use support::{advnas, fail, real_data, run, start, succeed, wait_until};
@@ -237,7 +237,7 @@ fn the_real_images() {
 #[test]
 fn the_real_texts_by_a_bad_connection() {
     let Some(data) = real_data("ptb") else { return };
-    let texts = Ptb::load(&data).unwrap().texts;
+    let texts = ptb::load(&data).unwrap().texts;
     let sent = texts.clone();
     // The first transfer stops in the middle; the client is killed. Later ones are cut every 2 MB.
     let server = Server::start(move |request, number| {
@@ -257,7 +257,7 @@ fn the_real_texts_by_a_bad_connection() {
     assert!(out.lines().next().unwrap().contains(", from byte 1000000 on; 5101618 bytes, md5 f26c4b92"), "{out}");
     let starts: Vec<Option<u64>> = server.requests().iter().map(|request| request.start).collect();
     assert_eq!(starts, [None, Some(1_000_000), Some(3_000_000), Some(5_000_000), None, None]);
-    assert_eq!(Ptb::load(folder.path()).unwrap().texts, texts);
+    assert_eq!(ptb::load(folder.path()).unwrap().texts, texts);
     let checked = run(&["data", "check", "--data", text(folder.path())]);
     let line =
         "ptb            ok       929589 training, 73760 validation and 82430 test tokens, one <eos> a line included";

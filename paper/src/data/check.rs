@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use super::cache::Cache;
 use super::cifar10::{self, Cifar10, Kind};
+use super::corpus::Corpus;
 use super::nas_bench_201::{self, Benchmark, Task};
-use super::ptb::{self, Ptb};
+use super::ptb;
 use crate::error::{Error, Result};
 
 /// Whether a set can be used.
@@ -43,7 +44,7 @@ pub struct Status {
 pub fn check(data: &Path, cache: &Cache) -> Vec<Status> {
     vec![
         status(cifar10::NAME, Cifar10::verify(data, cache).map(|cifar| of_cifar10(&cifar))),
-        status(ptb::NAME, Ptb::load(data).map(|ptb| of_ptb(&ptb))),
+        status(ptb::NAME, ptb::load(data).map(|ptb| of_ptb(&ptb))),
         status(nas_bench_201::NAME, Benchmark::load(data).map(|table| of_table(&table))),
     ]
 }
@@ -73,7 +74,7 @@ fn of_cifar10(cifar: &Cifar10) -> Found {
     (detail, cifar.source.path.display().to_string(), md5)
 }
 
-fn of_ptb(ptb: &Ptb) -> Found {
+fn of_ptb(ptb: &Corpus) -> Found {
     let [train, valid, test] = ptb.texts.each_ref().map(|text| text.split_whitespace().count() + text.lines().count());
     let md5 = ptb::FILES.iter().map(|file| (file.name, file.md5.to_owned())).collect();
     let detail = format!("{train} training, {valid} validation and {test} test tokens, one <eos> a line included");

@@ -3,11 +3,9 @@
 //! In `ptb/` of the data folder lie `ptb.train.txt`, `ptb.valid.txt`, `ptb.test.txt`, or a single archive that holds files of these
 //! names.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::archive::{self, Member};
-use super::checksum;
+use super::corpus::Corpus;
 use crate::error::{Error, Result};
 
 /// Name of the set, and of its folder.
@@ -33,70 +31,34 @@ pub const FILES: [File; 3] = [
 
 const ADVICE: &str = "`advnas data fetch ptb` downloads it";
 
-/// The three texts, with the right checksums.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ptb {
-    /// Training, validation and test text, as in [`FILES`].
-    pub texts: [String; 3],
-    /// The folder or the archive that they are from.
-    pub source: PathBuf,
+/// Reads the texts from the data folder.
+///
+/// # Errors
+/// [`Error::NoData`] if there are none, [`Error::WrongData`] for a missing, truncated or changed one, and what reading reports.
+pub fn load(data: &Path) -> Result<Corpus> {
+    load_files(data, &FILES)
 }
 
-impl Ptb {
-    /// Reads the texts from the data folder.
-    ///
-    /// # Errors
-    /// [`Error::NoData`] if there are none, [`Error::WrongData`] for a missing, truncated or changed one, and what reading reports.
-    pub fn load(data: &Path) -> Result<Self> {
-        Self::load_files(data, &FILES)
+fn load_files(data: &Path, files: &[File; 3]) -> Result<Corpus> {
+    let corpus = Corpus::read(data, NAME, ADVICE)?;
+    for ((file, text), md5) in files.iter().zip(&corpus.texts).zip(&corpus.md5) {
+        let length = text.len() as u64;
+        if (length, md5.as_str()) != (file.bytes, file.md5) {
+            let name = format!("{}: {}", corpus.source.display(), file.name);
+            let expected = format!("{} bytes with md5 {}", file.bytes, file.md5);
+            return Err(Error::wrong(name, expected, format!("{length} bytes with md5 {md5}")));
+        }
     }
-
-    fn load_files(data: &Path, files: &[File; 3]) -> Result<Self> {
-        let (source, members) = read(&data.join(NAME), files)?;
-        let text = |file: &File| -> Result<String> {
-            let of_name = |member: &&Member| member.name.rsplit('/').next() == Some(file.name);
-            let Some(member) = members.iter().find(of_name) else {
-                return Err(Error::wrong(source.display(), format!("a file {}", file.name), "none"));
-            };
-            let (length, md5) = (member.content.len() as u64, checksum::of_bytes(&member.content));
-            let name = format!("{}: {}", source.display(), file.name);
-            if (length, md5.as_str()) != (file.bytes, file.md5) {
-                let expected = format!("{} bytes with md5 {}", file.bytes, file.md5);
-                return Err(Error::wrong(name, expected, format!("{length} bytes with md5 {md5}")));
-            }
-            let text = str::from_utf8(&member.content).map_err(|error| Error::wrong(name, "UTF-8", error))?;
-            Ok(text.to_owned())
-        };
-        let [train, valid, test] = files;
-        Ok(Self { texts: [text(train)?, text(valid)?, text(test)?], source: source.clone() })
-    }
-}
-
-fn read(folder: &Path, files: &[File; 3]) -> Result<(PathBuf, Vec<Member>)> {
-    let missing =
-        || Error::NoData { what: "the Penn Treebank".to_owned(), folder: folder.to_owned(), advice: ADVICE.to_owned() };
-    if !folder.is_dir() {
-        return Err(missing());
-    }
-    let there: Vec<&str> = files.iter().map(|file| file.name).filter(|name| folder.join(name).exists()).collect();
-    if there.is_empty() {
-        let path = archive::only(folder)?.ok_or_else(missing)?;
-        let wanted = |name: &str| files.iter().any(|file| name.rsplit('/').next() == Some(file.name));
-        let members = archive::read(&path, wanted)?;
-        return Ok((path, members));
-    }
-    let members = there.into_iter().map(|name| {
-        let path = folder.join(name);
-        let content = fs::read(&path).map_err(Error::io("read", &path))?;
-        Ok(Member { name: name.to_owned(), content })
-    });
-    Ok((folder.to_owned(), members.collect::<Result<_>>()?))
+    Ok(corpus)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::data::archive::tests::{pack, tar};
+    use crate::data::corpus::PARTS;
 
     const TINY: [File; 3] = [
         File { name: "ptb.train.txt", bytes: 3, md5: "900150983cd24fb0d6963f7d28e17f72" },
@@ -105,11 +67,16 @@ mod tests {
     ];
 
     #[test]
+    fn names_are_those_of_a_corpus() {
+        assert_eq!(FILES.map(|file| file.name.to_owned()), PARTS.map(|part| format!("{NAME}.{part}.txt")));
+    }
+
+    #[test]
     fn texts_from_files_and_archives() {
         // The contents are RFC 1321's test suite.
         let data = tempfile::tempdir().unwrap();
         let folder = data.path().join(NAME);
-        let load = || Ptb::load_files(data.path(), &TINY);
+        let load = || load_files(data.path(), &TINY);
         let refused = |part: &str| {
             let message = load().unwrap_err().to_string();
             assert!(message.contains(part), "{part:?} is missing in {message:?}");
