@@ -94,7 +94,9 @@ impl Plan {
         (self.warmup + rest.div_ceil(2), rest / 2, kind)
     }
 
-    fn step(&self, trains_weights: bool, position: u64) -> Step {
+    /// What step `position` of such a search is, and where in the schedules it lies.
+    #[must_use]
+    pub fn step(&self, trains_weights: bool, position: u64) -> Step {
         let (weight_steps, theta_steps, kind) = self.counts(trains_weights, position);
         let (done, total, per_epoch) = match kind {
             StepKind::Theta => (theta_steps, self.iterations, self.theta_steps_per_epoch),

@@ -1,16 +1,23 @@
-//! `advnas evaluate`: a cell in the benchmark table.
+//! `advnas evaluate`: a cell in the benchmark table, and the perplexity of a network that was trained.
 
 use std::fmt::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use advantage_nas::network::nas_bench_201::{Candidates, Cell, Skeleton};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, value_parser};
 use serde_json::{Map, Value, json};
 
 use super::data::DataFolder;
 use super::print;
+use super::search::available_threads;
+use super::summary::perplexity;
 use crate::data::nas_bench_201::{Benchmark, CELLS, Entry, Rank, Task};
 use crate::error::Error;
+use crate::experiment::ptb::Language;
+use crate::experiment::ptb::evaluation::Measured;
+use crate::run::directory::config_in;
+use crate::settings::{self, Settings};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Experiment {
@@ -20,6 +27,11 @@ pub(super) enum Experiment {
     /// network for CIFAR-10, FLOPs as NAS-Bench-201 counts them: one per multiply-accumulate of convolutions and the linear layer.
     #[command(after_help = EXAMPLE)]
     Cifar10(Cifar10),
+    /// Perplexity of a run of section 5.3 on the validation and the test text, from its checkpoint
+    ///
+    /// Of a retraining, the trained network; of a search, the argmax cell with the weights that all cells share. Every text is read once from its
+    /// beginning, one word after the other, without dropout; every word is predicted, the first one as what follows the last.
+    Ptb(Ptb),
 }
 
 const EXAMPLE: &str = "\
@@ -43,8 +55,54 @@ pub(super) struct Cifar10 {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct Ptb {
+    /// Folder of the run
+    #[arg(long, value_name = "RUN")]
+    from: PathBuf,
+    #[command(flatten)]
+    folder: DataFolder,
+    /// Threads [default: all processors]; changes no number
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..=1024))]
+    threads: Option<u64>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
 pub(super) fn run(experiment: &Experiment) -> anyhow::Result<ExitCode> {
-    let Experiment::Cifar10(arguments) = experiment;
+    match experiment {
+        Experiment::Cifar10(arguments) => cifar10(arguments),
+        Experiment::Ptb(arguments) => ptb(arguments),
+    }
+}
+
+fn ptb(arguments: &Ptb) -> anyhow::Result<ExitCode> {
+    let config = config_in(&arguments.from)?;
+    let wrong = |problem: String| Error::Usage(format!("{}: {problem}", arguments.from.display()));
+    let settings = Settings::from_table(&config.settings).map_err(wrong)?;
+    if !matches!(settings.experiment, settings::Experiment::Ptb | settings::Experiment::PtbRetraining) {
+        let name = settings.experiment.name();
+        return Err(wrong(format!("expected a search or a retraining of a recurrent cell, found {name}")).into());
+    }
+    let threads = arguments.threads.map_or_else(available_threads, |threads| threads as usize);
+    let language = Language::load(&arguments.folder.data, &settings, threads)?;
+    let measured = Measured::of(&arguments.from, language, &settings)?;
+    let Measured { cell, steps_done, steps, validation, test, .. } = &measured;
+    if arguments.json {
+        print(&format!("{:#}\n", serde_json::to_value(&measured)?))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut out = format!("{cell}\n");
+    writeln!(out, "  {:<12} {}", "weights", measured.weights)?;
+    writeln!(out, "  {:<12} {steps_done} of {steps}", "steps")?;
+    writeln!(out, "  {:<12} {}", "validation", perplexity(validation))?;
+    writeln!(out, "  {:<12} {}", "test", perplexity(test))?;
+    print(&out)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn cifar10(arguments: &Cifar10) -> anyhow::Result<ExitCode> {
     // What was asked is looked at before the table: it may be wrong without it.
     let cell: Option<Cell> = match &arguments.architecture {
         Some(text) => Some(text.trim().parse().map_err(|error| Error::Usage(format!("{error}")))?),

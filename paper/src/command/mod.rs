@@ -4,11 +4,13 @@
 //! here.
 
 mod data;
+mod dump;
 mod evaluate;
 mod gpu;
 mod info;
 mod methods;
 mod reproduce;
+mod retrain;
 mod search;
 mod summary;
 mod variance;
@@ -48,6 +50,11 @@ enum Command {
         #[command(subcommand)]
         experiment: search::Experiment,
     },
+    /// Train a found architecture with new weights
+    Retrain {
+        #[command(subcommand)]
+        experiment: retrain::Experiment,
+    },
     /// Reproduce a table or a figure of the paper
     Reproduce {
         #[command(subcommand)]
@@ -58,10 +65,15 @@ enum Command {
         #[command(subcommand)]
         action: data::Action,
     },
-    /// Look a cell up in the benchmark table: accuracies, ranks, parameters, FLOPs
+    /// Measure a result: a cell in the benchmark table, the perplexity of a trained network
     Evaluate {
         #[command(subcommand)]
         experiment: evaluate::Experiment,
+    },
+    /// Write one step of a search to a file, for an outside program that computes the same
+    Dump {
+        #[command(subcommand)]
+        experiment: dump::Experiment,
     },
     /// List the methods: Table 1 of the paper and what is implemented
     Methods,
@@ -88,9 +100,11 @@ pub fn main() -> ExitCode {
     log(cli.verbose);
     let done = match cli.command {
         Command::Search { experiment } => search::run(experiment),
+        Command::Retrain { experiment } => retrain::run(experiment),
         Command::Reproduce { subject } => reproduce::run(subject),
         Command::Data { action } => data::run(&action),
         Command::Evaluate { experiment } => evaluate::run(&experiment),
+        Command::Dump { experiment } => dump::run(experiment),
         Command::Methods => methods::run(),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Variance(arguments) => variance::run(&arguments),

@@ -12,6 +12,8 @@ use super::summary::{self, Summary};
 use crate::device::{self, Backend, Choice};
 use crate::error::{Error, Result};
 use crate::experiment::cifar10::CellSearch;
+use crate::experiment::ptb::Language;
+use crate::experiment::ptb::search::RecurrentSearch;
 use crate::experiment::toy::ToyRegression;
 use crate::experiment::{self, Progressed};
 use crate::progress::Progress;
@@ -43,6 +45,12 @@ pub(super) enum Experiment {
     /// has the argmax cell and the process best with their accuracies, ranks, parameters and FLOPs.
     #[command(after_help = CIFAR10_EXAMPLE)]
     Cifar10(Cifar10),
+    /// Penn Treebank (section 5.3): search a recurrent cell on a text
+    ///
+    /// The weights are trained in turn with theta, on the words of one text. The folder of a run is that of every search, and cell.svg shows
+    /// the argmax cell and the process best; `advnas retrain ptb` trains one of them with new weights.
+    #[command(after_help = PTB_EXAMPLE)]
+    Ptb(Ptb),
 }
 
 const EXAMPLE: &str = "\
@@ -56,6 +64,13 @@ const CIFAR10_EXAMPLE: &str = "\
 Example:
   advnas search cifar10 --preset small --data DIR
   advnas search cifar10 --method reinforce --set cifar10.zero=true --set cifar10.epochs=20
+
+The presets are full (the paper's size), small and tiny. Every setting can be changed with --set; a wrong name lists them all.";
+
+const PTB_EXAMPLE: &str = "\
+Example:
+  advnas search ptb --preset small --data DIR
+  advnas retrain ptb --from runs/ptb-small-advantage-nas-seed0
 
 The presets are full (the paper's size), small and tiny. Every setting can be changed with --set; a wrong name lists them all.";
 
@@ -100,6 +115,19 @@ impl Workers {
         let jobs = (self.jobs as usize).min(searches).max(1);
         (jobs, self.threads.map_or_else(|| available_threads().div_ceil(jobs), |threads| threads as usize))
     }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Ptb {
+    #[command(flatten)]
+    folder: DataFolder,
+    /// Corpus: CORPUS/CORPUS.train.txt, .valid.txt and .test.txt in the data folder [default: ptb]
+    #[arg(long, value_name = "CORPUS")]
+    corpus: Option<String>,
+    #[command(flatten)]
+    workers: Workers,
+    #[command(flatten)]
+    search: Search,
 }
 
 /// What every search understands.
@@ -160,11 +188,19 @@ pub(super) fn run(experiment: Experiment) -> anyhow::Result<ExitCode> {
             let experiment = CellSearch::load(&folder.data, &cache.cache(), threads)?;
             search.run(&experiment, settings::Experiment::Cifar10, &[], jobs)
         }
+        Experiment::Ptb(Ptb { folder, corpus, workers, search }) => {
+            search.on_the_cpu("the search on a text")?;
+            let own = corpus.map(|corpus| Override::new("ptb.corpus", corpus));
+            let (jobs, threads) = workers.share(search.trials as usize);
+            let settings = search.settings(settings::Experiment::Ptb, own.as_slice())?;
+            let experiment = RecurrentSearch(Language::load(&folder.data, &settings, threads)?);
+            search.run(&experiment, settings::Experiment::Ptb, own.as_slice(), jobs)
+        }
     }
 }
 
 /// Says how the trials ended; a trial without an end was not begun.
-fn report<O: Summary + Clone>(
+pub(super) fn report<O: Summary + Clone>(
     folder: &Path,
     left: usize,
     ends: &[Option<Progressed<O>>],
@@ -299,7 +335,8 @@ impl Search {
         option("seed", self.seed.map(|seed| seed.to_string()));
         option("trials", (self.trials > 1).then(|| self.trials.to_string()));
         for change in own {
-            option(&change.key, Some(change.value().to_owned()));
+            // An option has the name of its setting, without the table that this is in.
+            option(change.key.rsplit('.').next().unwrap_or_default(), Some(change.value().to_owned()));
         }
         option("interval", self.interval.map(|interval| interval.to_string()));
         for change in &self.overrides {

@@ -5,6 +5,9 @@ use std::path::Path;
 
 use crate::experiment::Estimate;
 use crate::experiment::cifar10::{Cifar10Result, FoundCell, Looked};
+use crate::experiment::ptb::retraining::RetrainingResult;
+use crate::experiment::ptb::search::{FoundCell as FoundRecurrent, PtbResult};
+use crate::experiment::ptb::{Choose, Perplexity, SizedCell};
 use crate::experiment::toy::ToyResult;
 use crate::statistics::median;
 
@@ -123,6 +126,88 @@ impl Summary for Cifar10Result {
         writeln!(out, "files in {}, one folder per trial", folder.display()).expect(FITS);
         out
     }
+}
+
+impl Summary for PtbResult {
+    fn of_one(&self, folder: &Path) -> String {
+        let Self { method, corpus, preset, seed, trial, .. } = self;
+        let mut out = format!("{method} on the corpus {corpus}, preset {preset}, seed {seed}, trial {trial}\n");
+        let mut line = |name: &str, value: String| writeln!(out, "  {name:<14} {value}").expect(FITS);
+        let mut cell = |name: &str, found: &FoundRecurrent| {
+            line(name, found.cell.cell.clone());
+            line("", sizes(&found.cell));
+            line("", format!("validation {} with the shared weights", perplexity(&found.supernet_validation)));
+        };
+        cell("argmax", &self.argmax);
+        if let Some(best) = &self.process_best {
+            cell("process best", &best.found);
+        }
+        line("to retrain", self.chosen.name().to_owned());
+        line("entropy", format!("{:.2} of {:.2} nats", self.entropy, self.largest_entropy));
+        line("speed", format!("{:.2} steps/s, {:.0} s", self.steps_per_second, self.wall_seconds));
+        line("files", folder.display().to_string());
+        out
+    }
+
+    fn of_many(results: &[Self], trials: usize, folder: &Path) -> String {
+        let Some(first) = results.first() else { return String::new() };
+        let mut out = format!(
+            "{} on the corpus {}, preset {}, seed {}\n\n",
+            first.method, first.corpus, first.preset, first.seed
+        );
+        let mut row = |cells: [&str; 5]| {
+            let [trial, perplexity, entropy, speed, cell] = cells;
+            writeln!(out, "{trial:>6}  {perplexity:>10}  {entropy:>7}  {speed:>7}  {cell}").expect(FITS);
+        };
+        row(["trial", "perplexity", "entropy", "steps/s", "cell to retrain"]);
+        for result in results {
+            let found = result.chosen(Choose::ByMethod).unwrap_or(&result.argmax);
+            row([
+                &result.trial.to_string(),
+                &format!("{:.2}", found.supernet_validation.perplexity),
+                &format!("{:.2}", result.entropy),
+                &format!("{:.2}", result.steps_per_second),
+                &found.cell.cell,
+            ]);
+        }
+        writeln!(out, "\nperplexity: of that cell on the validation text, with the shared weights").expect(FITS);
+        if results.len() < trials {
+            writeln!(out, "{} of {trials} trials are finished", results.len()).expect(FITS);
+        }
+        writeln!(out, "files in {}, one folder per trial", folder.display()).expect(FITS);
+        out
+    }
+}
+
+impl Summary for RetrainingResult {
+    fn of_one(&self, folder: &Path) -> String {
+        let Self { corpus, preset, seed, trial, .. } = self;
+        let mut out = format!("retraining on the corpus {corpus}, preset {preset}, seed {seed}, trial {trial}\n");
+        let mut line = |name: &str, value: String| writeln!(out, "  {name:<14} {value}").expect(FITS);
+        line("cell", self.cell.cell.clone());
+        line("", sizes(&self.cell));
+        line("from", self.origin());
+        line("validation", perplexity(&self.validation));
+        line("test", perplexity(&self.test));
+        line("speed", format!("{:.2} steps/s, {:.0} s", self.steps_per_second, self.wall_seconds));
+        line("files", folder.display().to_string());
+        out
+    }
+
+    fn of_many(results: &[Self], _trials: usize, folder: &Path) -> String {
+        results.iter().map(|result| result.of_one(folder)).collect()
+    }
+}
+
+/// How well a text is predicted, in words.
+pub(super) fn perplexity(perplexity: &Perplexity) -> String {
+    format!("perplexity {:.2} over {} predictions", perplexity.perplexity, perplexity.predictions)
+}
+
+fn sizes(cell: &SizedCell) -> String {
+    let millions = |count: u64| count as f64 / 1e6;
+    let (ours, reported) = (millions(cell.parameters), millions(cell.reported_parameters));
+    format!("{ours:.3} M parameters, {reported:.3} M by the authors' formula")
 }
 
 fn of_one(result: &ToyResult, folder: &Path) -> String {

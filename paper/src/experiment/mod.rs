@@ -2,6 +2,7 @@
 //! resuming are in [`crate::run`]; how a result is shown is in [`crate::command`].
 
 pub mod cifar10;
+pub mod ptb;
 pub mod toy;
 
 use serde::Serialize;
@@ -68,6 +69,11 @@ pub trait Experiment: Sync {
         Ok(None)
     }
 
+    /// More files of a finished run, names and contents; they lie beside `result.json`.
+    fn files(&self, _outcome: &Self::Outcome) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
     /// Checksums of the data, which must agree when a run is resumed.
     fn data(&self) -> Table {
         Table::new()
@@ -121,6 +127,9 @@ pub fn work<E: Experiment>(
         Ended::Paused { position, steps } => Ok(Progressed::Paused { position, steps }),
         Ended::Finished { wall_seconds } => {
             let outcome = experiment.outcome(settings, &mut process, &record, wall_seconds)?;
+            for (name, content) in experiment.files(&outcome) {
+                run.add(name, &content)?;
+            }
             run.finish(&outcome)?;
             Ok(Progressed::Finished(Box::new(outcome)))
         }

@@ -201,6 +201,14 @@ impl Run {
         files::replace(&self.folder, checkpoint::NAME, &checkpoint.encode(&self.checkpoint_path())?)
     }
 
+    /// Writes a file that belongs to the result.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub fn add(&self, name: &str, content: &str) -> Result<()> {
+        files::replace(&self.folder, name, content.as_bytes())
+    }
+
     /// Writes the result, which finishes the run.
     ///
     /// # Errors
@@ -215,10 +223,28 @@ impl Run {
     /// Reads the result of a finished run.
     ///
     /// # Errors
-    /// If it can't be read.
+    /// As [`result_in`].
     pub fn result<T: DeserializeOwned>(&self) -> Result<T> {
-        let path = self.folder.join(RESULT);
-        let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-        serde_json::from_str(&text).map_err(|error| Error::damaged(&path, error))
+        result_in(&self.folder)
     }
+}
+
+/// Reads the config of the run in a folder, without taking possession of it.
+///
+/// # Errors
+/// If there is none, or it can't be read.
+pub fn config_in(folder: &Path) -> Result<Config> {
+    let path = folder.join(config::NAME);
+    let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+    Config::decode(&text, &path)
+}
+
+/// Reads the result of the finished run in a folder.
+///
+/// # Errors
+/// If there is none, or it can't be read.
+pub fn result_in<T: DeserializeOwned>(folder: &Path) -> Result<T> {
+    let path = folder.join(RESULT);
+    let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+    serde_json::from_str(&text).map_err(|error| Error::damaged(&path, error))
 }

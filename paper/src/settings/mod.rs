@@ -26,15 +26,23 @@ pub enum Experiment {
     Toy,
     /// Architecture search on CIFAR-10, section 5.2.
     Cifar10,
+    /// Search of a recurrent cell on the Penn Treebank, section 5.3.
+    Ptb,
+    /// Training of a recurrent cell with new weights, section 5.3.
+    PtbRetraining,
 }
 
 impl Experiment {
+    const ALL: [Self; 4] = [Self::Toy, Self::Cifar10, Self::Ptb, Self::PtbRetraining];
+
     /// The name on the command line, of the preset, and of the table with the experiment's own settings.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Toy => "toy",
             Self::Cifar10 => "cifar10",
+            Self::Ptb => "ptb",
+            Self::PtbRetraining => "ptb-retraining",
         }
     }
 
@@ -43,10 +51,13 @@ impl Experiment {
         match self {
             Self::Toy => &["iterations", "toy"],
             Self::Cifar10 => &["cifar10", "weights"],
+            Self::Ptb => &["ptb", "weights", "retraining"],
+            Self::PtbRetraining => &["ptb", "weights", "retraining", ARCHITECTURE, CHOSEN],
         }
     }
 
-    /// Names and texts of the presets, as they are in `presets/`; the first is the paper's and the default.
+    /// Names and texts of the presets, as they are in `presets/`; the first is the paper's and the default. A retraining has none: its
+    /// settings are those of a search, see [`Settings::for_retraining`].
     #[must_use]
     pub fn presets(self) -> &'static [(&'static str, &'static str)] {
         match self {
@@ -56,6 +67,12 @@ impl Experiment {
                 ("small", include_str!("../../presets/cifar10-small.toml")),
                 ("tiny", include_str!("../../presets/cifar10-tiny.toml")),
             ],
+            Self::Ptb => &[
+                ("full", include_str!("../../presets/ptb-full.toml")),
+                ("small", include_str!("../../presets/ptb-small.toml")),
+                ("tiny", include_str!("../../presets/ptb-tiny.toml")),
+            ],
+            Self::PtbRetraining => &[],
         }
     }
 }
@@ -80,6 +97,11 @@ pub struct Settings {
     table: Table,
 }
 
+/// The setting of a retraining that says which architecture is trained.
+pub const ARCHITECTURE: &str = "architecture";
+/// The setting of a retraining that says where the architecture is from.
+pub const CHOSEN: &str = "chosen";
+
 /// The settings that every experiment has, beside those of the methods and its own.
 const COMMON: [&str; 6] = ["experiment", "preset", "method", "seed", "trial", "interval"];
 
@@ -94,7 +116,46 @@ impl Settings {
         let (_, text) = preset
             .map_or(presets.first(), |preset| presets.iter().find(|(name, _)| *name == preset))
             .ok_or_else(|| Error::UnknownPreset { name: preset.unwrap_or_default().to_owned(), known: known() })?;
-        let mut table: Table = text.parse().expect("presets are well-formed");
+        let table: Table = text.parse().expect("presets are well-formed");
+        Self::changed(experiment, table, overrides)
+    }
+
+    /// These settings with changes.
+    ///
+    /// # Errors
+    /// As [`Settings::resolve`].
+    pub fn with(&self, overrides: &[Override]) -> Result<Self> {
+        Self::changed(self.experiment, self.table.clone(), overrides)
+    }
+
+    /// The settings of a run that was started earlier, from its `config.toml`.
+    ///
+    /// # Errors
+    /// A description of what does not fit.
+    pub fn from_table(table: &Table) -> Result<Self, String> {
+        let name: String = read(table, "experiment")?;
+        let known = || Experiment::ALL.map(Experiment::name).join(", ");
+        let experiment = Experiment::ALL.into_iter().find(|experiment| experiment.name() == name);
+        Self::read(experiment.ok_or_else(|| format!("unknown experiment {name:?}, known are: {}", known()))?, table)
+    }
+
+    /// The settings of the training of an architecture with new weights, from those of the search that found it.
+    ///
+    /// # Panics
+    /// If this is not a search whose architectures are retrained.
+    #[must_use]
+    pub fn for_retraining(&self, architecture: &str, chosen: &str) -> Self {
+        assert_eq!(self.experiment, Experiment::Ptb, "nothing else is retrained");
+        let mut table = self.table.clone();
+        for (key, value) in
+            [("experiment", Experiment::PtbRetraining.name()), (ARCHITECTURE, architecture), (CHOSEN, chosen)]
+        {
+            table.insert(key.to_owned(), value.into());
+        }
+        Self::read(Experiment::PtbRetraining, &table).expect("the settings of a search are complete")
+    }
+
+    fn changed(experiment: Experiment, mut table: Table, overrides: &[Override]) -> Result<Self> {
         for (index, change) in overrides.iter().enumerate() {
             if overrides[..index].iter().any(|earlier| earlier.key == change.key) {
                 return Err(Error::Usage(format!("the setting {} is given twice", change.key)));
@@ -103,7 +164,7 @@ impl Settings {
             // The preset is right, so that what is wrong now is wrong with this change.
             Self::read(experiment, &table).map_err(|problem| change.wrong(&problem))?;
         }
-        Ok(Self::read(experiment, &table).expect("presets are complete"))
+        Ok(Self::read(experiment, &table).expect("settings are complete before they are changed"))
     }
 
     /// The same settings for another trial.

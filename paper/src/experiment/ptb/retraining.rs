@@ -1,0 +1,171 @@
+//! The training of a recurrent cell with new weights, and its perplexity.
+
+use advantage_nas::Training;
+use advantage_nas::supernet::Set;
+use advantage_nas::training::Report;
+use serde::{Deserialize, Serialize};
+use toml::Table;
+
+use super::cell::{Cell, svg};
+use super::{Choose, Language, LanguageModel, Perplexity, PtbSettings, RetrainingSettings, SizedCell};
+use crate::build::Provenance;
+use crate::error::{Error, Result};
+use crate::experiment::Experiment;
+use crate::run::log::float;
+use crate::run::{Record, TrainingRecord};
+use crate::settings::{ARCHITECTURE, CHOSEN, Settings};
+
+/// The experiment.
+#[derive(Clone, Debug)]
+pub struct Retraining(pub Language);
+
+/// What `result.json` says of a retraining.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RetrainingResult {
+    /// `ptb-retraining`.
+    pub experiment: String,
+    /// The preset.
+    pub preset: String,
+    /// The method of the search that the cell is from; of no meaning for a cell that was given.
+    pub method: String,
+    /// The seed.
+    pub seed: u64,
+    /// The trial.
+    pub trial: u32,
+    /// Where the cell is from: `argmax` or `process-best` of a search, or something else in words.
+    pub chosen: String,
+    /// The cell.
+    #[serde(flatten)]
+    pub cell: SizedCell,
+    /// The corpus.
+    pub corpus: String,
+    /// Number of different words.
+    pub vocabulary: usize,
+    /// Words of the training text.
+    pub training_words: usize,
+    /// On the validation text, with the last weights.
+    pub validation: Perplexity,
+    /// On the test text, with the last weights.
+    pub test: Perplexity,
+    /// Updates of the weights.
+    pub steps: u64,
+    /// Time spent, in seconds.
+    pub wall_seconds: f64,
+    /// Steps per second of that time.
+    pub steps_per_second: f64,
+    /// What the run was finished with.
+    pub provenance: Provenance,
+}
+
+impl RetrainingResult {
+    /// Where the cell is from, in words.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        let from_a_search = [Choose::Argmax, Choose::ProcessBest].iter().any(|choose| choose.name() == self.chosen);
+        if from_a_search { format!("{} of {}", self.chosen, self.method) } else { self.chosen.clone() }
+    }
+}
+
+impl Experiment for Retraining {
+    type Process = Training<LanguageModel>;
+    type Shared = ();
+    type Record = Watched;
+    type Outcome = RetrainingResult;
+
+    fn share(&self, _runs: &[&Settings]) -> Result<()> {
+        Ok(())
+    }
+
+    fn build(&self, settings: &Settings, (): &()) -> Result<Self::Process> {
+        let tokens = self.0.tokens(settings)?;
+        let retraining: RetrainingSettings = settings.get("retraining")?;
+        let plan = PtbSettings::of(settings)?.retraining_plan(tokens.training.len(), &retraining)?;
+        let architecture = settings.get::<String>(ARCHITECTURE)?.parse::<Cell>()?.architecture();
+        let model = self.0.model(settings, &tokens)?;
+        Training::new(plan, model, settings.trial, &architecture).map_err(Error::Settings)
+    }
+
+    fn steps(&self, settings: &Settings) -> Result<u64> {
+        let words = self.0.tokens(settings)?.training.len();
+        Ok(PtbSettings::of(settings)?.retraining_plan(words, &settings.get("retraining")?)?.steps)
+    }
+
+    fn record(&self, settings: &Settings, _process: &Self::Process) -> Result<Watched> {
+        Ok(Watched { steps: PtbSettings::of(settings)?.steps, shown: None })
+    }
+
+    fn files(&self, outcome: &RetrainingResult) -> Vec<(&'static str, String)> {
+        let cell: Cell = outcome.cell.cell.parse().expect("a cell reads its own text");
+        vec![("cell.svg", svg(&[(&outcome.chosen, cell)]))]
+    }
+
+    fn data(&self) -> Table {
+        self.0.data()
+    }
+
+    fn outcome(
+        &self,
+        settings: &Settings,
+        training: &mut Self::Process,
+        _record: &Watched,
+        wall_seconds: f64,
+    ) -> Result<RetrainingResult> {
+        let tokens = self.0.tokens(settings)?;
+        let own = PtbSettings::of(settings)?;
+        let cell = SizedCell::new(&own.sizes(tokens.vocabulary.len()), training.architecture())?;
+        let steps = training.steps();
+        Ok(RetrainingResult {
+            experiment: settings.experiment.name().to_owned(),
+            preset: settings.preset.clone(),
+            method: settings.method.to_string(),
+            seed: settings.seed,
+            trial: settings.trial,
+            chosen: settings.get(CHOSEN)?,
+            cell,
+            corpus: own.corpus,
+            vocabulary: tokens.vocabulary.len(),
+            training_words: tokens.training.len(),
+            validation: training.evaluate(Set::Validation)?.into(),
+            test: training.evaluate(Set::Test)?.into(),
+            steps,
+            wall_seconds,
+            steps_per_second: steps as f64 / wall_seconds.max(f64::MIN_POSITIVE),
+            provenance: self.provenance(),
+        })
+    }
+}
+
+/// What is recorded: the perplexity on the validation text.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    /// Steps of a minibatch, over which its loss is summed.
+    steps: usize,
+    shown: Option<String>,
+}
+
+impl Record for Watched {
+    fn columns(&self) -> Vec<&'static str> {
+        vec!["step", "training_loss", "validation_loss", "validation_perplexity"]
+    }
+
+    fn message(&self) -> String {
+        self.shown.clone().unwrap_or_default()
+    }
+
+    fn save(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
+    fn restore(&mut self, saved: &serde_json::Value) -> Result<(), String> {
+        if saved.is_null() { Ok(()) } else { Err("holds something, expected nothing".to_owned()) }
+    }
+}
+
+impl TrainingRecord for Watched {
+    fn report(&mut self, report: &Report) -> Vec<String> {
+        let Perplexity { perplexity, loss, .. } = report.evaluation.into();
+        self.shown = Some(format!("validation perplexity {perplexity:.1}"));
+        let training = report.loss.map(|loss| float(loss / self.steps as f64));
+        vec![report.steps.to_string(), training.unwrap_or_default(), float(loss), float(perplexity)]
+    }
+}
