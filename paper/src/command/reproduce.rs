@@ -15,11 +15,16 @@ use crate::data::nas_bench_201::Benchmark;
 use crate::device::Backend;
 use crate::experiment::Experiment as _;
 use crate::experiment::cifar10::{CellSearch, Cifar10Settings};
+use crate::experiment::ptb::Language;
+use crate::experiment::ptb::retraining::Retraining;
+use crate::experiment::ptb::search::RecurrentSearch;
 use crate::experiment::toy::ToyRegression;
 use crate::progress::Progress;
 use crate::reproduce::cells::{self, Searches};
 use crate::reproduce::figure_1::{self, Curves};
 use crate::reproduce::section_4_4::Numbers;
+use crate::reproduce::table_3::{self, Origin, Row};
+use crate::run::directory::result_in;
 use crate::run::{Orders, files};
 use crate::settings::{Experiment, Override, Settings};
 use crate::stop::{EXIT_INTERRUPTED, Stop};
@@ -44,6 +49,12 @@ pub(super) enum Subject {
     /// not repeated, killed ones go on with the same command. Table 2, Figure 2, Appendix G and Appendix H share their searches.
     #[command(name = "table-2", after_help = CELLS_EXAMPLE)]
     Table2(Cells),
+    /// Table 3: recurrent cells found on the Penn Treebank and trained anew, beside the paper's numbers and two references
+    ///
+    /// Leaves table-3.md, table-3.csv and appendix-i.svg in the folder, beside search/METHOD/seed-S and retraining/METHOD/seed-S with the
+    /// files of a run each. Finished runs are not repeated, killed ones go on with the same command.
+    #[command(name = "table-3", after_help = TABLE_3_EXAMPLE)]
+    Table3(Table3),
     /// Figure 2: accuracy of the argmax cell over the epochs of theta, median over the seeds; leaves figure-2.svg and .csv
     #[command(name = "figure-2")]
     Figure2(Cells),
@@ -57,6 +68,11 @@ pub(super) enum Subject {
     #[command(name = "appendix-h")]
     AppendixH(Cells),
 }
+
+const TABLE_3_EXAMPLE: &str = "\
+Example:
+  advnas reproduce table-3 --preset small --data DIR
+  advnas reproduce table-3 --methods advantage-nas,reinforce --seeds 0,1 --jobs 2";
 
 const CELLS_EXAMPLE: &str = "\
 Example:
@@ -126,6 +142,36 @@ pub(super) struct Cells {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct Table3 {
+    /// Preset of the runs: full, small, tiny
+    #[arg(long, value_name = "NAME", default_value = "full")]
+    preset: String,
+    /// Methods, separated by commas [default: those of the paper]
+    #[arg(long, value_name = "M,...", value_delimiter = ',')]
+    methods: Vec<Method>,
+    /// Seeds, separated by commas
+    #[arg(long, value_name = "S,...", value_delimiter = ',', default_value = "0,1,2",
+          value_parser = value_parser!(u64).range(..=LARGEST))]
+    seeds: Vec<u64>,
+    /// Corpus: CORPUS/CORPUS.train.txt, .valid.txt and .test.txt in the data folder [default: ptb]
+    #[arg(long, value_name = "CORPUS")]
+    corpus: Option<String>,
+    /// Change a setting of all runs, such as retraining.epochs=20; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<Override>,
+    #[command(flatten)]
+    folder: DataFolder,
+    #[command(flatten)]
+    workers: Workers,
+    /// Folder for the files [default: runs/ptb-PRESET]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// No progress bar
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct Section44 {
     /// Draws of rewards and architectures for every sampled point
     #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = value_parser!(u64).range(2..=1_000_000_000))]
@@ -143,6 +189,7 @@ pub(super) fn run(subject: Subject) -> anyhow::Result<ExitCode> {
         Subject::Figure1(figure) => figure_1(&figure),
         Subject::Section44(section) => section_4_4(&section),
         Subject::Table2(cells) => cells.run(cells::Subject::Table2),
+        Subject::Table3(table) => table.run(),
         Subject::Figure2(cells) => cells.run(cells::Subject::Figure2),
         Subject::AppendixF(cells) => cells.run(cells::Subject::AppendixF),
         Subject::AppendixG(cells) => cells.run(cells::Subject::AppendixG),
@@ -232,6 +279,107 @@ impl Cells {
         write(&folder, &named)?;
         print(&format!("{shown}\n{} and {} are in {}\n", files[0].0, files[1].0, folder.display()))?;
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Table3 {
+    /// The settings of the searches, method by method, seed by seed.
+    fn settings(&self) -> crate::Result<Vec<(Method, Vec<Settings>)>> {
+        let methods = if self.methods.is_empty() { &table_3::METHODS[..] } else { &self.methods };
+        for (what, twice) in [
+            ("method", repeated(methods).map(ToString::to_string)),
+            ("seed", repeated(&self.seeds).map(ToString::to_string)),
+        ] {
+            if let Some(twice) = twice {
+                return Err(crate::Error::Usage(format!("the {what} {twice} is given twice")));
+            }
+        }
+        let resolve = |method: Method, seed: u64| {
+            let mut overrides = vec![Override::new("method", method), Override::new("seed", seed)];
+            overrides.extend(self.corpus.as_ref().map(|corpus| Override::new("ptb.corpus", corpus)));
+            overrides.extend(self.overrides.iter().cloned());
+            Settings::resolve(Experiment::Ptb, Some(&self.preset), &overrides)
+        };
+        methods
+            .iter()
+            .map(|&method| {
+                Ok((method, self.seeds.iter().map(|&seed| resolve(method, seed)).collect::<Result<_, _>>()?))
+            })
+            .collect()
+    }
+
+    fn run(&self) -> anyhow::Result<ExitCode> {
+        let methods = self.settings()?;
+        let folder = self.out.clone().unwrap_or_else(|| Path::new(RUNS).join(format!("ptb-{}", self.preset)));
+        let searches: Vec<(PathBuf, Settings)> = methods
+            .iter()
+            .flat_map(|(_, all)| all)
+            .map(|settings| (table_3::search_place(&folder, settings), settings.clone()))
+            .collect();
+        let (jobs, threads) = self.workers.share(searches.len());
+        let language = Language::load(&self.folder.data, &searches[0].1, threads)?;
+        let stop = Stop::on_signals()?;
+        if !self.work(&RecurrentSearch(language.clone()), searches, jobs, &stop)? {
+            print("interrupted; the same command goes on\n")?;
+            return Ok(ExitCode::from(EXIT_INTERRUPTED));
+        }
+
+        // The references have the settings of any method: they need no search.
+        let references = Origin::REFERENCES.map(|origin| (origin, &methods[0].1));
+        let rows: Vec<(Origin, &Vec<Settings>)> =
+            methods.iter().map(|(method, all)| (Origin::Searched(*method), all)).chain(references).collect();
+        let mut retrainings = Vec::new();
+        for (origin, all) in &rows {
+            for settings in *all {
+                retrainings.push(table_3::retraining(&folder, *origin, settings)?);
+            }
+        }
+        let places: Vec<PathBuf> = retrainings.iter().map(|(place, _)| place.clone()).collect();
+        if !self.work(&Retraining(language), retrainings, jobs, &stop)? {
+            print("interrupted; the same command goes on\n")?;
+            return Ok(ExitCode::from(EXIT_INTERRUPTED));
+        }
+
+        let read = |((origin, all), places): (&(Origin, &Vec<Settings>), &[PathBuf])| -> crate::Result<Row> {
+            let runs = places.iter().map(|place| result_in(place)).collect::<Result<_, _>>()?;
+            let searches = match origin {
+                Origin::Searched(_) => all
+                    .iter()
+                    .map(|settings| result_in(&table_3::search_place(&folder, settings)))
+                    .collect::<Result<_, _>>()?,
+                _ => Vec::new(),
+            };
+            Ok(Row { origin: *origin, runs, searches })
+        };
+        let rows = rows.iter().zip(places.chunks(self.seeds.len())).map(read).collect::<Result<Vec<Row>, _>>()?;
+        let table = table_3::markdown(&rows);
+        let files = [
+            ("table-3.md", table.clone()),
+            ("table-3.csv", table_3::csv(&rows)),
+            ("appendix-i.svg", table_3::cells(&rows)?),
+        ];
+        write(&folder, &files)?;
+        print(&format!("{table}\ntable-3.md, table-3.csv and appendix-i.svg are in {}\n", folder.display()))?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Works on runs of the same length; says whether all are finished.
+    fn work<E: crate::experiment::Experiment>(
+        &self,
+        experiment: &E,
+        runs: Vec<(PathBuf, Settings)>,
+        jobs: usize,
+        stop: &Stop,
+    ) -> crate::Result<bool> {
+        let steps = experiment.steps(&runs[0].1)?;
+        let sweep = Sweep::prepare(experiment, runs, true)?;
+        sweep.warn_of_other_builds();
+        let progress = Progress::over(steps.saturating_mul(sweep.left() as u64), self.quiet);
+        let orders = Orders { stop, stop_after: None, checkpoint_every: CHECKPOINT_EVERY, progress: &progress };
+        let ends = sweep.work(jobs, &orders);
+        progress.finish();
+        ends?;
+        Ok(!stop.is_interrupted())
     }
 }
 

@@ -7,3 +7,4 @@ pub mod cells;
 pub mod figure_1;
 pub mod section_4_4;
 pub mod table;
+pub mod table_3;
