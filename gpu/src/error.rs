@@ -127,6 +127,19 @@ pub enum Error {
 /// Result of the CUDA backend.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+impl Error {
+    /// Says of a failure that was found later that it may be that of what was submitted before.
+    #[must_use]
+    pub fn after(self, what: &str) -> Self {
+        match self {
+            Self::Driver { operation, problem } => {
+                Self::Driver { operation: format!("{operation} after {what}"), problem }
+            }
+            error => error,
+        }
+    }
+}
+
 impl From<Error> for advantage_nas::Error {
     fn from(error: Error) -> Self {
         match error {

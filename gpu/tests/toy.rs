@@ -215,6 +215,24 @@ fn faults_in_the_kernels_are_found() {
     assert!(missed.is_empty(), "{:?}", missed.iter().map(|&index| FAULTS[index]).collect::<Vec<_>>());
 }
 
+/// A kernel fails after its launch has succeeded; the error says after which, and with which flags.
+#[test]
+fn faults_are_said_to_be_after_their_kernel() {
+    if !in_child("faults_are_said_to_be_after_their_kernel", |device| vec![device.checks(Checks::Memory)]) {
+        return;
+    }
+    let device = device();
+    let (from, to) = ("const bool writes = row == 0 && first + image < batch;", "const bool writes = row == 0;");
+    let source = changed(&kernels::toy::SOURCE, LAST, |text| text.replacen(from, to, 1));
+    let kernels = Kernels::load_from(&device, &source).unwrap();
+    let error = toy::compare(&device, &kernels, &SMALL[1..2]).unwrap_err().to_string();
+    let begin = "finish what was submitted after toy_edges, Fast, 2 edges, 3 candidates, 35 images, slots ";
+    for part in [", flags --gpu-architecture=sm_90 --std=c++17 --fmad=false: ", "CUDA_ERROR_ILLEGAL_ADDRESS"] {
+        assert!(error.starts_with(begin) && error.contains(part), "{error}");
+    }
+    say(&format!("emulated: {error}"));
+}
+
 /// What was asked before leaves no trace, and neither does what is asked at the same time.
 #[test]
 fn answers_depend_on_the_request_alone() {

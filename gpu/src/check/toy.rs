@@ -198,10 +198,16 @@ fn check_launches(
     let weights = case.weights(device)?;
     let key: Vec<u32> = case.streams.key().as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
     let key = device.upload("the key", &key)?;
+    // Waited for one by one, so that what goes wrong in a kernel is not found at the next copy.
+    let finish = |kernel: &str| {
+        let what = format!("{kernel}, {label}, flags {}", device.flags());
+        device.synchronize().map_err(|error| error.after(&what))
+    };
 
     // Images: the same bits as the host draws.
     let mut images = poisoned(device, "images", sizes.images())?;
     kernels.images(version, sizes, &key, &asks, &mut images)?;
+    finish("toy_images")?;
     let drawn = images.to_vec()?;
     let pitch = sizes.images() / sizes.requests;
     let mut expected_images = Vec::new();
@@ -220,6 +226,7 @@ fn check_launches(
     let mut slopes = poisoned(device, "slopes", sizes.slopes())?;
     let wanted = if one_hot { Slopes::OfOne } else { Slopes::OfSeveral };
     kernels.edges(version, sizes, wanted, &asks, &weights, &images, &mut shares, &mut slopes)?;
+    finish("toy_edges")?;
     let wide = |values: Vec<f32>| values.into_iter().map(f64::from).collect::<Vec<f64>>();
     let differences = wide(shares.differences.to_vec()?);
     let student = wide(shares.shares.to_vec()?);
@@ -254,6 +261,7 @@ fn check_launches(
         let count = sizes.sums(rows);
         let mut answers = device.upload("answers", &vec![f64::NAN; sizes.requests * count])?;
         kernels.answers(version, sizes, sums, &asks, &shares, &slopes, &mut answers)?;
+        finish("toy_answers")?;
         let answers = answers.to_vec()?;
         for request in 0..there {
             let cell = |edge: usize, b: usize| (request * edges + edge) * batch + b;

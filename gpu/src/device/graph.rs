@@ -64,11 +64,6 @@ impl Graph {
     /// Says of a failure that was found after the graph was submitted that it may be the graph's.
     #[must_use]
     pub fn blame(&self, error: Error) -> Error {
-        match error {
-            Error::Driver { operation, problem } => {
-                Error::Driver { operation: format!("{operation} after graph {}", self.name), problem }
-            }
-            error => error,
-        }
+        error.after(&format!("graph {}", self.name))
     }
 }

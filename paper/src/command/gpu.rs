@@ -165,7 +165,7 @@ fn time(arguments: &TimeArguments) -> anyhow::Result<ExitCode> {
             &timing.trials.to_string(),
             &format!("{:.1}", timing.median_us),
             &format!("{:.2}", timing.median_us / timing.trials as f64),
-            &format!("{:.0} {unit}", rate * 1e-9),
+            &format!("{:.1} {unit}", rate * 1e-9),
             &of_peak,
         ]));
     }
