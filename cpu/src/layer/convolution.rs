@@ -151,12 +151,7 @@ impl Convolution {
     ) {
         let border = self.padding();
         let bordered = self.output().bordered(border);
-        let mask = relu.map(|(input, border)| Mask {
-            input,
-            plane: self.size.bordered(border).pixels(),
-            pitch: self.size.bordered(border).width,
-            border,
-        });
+        let mask = relu.map(|(input, border)| Mask::new(input, self.size, border));
         // Rows and columns of the input by their remainder. Tap k sends the gradient of output pixel (pixel + padding − k) / stride,
         // where that is whole.
         for row in 0..self.stride.min(self.size.height) {
@@ -190,15 +185,7 @@ impl Convolution {
                         first: row * self.size.width + column,
                     },
                 };
-                let mask = mask.map(|mask| MaskGrid {
-                    input: mask.input,
-                    grid: Grid {
-                        plane: mask.plane,
-                        pitch: mask.pitch * self.stride,
-                        step: self.stride,
-                        first: (row + mask.border) * mask.pitch + column + mask.border,
-                    },
-                });
+                let mask = mask.map(|mask| mask.grid(row, column, self.stride));
                 let sink = Masked { out: &mut *out, mask, fresh };
                 arch.dispatch(Correlate::<_, _, 1> { correlation, input: gradient, weights: transposed, sink });
             }
@@ -224,25 +211,37 @@ impl Convolution {
 
 /// Where the results of a correlation go: pixel `(y, x)` of block `b` is at `b · plane + first + y · pitch + x · step`.
 #[derive(Clone, Copy)]
-struct Grid {
-    plane: usize,
-    pitch: usize,
-    step: usize,
-    first: usize,
+pub(super) struct Grid {
+    pub(super) plane: usize,
+    pub(super) pitch: usize,
+    pub(super) step: usize,
+    pub(super) first: usize,
 }
 
 /// The input of a ReLU with its border.
 #[derive(Clone, Copy)]
-struct Mask<'a, T> {
+pub(super) struct Mask<'a, T> {
     input: &'a [Pixel<T>],
-    plane: usize,
-    pitch: usize,
+    bordered: Size,
     border: usize,
+}
+
+impl<'a, T> Mask<'a, T> {
+    pub(super) fn new(input: &'a [Pixel<T>], size: Size, border: usize) -> Self {
+        Self { input, bordered: size.bordered(border), border }
+    }
+
+    /// Every `step`-th pixel in both directions, from one on.
+    pub(super) fn grid(self, row: usize, column: usize, step: usize) -> MaskGrid<'a, T> {
+        let first = (row + self.border) * self.bordered.width + column + self.border;
+        let grid = Grid { plane: self.bordered.pixels(), pitch: self.bordered.width * step, step, first };
+        MaskGrid { input: self.input, grid }
+    }
 }
 
 /// The input of a ReLU at the places of a correlation's results.
 #[derive(Clone, Copy)]
-struct MaskGrid<'a, T> {
+pub(super) struct MaskGrid<'a, T> {
     input: &'a [Pixel<T>],
     grid: Grid,
 }
@@ -264,11 +263,11 @@ struct Correlation {
 
 /// One vector of the results.
 #[derive(Clone, Copy)]
-struct Place {
-    block: usize,
-    y: usize,
-    x: usize,
-    vector: usize,
+pub(super) struct Place {
+    pub(super) block: usize,
+    pub(super) y: usize,
+    pub(super) x: usize,
+    pub(super) vector: usize,
 }
 
 impl Grid {
@@ -279,11 +278,11 @@ impl Grid {
 }
 
 /// What is done with a finished sum.
-trait Sink<T: Element> {
+pub(super) trait Sink<T: Element> {
     fn put<S: Simd>(&mut self, simd: S, grid: &Grid, place: Place, sum: T::Vector<S>);
 }
 
-struct Store<'a, T>(&'a mut [Pixel<T>]);
+pub(super) struct Store<'a, T>(pub(super) &'a mut [Pixel<T>]);
 
 impl<T: Element> Sink<T> for Store<'_, T> {
     #[inline(always)]
@@ -292,10 +291,10 @@ impl<T: Element> Sink<T> for Store<'_, T> {
     }
 }
 
-struct Masked<'a, T> {
-    out: &'a mut [Pixel<T>],
-    mask: Option<MaskGrid<'a, T>>,
-    fresh: bool,
+pub(super) struct Masked<'a, T> {
+    pub(super) out: &'a mut [Pixel<T>],
+    pub(super) mask: Option<MaskGrid<'a, T>>,
+    pub(super) fresh: bool,
 }
 
 impl<T: Element> Sink<T> for Masked<'_, T> {

@@ -14,6 +14,7 @@ pub mod global;
 pub mod linear;
 pub mod map;
 pub mod pooling;
+pub mod winograd;
 
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,7 @@ use super::batch_norm::{self, Backward, EPSILON, Moments, Slopes};
 use super::convolution::Convolution;
 use super::global::{self, Normalization};
 use super::map::{self, Summand};
+use super::winograd::{Lengths, Room, Winograd};
 use super::{LANES, Pixel, Size, blocks, linear};
 use crate::Element;
 
@@ -105,7 +106,7 @@ fn a_pixel_is_a_cache_line() {
     assert_eq!((size_of::<Pixel<f64>>(), align_of::<Pixel<f64>>()), (128, 64));
 }
 
-const CONVOLUTIONS: [(usize, usize, usize, usize, usize, usize); 12] = [
+const CONVOLUTIONS: [(usize, usize, usize, usize, usize, usize); 15] = [
     // inputs, outputs, kernel, stride, height, width
     (1, 1, 1, 1, 1, 1),
     (3, 16, 3, 1, 5, 9),
@@ -119,6 +120,9 @@ const CONVOLUTIONS: [(usize, usize, usize, usize, usize, usize); 12] = [
     (2, 40, 5, 1, 6, 5),
     (3, 2, 1, 2, 4, 5),
     (3, 3, 5, 2, 7, 6),
+    (8, 20, 3, 1, 6, 10),
+    (48, 16, 3, 1, 8, 8),
+    (20, 32, 3, 1, 2, 42),
 ];
 
 /// `[outputs, inputs, kernel, kernel]`
@@ -185,10 +189,31 @@ fn convolutions() -> impl Iterator<Item = (Convolution, Image, Vec<f64>, ChaCha8
     })
 }
 
-fn convolve<T: Element>(convolution: &Convolution, weights: &[f64], input: &Image, border: usize, relu: bool) -> Image {
+/// How it can be computed: directly, and by minimal filtering if it is of that kind.
+fn algorithms(convolution: &Convolution, images: usize) -> impl Iterator<Item = Option<Winograd>> {
+    [None, Winograd::of(convolution, images)]
+        .into_iter()
+        .take(1 + usize::from(Winograd::of(convolution, images).is_some()))
+}
+
+/// Directly, or by minimal filtering if it is given.
+fn convolve<T: Element>(
+    convolution: &Convolution,
+    winograd: Option<Winograd>,
+    weights: &[f64],
+    input: &Image,
+    border: usize,
+    relu: bool,
+) -> Image {
     let mut out = vec![Pixel([T::of(f64::NAN); LANES]); convolution.output_blocks() * convolution.output().pixels()];
-    let packed = packed::<T>(convolution, weights);
-    convolution.forward(Arch::new(), &input.bordered::<T>(border, relu), border, &packed, &mut out);
+    let (packed, input) = (packed::<T>(convolution, weights), input.bordered::<T>(border, relu));
+    if let Some(winograd) = winograd {
+        let mut filters = vec![Pixel([T::of(f64::NAN); LANES]); winograd.filters()];
+        winograd.transform(Arch::new(), &packed, &mut filters);
+        winograd.forward(Arch::new(), &input, border, &filters, &mut Room::new(winograd.lengths()), &mut out);
+    } else {
+        convolution.forward(Arch::new(), &input, border, &packed, &mut out);
+    }
     Image::of(convolution.outputs, convolution.output(), &out)
 }
 
@@ -201,10 +226,15 @@ fn convolutions_are_the_plain_ones() {
                 &weights,
                 &if relu { input.map(|x| x.max(0.0)) } else { input.clone() },
             );
-            let double = convolve::<f64>(&convolution, &weights, &input, border, relu);
-            assert_all_close(&double.values, &expected.values, F64_SUMS, F64_SUMS);
-            let single = convolve::<f32>(&convolution, &weights, &input, border, relu);
-            assert!(norm_difference(&single.values, &expected.values) <= F32_NETWORK, "{convolution:?}");
+            for winograd in algorithms(&convolution, 1) {
+                let double = convolve::<f64>(&convolution, winograd, &weights, &input, border, relu);
+                assert_all_close(&double.values, &expected.values, F64_SUMS, F64_SUMS);
+                let single = convolve::<f32>(&convolution, winograd, &weights, &input, border, relu);
+                assert!(
+                    norm_difference(&single.values, &expected.values) <= F32_NETWORK,
+                    "{convolution:?} {winograd:?}"
+                );
+            }
         }
     }
 }
@@ -214,6 +244,7 @@ fn convolutions_are_the_plain_ones() {
 fn gradients_of_convolutions_are_central_differences() {
     fn gradients<T: Element>(
         convolution: &Convolution,
+        winograd: Option<Winograd>,
         input: &Image,
         weights: &[f64],
         slopes: &Image,
@@ -226,20 +257,35 @@ fn gradients_of_convolutions_are_central_differences() {
         let slopes = slopes.bordered::<T>(convolution.padding(), false);
         let x = input.pixels::<T>();
         let mut out = vec![Pixel([T::of(f64::NAN); LANES]); x.len()];
+        // Whatever room is left from other convolutions must not matter.
+        let mut room = winograd.map(|winograd| Room::<T>::filled(winograd.lengths(), T::of(f64::NAN)));
+        let mut filters = vec![Pixel([T::of(f64::NAN); LANES]); winograd.map_or(0, |winograd| winograd.filters())];
+        if let Some(winograd) = winograd {
+            winograd.transform_back(arch, &transposed, &mut filters);
+        }
+        let mut input_gradient = |mask, out: &mut [Pixel<T>], fresh| match (winograd, &mut room) {
+            (Some(winograd), Some(room)) => winograd.input_gradient(arch, &slopes, &filters, mask, room, out, fresh),
+            _ => convolution.input_gradient(arch, &slopes, &transposed, mask, out, fresh),
+        };
         let mask = relu.then_some((&x[..], 0));
-        convolution.input_gradient(arch, &slopes, &transposed, mask, &mut out, true);
+        input_gradient(mask, &mut out, true);
         let once = Image::of(convolution.inputs, convolution.size, &out);
         // The mask may be the input with its border; what is there is added to.
         let bordered = input.bordered::<T>(2, true);
         let mask = relu.then_some((&bordered[..], 2));
-        convolution.input_gradient(arch, &slopes, &transposed, mask, &mut out, false);
+        input_gradient(mask, &mut out, false);
         let twice = Image::of(convolution.inputs, convolution.size, &out);
         assert_eq!(once.map(|value| value + value).values, twice.values);
 
         let border = convolution.padding() + 1;
         let mut gradient = vec![Pixel::default(); convolution.weights()];
         let bordered = input.bordered::<T>(border, relu);
-        convolution.weight_gradient(arch, &bordered, border, &slopes, &mut gradient);
+        if let (Some(winograd), Some(room)) = (winograd, &mut room) {
+            winograd.weight_gradient(arch, 0, true, &bordered, border, &slopes, room);
+            winograd.finish(arch, room, &mut gradient);
+        } else {
+            convolution.weight_gradient(arch, &bordered, border, &slopes, &mut gradient);
+        }
         (once.values, unpacked(convolution, &gradient))
     }
     for (convolution, mut input, weights, mut rng) in convolutions() {
@@ -254,29 +300,63 @@ fn gradients_of_convolutions_are_central_differences() {
             };
             // Linear in both, so that the step may be large; a hundred of each are enough.
             let every = |length: usize| (0..length).step_by(length.div_ceil(100));
-            let (inputs, of_weights) = gradients::<f64>(&convolution, &input, &weights, &slopes, relu);
-            for index in every(inputs.len()) {
+            let of_inputs = |index: usize| {
                 let moved = |by: f64| {
                     let mut input = input.clone();
                     input.values[index] += by;
                     loss(&input, &weights)
                 };
-                let expected = (moved(CENTRAL_STEP) - moved(-CENTRAL_STEP)) / (2.0 * CENTRAL_STEP);
-                assert_close(inputs[index], expected, CENTRAL_DIFFERENCE, CENTRAL_DIFFERENCE);
-            }
-            for index in every(weights.len()) {
+                (moved(CENTRAL_STEP) - moved(-CENTRAL_STEP)) / (2.0 * CENTRAL_STEP)
+            };
+            let of_weights = |index: usize| {
                 let moved = |by: f64| {
                     let mut weights = weights.clone();
                     weights[index] += by;
                     loss(&input, &weights)
                 };
-                let expected = (moved(CENTRAL_STEP) - moved(-CENTRAL_STEP)) / (2.0 * CENTRAL_STEP);
-                assert_close(of_weights[index], expected, CENTRAL_DIFFERENCE, CENTRAL_DIFFERENCE);
+                (moved(CENTRAL_STEP) - moved(-CENTRAL_STEP)) / (2.0 * CENTRAL_STEP)
+            };
+            let expected_inputs: Vec<f64> = every(input.values.len()).map(of_inputs).collect();
+            let expected_weights: Vec<f64> = every(weights.len()).map(of_weights).collect();
+            for winograd in algorithms(&convolution, 1) {
+                let (inputs, of_weights) = gradients::<f64>(&convolution, winograd, &input, &weights, &slopes, relu);
+                let checked: Vec<f64> = every(inputs.len()).map(|index| inputs[index]).collect();
+                assert_all_close(&checked, &expected_inputs, CENTRAL_DIFFERENCE, CENTRAL_DIFFERENCE);
+                let checked: Vec<f64> = every(of_weights.len()).map(|index| of_weights[index]).collect();
+                assert_all_close(&checked, &expected_weights, CENTRAL_DIFFERENCE, CENTRAL_DIFFERENCE);
+                let (single, of_single_weights) =
+                    gradients::<f32>(&convolution, winograd, &input, &weights, &slopes, relu);
+                assert!(norm_difference(&single, &inputs) <= F32_NETWORK);
+                assert!(norm_difference(&of_single_weights, &of_weights) <= F32_NETWORK);
             }
-            let (single, of_single_weights) = gradients::<f32>(&convolution, &input, &weights, &slopes, relu);
-            assert!(norm_difference(&single, &inputs) <= F32_NETWORK);
-            assert!(norm_difference(&of_single_weights, &of_weights) <= F32_NETWORK);
         }
+    }
+}
+
+/// Images of a chunk together: groups of several small images, the last one not full, and several strips of a large one. The room
+/// is left over from another convolution.
+#[test]
+fn weight_gradients_of_several_images_are_the_sums() {
+    let arch = Arch::new();
+    let convolutions: Vec<(Convolution, Winograd)> = convolutions()
+        .filter_map(|(convolution, ..)| Winograd::of(&convolution, 3).map(|winograd| (convolution, winograd)))
+        .collect();
+    assert!(convolutions.len() >= 5, "{} convolutions by minimal filtering", convolutions.len());
+    let lengths = convolutions.iter().map(|(_, winograd)| winograd.lengths());
+    let mut room = Room::<f64>::filled(lengths.fold(Lengths::default(), Lengths::max), f64::NAN);
+    for (convolution, winograd) in convolutions {
+        let mut rng = rng(7);
+        let mut expected = vec![Pixel::<f64>::default(); convolution.weights()];
+        for image in 0..3 {
+            let input = Image::random(convolution.inputs, convolution.size, &mut rng).bordered::<f64>(1, true);
+            let slopes = Image::random(convolution.outputs, convolution.output(), &mut rng).bordered::<f64>(1, false);
+            convolution.weight_gradient(arch, &input, 1, &slopes, &mut expected);
+            winograd.weight_gradient(arch, image, image == 2, &input, 1, &slopes, &mut room);
+        }
+        let mut gradient = vec![Pixel([f64::NAN; LANES]); convolution.weights()];
+        winograd.finish(arch, &room, &mut gradient);
+        let (gradient, expected) = (unpacked(&convolution, &gradient), unpacked(&convolution, &expected));
+        assert!(norm_difference(&gradient, &expected) <= F64_SUMS, "{convolution:?}");
     }
 }
 

@@ -6,6 +6,7 @@ use advantage_nas::network::nas_bench_201::Parent;
 use advantage_nas::network::nas_bench_201::parent::{Layer, Parameter};
 
 use crate::layer::convolution::Convolution;
+use crate::layer::winograd::{self, Winograd};
 use crate::layer::{Pixel, Size, blocks};
 use crate::nas_bench_201::weights::padded_length;
 
@@ -60,6 +61,8 @@ pub(super) struct SlotPlan {
     pub(super) position: usize,
     /// Most pixels of the transposed weights.
     pub(super) transposed: usize,
+    /// Most pixels of the transformed filters.
+    pub(super) filters: usize,
 }
 
 /// The plan of a network.
@@ -74,6 +77,8 @@ pub(super) struct Plan {
     /// Pixels of the largest image with its border, as input of a convolution and as gradient of an output.
     pub(super) bordered_input: usize,
     pub(super) bordered_gradient: usize,
+    /// Room for minimal filtering.
+    pub(super) winograd: winograd::Lengths,
     /// Nodes whose gradient is complete once that of a node has been passed on.
     pub(super) completed_by: Vec<Vec<usize>>,
     pub(super) batch: usize,
@@ -89,6 +94,7 @@ impl Plan {
         let mut slots = Vec::new();
         let mut weight_gradients: Vec<usize> = Vec::new();
         let (mut bordered_input, mut bordered_gradient) = (0, 0);
+        let mut room = winograd::Lengths::default();
         for (index, node) in parent.nodes().iter().enumerate() {
             let mut position = 0;
             for (number, input) in node.inputs.iter().enumerate() {
@@ -107,8 +113,12 @@ impl Plan {
                     bordered_gradient = bordered_gradient.max(node.blocks * node.size.bordered(padding).pixels());
                 }
                 let (weights, transposed) = (most(&Convolution::weights), most(&Convolution::transposed_weights));
+                let winograd = convolutions.iter().filter_map(|convolution| Winograd::of(convolution, CHUNK));
+                let filters = winograd.clone().map(|winograd| winograd.filters()).max().unwrap_or(0);
+                room = winograd.map(|winograd| winograd.lengths()).fold(room, winograd::Lengths::max);
                 for _ in 0..simultaneous.of(convolutions.len()) {
-                    slots.push(SlotPlan { node: index, input: number, source: input.source, position, transposed });
+                    let source = input.source;
+                    slots.push(SlotPlan { node: index, input: number, source, position, transposed, filters });
                     if position == weight_gradients.len() {
                         weight_gradients.push(0);
                     }
@@ -148,7 +158,17 @@ impl Plan {
                 completed_by[reader].push(node);
             }
         }
-        Self { nodes, slots, gradients, weight_gradients, bordered_input, bordered_gradient, completed_by, batch }
+        Self {
+            nodes,
+            slots,
+            gradients,
+            weight_gradients,
+            bordered_input,
+            bordered_gradient,
+            winograd: room,
+            completed_by,
+            batch,
+        }
     }
 
     /// Chunks of a minibatch.
@@ -173,10 +193,10 @@ impl Plan {
             tensors: images * self.nodes.iter().map(NodePlan::length).sum::<usize>() * pixel,
             outputs: images * self.slots.iter().map(|slot| self.output(slot)).sum::<usize>() * pixel,
             gradients: images * self.gradients.iter().sum::<usize>() * pixel,
-            weights: (self.slots.iter().map(|slot| slot.transposed).sum::<usize>()
+            weights: (self.slots.iter().map(|slot| slot.transposed + slot.filters).sum::<usize>()
                 + self.chunks() * self.weight_gradients.iter().sum::<usize>())
                 * pixel,
-            scratch: threads * (self.bordered_input + self.bordered_gradient) * pixel,
+            scratch: threads * (self.bordered_input + self.bordered_gradient + self.winograd.sum()) * pixel,
         }
     }
 }
@@ -211,9 +231,9 @@ pub struct Memory {
     pub outputs: usize,
     /// Gradients of the tensors that are alive at the same time.
     pub gradients: usize,
-    /// Transposed weights of the convolutions that take part, and partial gradients of weights.
+    /// Transposed and transformed weights of the convolutions that take part, and partial gradients of weights.
     pub weights: usize,
-    /// Images with a border, of every thread.
+    /// Images with a border and in tiles, of every thread.
     pub scratch: usize,
 }
 
