@@ -1,5 +1,5 @@
-//! No step of a search allocates: the toy step is so short that it would show, and the recurrent network's has large buffers, which
-//! must be there before the first.
+//! No step of a search allocates: the toy step is so short that it would show, and those of the other networks have large buffers,
+//! which must be there before the first.
 
 use advantage_nas::Supernet;
 use advantage_nas::network::recurrent::{Parent, Recurrent, Texts, WeightSettings};
@@ -62,5 +62,52 @@ fn recurrent_steps_do_not_allocate() {
         };
         assert!(steps(40) > 0, "{method}: the counter counts");
         assert_eq!(steps(200), 0, "{method}");
+    }
+}
+
+/// One step of each kind with as many candidates at once as there is room for, so that a later one finds nothing to grow.
+#[test]
+fn steps_of_nas_bench_201_do_not_allocate() {
+    use advantage_nas::network::nas_bench_201::{Candidates, Data, Images, PIXELS, Parent, Skeleton, WeightSettings};
+    use advantage_nas::strategy::{Feedback, Proposal, Step, StepKind, Want};
+    use advantage_nas::supernet::{Batch, Request, Set};
+    use advantage_nas::{Architecture, OpTable};
+    use advantage_nas_cpu::nas_bench_201::{NasBench201Supernet, Settings, Simultaneous};
+
+    let (streams, candidates) = (Streams::new(0), Candidates::with_zero());
+    let skeleton = Skeleton { cells: 1, channels: 8, classes: 10 };
+    let images = Images::new(
+        (0..20 * PIXELS).map(|pixel| (pixel * 31 % 251) as u8).collect::<Vec<_>>(),
+        (0..20).map(|image| image % 10).collect::<Vec<u8>>(),
+        (0..10).map(|class| class.to_string()).collect::<Vec<_>>(),
+    );
+    let data = Data::new(images.unwrap(), None, &streams).unwrap();
+    let settings = Settings { batch: 5, weights: WeightSettings::paper(), simultaneous: Simultaneous::All, threads: 1 };
+    let parent = Parent::new(skeleton, &candidates).unwrap();
+    let mut supernet = NasBench201Supernet::<f32>::new(parent, settings, data, &streams, &[0]).unwrap();
+    let shape = supernet.space().shape().clone();
+    let mut feedback = [Feedback::new(&shape)];
+    let step = Step { kind: StepKind::Weights, progress: 0.0, schedule: 0.0 };
+    let request = |proposal, set, step| Request { batch: Batch { trial: 0, set, step }, proposal };
+
+    let mut dense = Proposal::new(&shape);
+    dense.set_dense(&OpTable::filled(&shape, 0.2), Want::GradientWithUnitOutputs).unwrap();
+    let mut first = [request(dense.clone(), Set::Validation, 0)];
+    supernet.weight_step(&step, &request(dense, Set::Training, 0)).unwrap();
+    supernet.probe(&first, &mut feedback).unwrap();
+    for (number, want) in
+        [Want::Loss, Want::Gradient, Want::GradientWithUnitOutputs, Want::Removals].into_iter().enumerate()
+    {
+        for choice in 0..candidates.operations().len() {
+            let architecture = Architecture::new(&shape, vec![choice; shape.edges()]).unwrap();
+            first[0] =
+                request(Proposal::one_hot(&shape, &architecture, want).unwrap(), Set::Validation, number as u64 + 1);
+            let training = Request { batch: Batch { set: Set::Training, ..first[0].batch }, ..first[0].clone() };
+            let counted = allocation_counter::measure(|| {
+                supernet.weight_step(&step, &training).unwrap();
+                supernet.probe(&first, &mut feedback).unwrap();
+            });
+            assert_eq!(counted.count_total, 0, "{want:?}, candidate {choice}");
+        }
     }
 }
