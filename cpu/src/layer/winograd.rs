@@ -19,6 +19,16 @@
 //!
 //! The transforms are sums of few numbers with factors of one and a half, so that rounding grows little; larger tiles save more
 //! and round worse. The direct convolution in [`super::convolution`] is the one to compare with.
+//!
+//! # What was measured
+//! A weight step with the cell of 3×3 convolutions, the paper's network, 64 images, one thread of a processor with 285 GFLOP/s.
+//!
+//! | | ms | |
+//! | --- | --- | --- |
+//! | direct | 388 | 322 of them in convolutions, at 262 GFLOP/s |
+//! | transforms as closures | 607 | not inlined, they lose the instruction set; the products alone would take 195 |
+//! | transforms as functions, points apart, whole images in gradients of weights | – | 16 addresses and bound checks a tile; gathering tiles a fifth of the convolutions |
+//! | points of a tile together, gradients of weights in strips of the cache's size | 291 | |
 
 use pulp::{Arch, Simd, WithSimd};
 
