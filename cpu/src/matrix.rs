@@ -357,3 +357,142 @@ pub(crate) fn transpose<T: Element>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use advantage_nas::tolerance::{F64_SUMS, assert_all_close};
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+
+    /// A matrix with its numbers, and what is beyond its columns set to something that must not matter.
+    struct Matrix {
+        columns: usize,
+        numbers: Vec<f64>,
+        pixels: Vec<Pixel<f64>>,
+    }
+
+    impl Matrix {
+        fn random(rows: usize, columns: usize, rng: &mut ChaCha8Rng) -> Self {
+            let numbers: Vec<f64> = (0..rows * columns).map(|_| rng.random_range(-1.0..1.0)).collect();
+            let mut pixels = vec![Pixel([1e9; LANES]); blocks(columns) * rows];
+            for (index, number) in numbers.iter().enumerate() {
+                let (row, column) = (index / columns, index % columns);
+                pixels[column / LANES * rows + row].0[column % LANES] = *number;
+            }
+            Self { columns, numbers, pixels }
+        }
+
+        fn at(&self, row: usize, column: usize) -> f64 {
+            self.numbers[row * self.columns + column]
+        }
+    }
+
+    fn read(pixels: &[Pixel<f64>], stride: usize, rows: std::ops::Range<usize>, columns: usize) -> Vec<f64> {
+        rows.flat_map(|row| (0..columns).map(move |column| (row, column)))
+            .map(|(row, column)| pixels[column / LANES * stride + row].0[column % LANES])
+            .collect()
+    }
+
+    /// Rows from a single one to more than are multiplied at once, inner indices likewise, and panels in every remainder.
+    #[test]
+    fn products_equal_the_plain_ones() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        for (rows, inner, columns) in
+            [(1, 5, 3), (1, 40, 150), (7, 16, 16), (8, 33, 32), (13, 600, 49), (300, 20, 17), (9, 1100, 5)]
+        {
+            let (a, b) = (Matrix::random(rows + 5, inner, &mut rng), Matrix::random(inner, columns, &mut rng));
+            let before = Matrix::random(rows + 3, columns, &mut rng);
+            for accumulate in [false, true] {
+                let mut c = before.pixels.clone();
+                multiply(
+                    Arch::new(),
+                    Rows::all(&a.pixels, rows + 5).part(4, rows),
+                    Rows::all(&b.pixels, inner),
+                    blocks(columns),
+                    RowsMut::all(&mut c, rows + 3).part(2, rows),
+                    accumulate,
+                );
+                let expected: Vec<f64> = (0..rows)
+                    .flat_map(|row| (0..columns).map(move |column| (row, column)))
+                    .map(|(row, column)| {
+                        let sum: f64 = (0..inner).map(|k| a.at(row + 4, k) * b.at(k, column)).sum();
+                        sum + if accumulate { before.at(row + 2, column) } else { 0.0 }
+                    })
+                    .collect();
+                let found = read(&c, rows + 3, 2..rows + 2, columns);
+                assert_all_close(&found, &expected, 0.0, 40.0 * F64_SUMS);
+                // Rows around them stay.
+                let around = |pixels: &[Pixel<f64>]| {
+                    [read(pixels, rows + 3, 0..2, columns), read(pixels, rows + 3, rows + 2..rows + 3, columns)]
+                };
+                assert_eq!(around(&c), around(&before.pixels));
+            }
+        }
+    }
+
+    #[test]
+    fn transposed_products_equal_the_plain_ones() {
+        let mut rng = ChaCha8Rng::seed_from_u64(2);
+        for (rows, left, right) in [(1, 1, 1), (3, 8, 16), (40, 13, 33), (300, 19, 49), (700, 40, 32)] {
+            let (a, b) = (Matrix::random(rows + 5, left, &mut rng), Matrix::random(rows + 2, right, &mut rng));
+            let before = Matrix::random(left, right, &mut rng);
+            for accumulate in [false, true] {
+                let mut c = before.pixels.clone();
+                let (a_rows, b_rows) = (Rows::all(&a.pixels, rows + 5), Rows::all(&b.pixels, rows + 2));
+                multiply_transposed(Arch::new(), a_rows.part(4, rows), left, b_rows.part(1, rows), &mut c, accumulate);
+                let expected: Vec<f64> = (0..left)
+                    .flat_map(|i| (0..right).map(move |j| (i, j)))
+                    .map(|(i, j)| {
+                        let sum: f64 = (0..rows).map(|row| a.at(row + 4, i) * b.at(row + 1, j)).sum();
+                        sum + if accumulate { before.at(i, j) } else { 0.0 }
+                    })
+                    .collect();
+                assert_all_close(&read(&c, left, 0..left, right), &expected, 0.0, 40.0 * F64_SUMS);
+            }
+        }
+    }
+
+    #[test]
+    fn transposed_matrices_are_transposed() {
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        for (rows, columns) in [(1, 1), (16, 16), (19, 40), (33, 7)] {
+            let matrix = Matrix::random(rows, columns, &mut rng);
+            let mut out = vec![Pixel::default(); blocks(rows) * columns];
+            // In two parts, as threads do.
+            let (one, other) = out.split_at_mut(columns);
+            transpose(&matrix.pixels, rows, columns, 0, one);
+            transpose(&matrix.pixels, rows, columns, 1, other);
+            let expected: Vec<f64> = (0..columns)
+                .flat_map(|column| (0..rows).map(move |row| (row, column)))
+                .map(|(r, c)| matrix.at(r, c))
+                .collect();
+            assert_eq!(read(&out, columns, 0..columns, rows), expected);
+            // Beyond the rows there is nothing.
+            let last = &out[(blocks(rows) - 1) * columns..];
+            assert!(last.iter().all(|pixel| pixel.0[(rows - 1) % LANES + 1..].iter().all(|number| *number == 0.0)));
+        }
+    }
+
+    /// A number of a product does not depend on how many rows and panels are multiplied with it.
+    #[test]
+    fn products_do_not_depend_on_their_size() {
+        let mut rng = ChaCha8Rng::seed_from_u64(4);
+        let number = |rng: &mut ChaCha8Rng| Pixel(std::array::from_fn(|_| rng.random_range(-1.0f32..1.0)));
+        let (rows, inner, panels) = (21, 900, 5);
+        let a: Vec<Pixel<f32>> = (0..blocks(inner) * rows).map(|_| number(&mut rng)).collect();
+        let b: Vec<Pixel<f32>> = (0..panels * inner).map(|_| number(&mut rng)).collect();
+        let product = |first: usize, count: usize, panel: usize, panels: usize| {
+            let mut c = vec![Pixel::default(); panels * count];
+            let (left, right) = (Rows::all(&a, rows).part(first, count), Rows::all(&b[panel * inner..], inner));
+            multiply(Arch::new(), left, right, panels, RowsMut::all(&mut c, count), false);
+            c
+        };
+        let whole = product(0, rows, 0, panels);
+        for (first, count, panel) in [(0, 8, 0), (3, 5, 4), (20, 1, 1), (7, 14, 3)] {
+            let part = product(first, count, panel, 1);
+            assert_eq!(part, whole[panel * rows + first..][..count]);
+        }
+    }
+}

@@ -497,6 +497,65 @@ fn a_uniform_model_has_the_vocabulary_as_its_perplexity() {
     }
 }
 
+/// A chain of six words whose next word depends on the last one alone, so that its entropy is known: no model can be better than the
+/// chain itself on text that it has not seen, and one that is trained long enough comes near.
+#[test]
+fn a_markov_chain_is_approached_and_not_beaten() {
+    const WORDS: usize = 6;
+    let mut rng = ChaCha8Rng::seed_from_u64(13);
+    let rows: Vec<Vec<f64>> = (0..WORDS)
+        .map(|_| {
+            let numbers: Vec<f64> = (0..WORDS).map(|_| rng.random_range(0.02f64..1.0).powi(3)).collect();
+            let sum: f64 = numbers.iter().sum();
+            numbers.iter().map(|number| number / sum).collect()
+        })
+        .collect();
+    let mut text = |length: usize| -> Vec<u32> {
+        let mut word = 0;
+        let mut next = || {
+            let mut left = rng.random_range(0.0..1.0);
+            let row = &rows[word];
+            word = 0;
+            while word + 1 < WORDS && left >= row[word] {
+                left -= row[word];
+                word += 1;
+            }
+            word as u32
+        };
+        (0..length).map(|_| next()).collect()
+    };
+    let (training, test) = (text(20_000), text(20_000));
+    let sizes = Recurrent { vocabulary: WORDS, units: 16, batch: 20, steps: 10, dropout: 0.0, ..Recurrent::paper() };
+    let weights = WeightSettings { learning_rate: 2.0, clip_norm: 0.25 };
+    let texts = Texts {
+        vocabulary: WORDS,
+        training: training.into(),
+        validation: test.clone().into(),
+        test: Some(test.clone().into()),
+    };
+    let parent = Parent::new(sizes).unwrap();
+    let settings = Settings { weights, threads: 1 };
+    let mut supernet = RecurrentSupernet::<f32>::new(parent, settings, texts, &Streams::new(0), &[TRIAL]).unwrap();
+    let space = supernet.space().clone();
+    let tanh =
+        Proposal::one_hot(space.shape(), &Architecture::new(space.shape(), [1; 6]).unwrap(), Want::Loss).unwrap();
+    for number in 0..1500 {
+        let at = step(f64::from(number) / 1500.0);
+        supernet.weight_step(&at, &request(&tanh, Set::Training)).unwrap();
+    }
+    let loss = supernet.evaluate(&request(&tanh, Set::Test)).unwrap().loss;
+    // Of the chain itself, on the same predictions.
+    let own: Vec<f64> = (0..test.len())
+        .map(|place| -rows[test[place] as usize][test[(place + 1) % test.len()] as usize].ln())
+        .collect();
+    let chain = own.iter().sum::<f64>() / own.len() as f64;
+    // A model that is as good as the chain differs from it by less than a hundredth of the scatter of single words; a better one
+    // would have seen the future.
+    let scatter = (own.iter().map(|loss| (loss - chain) * (loss - chain)).sum::<f64>() / own.len() as f64).sqrt();
+    assert!(loss >= chain - 0.1 * scatter / (own.len() as f64).sqrt(), "{loss} beats the chain's {chain}");
+    assert!(loss <= chain + 0.02, "{loss} is far from the chain's {chain}");
+}
+
 /// The segments of a trial follow each other whatever is asked, with the words and the masks of the description, and the state goes on.
 #[test]
 fn segments_follow_each_other() {

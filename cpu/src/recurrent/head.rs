@@ -180,3 +180,131 @@ pub(super) struct HeadWanted {
     /// Whether these are the first rows.
     pub(super) first: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use advantage_nas::network::recurrent::{ParameterKind, Parent, Recurrent};
+    use advantage_nas::random::Streams;
+    use advantage_nas::tolerance::assert_close;
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::super::weights::{Part, Weights};
+    use super::*;
+
+    const WORDS: usize = 1030;
+    const UNITS: usize = 18;
+    const COUNT: usize = 37;
+
+    /// Output layer and cross-entropy in two blocks of rows, weights and bias of all words.
+    struct Layer {
+        weights: Weights<f64>,
+        head: Head<f64>,
+        outputs: Vec<Pixel<f64>>,
+        targets: Vec<u32>,
+        places: [usize; 2],
+    }
+
+    impl Layer {
+        fn new() -> (Self, ChaCha8Rng) {
+            let mut rng = ChaCha8Rng::seed_from_u64(1);
+            let sizes = Recurrent { vocabulary: WORDS, units: UNITS, initial_range: 1.5, ..Recurrent::paper() };
+            let parent = Parent::new(sizes).unwrap();
+            let mut weights = Weights::new(&parent, &Streams::new(0), 0);
+            weights.tensors.iter_mut().for_each(|tensor| tensor.active = true);
+            weights.transpose(&Workers::new(1).unwrap());
+            let outputs = (0..blocks(UNITS) * COUNT)
+                .map(|_| Pixel(std::array::from_fn(|_| rng.random_range(-1.0..1.0))))
+                .collect();
+            // The first and the last word among them.
+            let mut targets: Vec<u32> = (0..COUNT).map(|_| rng.random_range(0..WORDS as u32)).collect();
+            targets[..2].copy_from_slice(&[0, WORDS as u32 - 1]);
+            let places = [ParameterKind::OutputWeight, ParameterKind::OutputBias].map(|kind| parent.index(kind));
+            (Self { weights, head: Head::new(WORDS, UNITS), outputs, targets, places }, rng)
+        }
+
+        /// Sum of the cross-entropies over 4, and with `back` all gradients.
+        fn loss(&mut self, back: bool) -> f64 {
+            let workers = Workers::new(2).unwrap();
+            let (arch, mut loss, mut first) = (Arch::new(), 0.0, true);
+            for (top, count) in [(0, 21), (21, 16)] {
+                let targets = &self.targets[top..][..count];
+                let rows = Rows::all(&self.outputs, COUNT).part(top, count);
+                let tensors = self.places.map(|place| &self.weights.tensors[place]);
+                loss += self.head.forward(arch, &workers, tensors, rows, targets, 4);
+                if back {
+                    let rows = RowsMut::all(&mut self.outputs, COUNT).part(top, count);
+                    let tensors = self.weights.tensors.get_disjoint_mut(self.places).unwrap();
+                    let wanted = HeadWanted { batch: 4, weights: true, first };
+                    self.head.backward(arch, &workers, tensors, rows, targets, wanted);
+                }
+                first = false;
+            }
+            loss / 4.0
+        }
+    }
+
+    #[test]
+    fn gradients_equal_central_differences() {
+        const STEP: f64 = 1e-5;
+        let (mut layer, mut rng) = Layer::new();
+        let outputs = layer.outputs.clone();
+        layer.loss(true);
+        let gradients = std::mem::replace(&mut layer.outputs, outputs);
+        let [weight, bias] = layer.places;
+        for (place, count) in [(weight, WORDS * UNITS), (bias, WORDS)] {
+            let gradient = layer.weights.read(place, Part::Gradient);
+            let values = layer.weights.read(place, Part::Value);
+            let mut indices: Vec<usize> = (0..6).map(|_| rng.random_range(0..count)).collect();
+            indices.extend(layer.targets.iter().map(|&target| target as usize * (count / WORDS)).take(3));
+            indices.extend([0, count - 1]);
+            for index in indices {
+                let mut moved = |by: f64| {
+                    let mut values = values.clone();
+                    values[index] += by;
+                    layer.weights.write(place, Part::Value, &values).unwrap();
+                    layer.loss(false)
+                };
+                let expected = (moved(STEP) - moved(-STEP)) / (2.0 * STEP);
+                layer.weights.write(place, Part::Value, &values).unwrap();
+                // A loss near 70 rounds to 1e-14, over the step 1e-9; squares of the step.
+                assert_close(gradient[index], expected, 1e-7, 1e-8);
+            }
+        }
+        for row in [0, 1, 20, 21, COUNT - 1] {
+            for unit in [0, 15, 16, UNITS - 1] {
+                let (pixel, lane) = (unit / LANES * COUNT + row, unit % LANES);
+                let mut moved = |by: f64| {
+                    let before = layer.outputs[pixel].0[lane];
+                    layer.outputs[pixel].0[lane] += by;
+                    let loss = layer.loss(false);
+                    layer.outputs[pixel].0[lane] = before;
+                    loss
+                };
+                let expected = (moved(STEP) - moved(-STEP)) / (2.0 * STEP);
+                assert_close(gradients[pixel].0[lane], expected, 1e-7, 1e-8);
+            }
+        }
+    }
+
+    /// Logits far beyond what an exponential can hold.
+    #[test]
+    fn large_logits_do_not_overflow() {
+        let (mut layer, _) = Layer::new();
+        let [_, bias] = layer.places;
+        let mut values = vec![0.0; WORDS];
+        values[5] = 5000.0;
+        values[700] = 5000.0;
+        layer.weights.write(bias, Part::Value, &values).unwrap();
+        let shape = layer.weights.read(layer.places[0], Part::Value).len();
+        layer.weights.write(layer.places[0], Part::Value, &vec![0.0; shape]).unwrap();
+        layer.targets.fill(5);
+        assert_close(layer.loss(false), COUNT as f64 * 2.0f64.ln() / 4.0, 1e-12, 0.0);
+        layer.targets.fill(6);
+        assert_close(layer.loss(false), COUNT as f64 * (5000.0 + 2.0f64.ln()) / 4.0, 1e-12, 0.0);
+        // What is not a number is not hidden.
+        values[3] = f64::NAN;
+        layer.weights.write(bias, Part::Value, &values).unwrap();
+        assert!(layer.loss(false).is_nan());
+    }
+}

@@ -13,7 +13,7 @@ use super::head::{Head, HeadWanted, ROWS};
 use super::pointwise::Terms;
 use super::weights::Weights;
 use crate::Element;
-use crate::layer::Pixel;
+use crate::layer::{LANES, Pixel};
 use crate::matrix::{Rows, RowsMut, multiply_transposed};
 use crate::workers::Workers;
 
@@ -148,7 +148,7 @@ impl<T: Element> Network<T> {
                     let (step, stream) = (row / chunk.streams, chunk.first + row % chunk.streams);
                     let numbers = &mut out[(step * sizes.batch + stream) * sizes.units..][..sizes.units];
                     for (unit, number) in numbers.iter_mut().enumerate() {
-                        *number = mask[unit / crate::layer::LANES * chunk.rows() + row].0[unit % crate::layer::LANES];
+                        *number = mask[unit / LANES * chunk.rows() + row].0[unit % LANES];
                     }
                 }
             }

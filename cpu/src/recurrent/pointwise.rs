@@ -347,11 +347,10 @@ impl<T: Element> WithSimd for Exponentials<'_, T> {
                 }
             }
         }
-        for ((largest, statistics), target) in largest.iter_mut().zip(&mut *statistics).zip(targets) {
+        for (largest, statistics) in largest.iter_mut().zip(&mut *statistics) {
             let one = largest.0.iter().fold(T::min_value(), |one, &other| if other > one { other } else { one });
             *largest = Pixel([one; LANES]);
             statistics.largest = one.widen();
-            let _ = target;
         }
         for (row, (statistics, &target)) in statistics.iter_mut().zip(targets).enumerate() {
             let place = (target as usize).wrapping_sub(first);
@@ -436,6 +435,141 @@ impl<T: Element> WithSimd for Mask<'_, T> {
             for vector in 0..vectors_per_pixel::<S, T>() {
                 let out = out.vector_mut::<S>(vector);
                 *out = T::times(simd, *out, mask.vector::<S>(vector));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use advantage_nas::tolerance::{CENTRAL_DIFFERENCE, CENTRAL_STEP, assert_close};
+    use pulp::Arch;
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+
+    /// Two panels of three rows.
+    const PANELS: usize = 2;
+    const ROWS: usize = 3;
+
+    type Pixels = Vec<Pixel<f64>>;
+
+    fn random(rng: &mut ChaCha8Rng) -> Pixels {
+        (0..PANELS * ROWS).map(|_| Pixel(std::array::from_fn(|_| rng.random_range(-2.0..2.0)))).collect()
+    }
+
+    fn dot(left: &[Pixel<f64>], right: &[Pixel<f64>]) -> f64 {
+        left.iter().zip(right).flat_map(|(left, right)| left.0.iter().zip(right.0)).map(|(a, b)| a * b).sum()
+    }
+
+    fn edge(source: &Pixels, gate: &Pixels, value: &Pixels, terms: Terms<f64>) -> (Pixels, Pixels) {
+        let (mut gate, mut out) = (gate.clone(), vec![Pixel::default(); PANELS * ROWS]);
+        Arch::new().dispatch(Edge {
+            panels: PANELS,
+            source: Rows::all(source, ROWS),
+            gate: RowsMut::all(&mut gate, ROWS),
+            value: Rows::all(value, ROWS),
+            terms,
+            scale: 0.5,
+            first: true,
+            out: RowsMut::all(&mut out, ROWS),
+        });
+        (gate, out)
+    }
+
+    /// Of source, gate, `u` and the weights, for every candidate alone, two and all: against a linear functional of the output.
+    #[test]
+    fn edges_equal_central_differences() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let all = [true; CANDIDATES];
+        let mut cases: Vec<[bool; CANDIDATES]> = (0..CANDIDATES).map(|k| std::array::from_fn(|j| j == k)).collect();
+        cases.extend([[true, false, true, false, false], [false, false, false, true, true], all]);
+        for active in cases {
+            let weights = std::array::from_fn(|k| if active[k] { rng.random_range(0.2..1.0) } else { 0.0 });
+            let terms = Terms { weights, active };
+            let inputs = [random(&mut rng), random(&mut rng), random(&mut rng)];
+            let functional = random(&mut rng);
+            let reward =
+                |[source, gate, value]: &[Pixels; 3], terms| dot(&edge(source, gate, value, terms).1, &functional);
+
+            let [source, gate, value] = inputs.clone();
+            let (mut gate, mut value) = (edge(&source, &gate, &value, terms).0, value);
+            let mut own = vec![Pixel::default(); PANELS * ROWS];
+            let sums = Arch::new().dispatch(EdgeBackward {
+                panels: PANELS,
+                source: Rows::all(&source, ROWS),
+                gate: RowsMut::all(&mut gate, ROWS),
+                value: RowsMut::all(&mut value, ROWS),
+                terms,
+                read: terms.read(),
+                scale: 0.5,
+                gradient: Rows::all(&functional, ROWS),
+                source_gradient: RowsMut::all(&mut own, ROWS),
+            });
+            let gradients = [own, gate, value];
+            for (input, gradient) in gradients.iter().enumerate() {
+                if input == 2 && !terms.read() {
+                    continue;
+                }
+                for (pixel, lane) in [(0, 0), (2, 7), (4, 15), (5, 3)] {
+                    let moved = |by: f64| {
+                        let mut inputs = inputs.clone();
+                        inputs[input][pixel].0[lane] += by;
+                        reward(&inputs, terms)
+                    };
+                    let expected = (moved(CENTRAL_STEP) - moved(-CENTRAL_STEP)) / (2.0 * CENTRAL_STEP);
+                    assert_close(gradient[pixel].0[lane], expected, CENTRAL_DIFFERENCE, CENTRAL_DIFFERENCE);
+                }
+            }
+            for k in 0..CANDIDATES {
+                let moved = |by: f64| {
+                    let mut terms = terms;
+                    terms.weights[k] += by;
+                    reward(&inputs, terms)
+                };
+                let expected = (moved(CENTRAL_STEP) - moved(-CENTRAL_STEP)) / (2.0 * CENTRAL_STEP);
+                assert_close(sums[k], expected, CENTRAL_DIFFERENCE, CENTRAL_DIFFERENCE);
+            }
+        }
+    }
+
+    #[test]
+    fn the_start_equals_central_differences() {
+        let mut rng = ChaCha8Rng::seed_from_u64(2);
+        let inputs = [random(&mut rng), random(&mut rng), random(&mut rng)];
+        let functional = random(&mut rng);
+        let start = |[gate, value, state]: &[Pixels; 3]| {
+            let (mut gate, mut value) = (gate.clone(), value.clone());
+            let mut out = vec![Pixel::default(); PANELS * ROWS];
+            Arch::new().dispatch(Start {
+                panels: PANELS,
+                gate: RowsMut::all(&mut gate, ROWS),
+                value: RowsMut::all(&mut value, ROWS),
+                state: Rows::all(state, ROWS),
+                out: RowsMut::all(&mut out, ROWS),
+            });
+            (gate, value, out)
+        };
+        let (mut gate, mut value, _) = start(&inputs);
+        let mut own = vec![Pixel::default(); PANELS * ROWS];
+        Arch::new().dispatch(StartBackward {
+            panels: PANELS,
+            gate: RowsMut::all(&mut gate, ROWS),
+            value: RowsMut::all(&mut value, ROWS),
+            state: Rows::all(&inputs[2], ROWS),
+            gradient: Rows::all(&functional, ROWS),
+            state_gradient: RowsMut::all(&mut own, ROWS),
+        });
+        for (input, gradient) in [gate, value, own].iter().enumerate() {
+            for (pixel, lane) in [(0, 0), (1, 9), (5, 15)] {
+                let moved = |by: f64| {
+                    let mut inputs = inputs.clone();
+                    inputs[input][pixel].0[lane] += by;
+                    dot(&start(&inputs).2, &functional)
+                };
+                let expected = (moved(CENTRAL_STEP) - moved(-CENTRAL_STEP)) / (2.0 * CENTRAL_STEP);
+                assert_close(gradient[pixel].0[lane], expected, CENTRAL_DIFFERENCE, CENTRAL_DIFFERENCE);
             }
         }
     }
