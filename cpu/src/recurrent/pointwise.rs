@@ -522,14 +522,14 @@ mod tests {
                     assert_close(gradient[pixel].0[lane], expected, CENTRAL_DIFFERENCE, CENTRAL_DIFFERENCE);
                 }
             }
-            for k in 0..CANDIDATES {
+            for (k, sum) in sums.iter().take(CANDIDATES).enumerate() {
                 let moved = |by: f64| {
                     let mut terms = terms;
                     terms.weights[k] += by;
                     reward(&inputs, terms)
                 };
                 let expected = (moved(CENTRAL_STEP) - moved(-CENTRAL_STEP)) / (2.0 * CENTRAL_STEP);
-                assert_close(sums[k], expected, CENTRAL_DIFFERENCE, CENTRAL_DIFFERENCE);
+                assert_close(*sum, expected, CENTRAL_DIFFERENCE, CENTRAL_DIFFERENCE);
             }
         }
     }
