@@ -168,7 +168,14 @@ impl Error {
     /// Whether the command was used wrongly, as opposed to a failure while it did its work.
     #[must_use]
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::UnknownSetting { .. } | Self::WrongSetting { .. } | Self::Usage(_) | Self::Settings(_))
+        matches!(
+            self,
+            Self::UnknownPreset { .. }
+                | Self::UnknownSetting { .. }
+                | Self::WrongSetting { .. }
+                | Self::Usage(_)
+                | Self::Settings(_)
+        )
     }
 
     /// For `map_err`: names what was tried with which file.

@@ -14,7 +14,7 @@ use super::{print, summary};
 use crate::data::nas_bench_201::Benchmark;
 use crate::device::Backend;
 use crate::experiment::Experiment as _;
-use crate::experiment::cifar10::{CellSearch, Cifar10Settings};
+use crate::experiment::cifar10::{self, CellSearch, Cifar10Settings};
 use crate::experiment::ptb::Language;
 use crate::experiment::ptb::retraining::Retraining;
 use crate::experiment::ptb::search::RecurrentSearch;
@@ -226,7 +226,7 @@ impl Cells {
     fn run(&self, subject: cells::Subject) -> anyhow::Result<ExitCode> {
         let all = self.settings(subject)?;
         let own: Cifar10Settings = all[0].own()?;
-        own.plan(all[0].interval)?;
+        all.iter().try_for_each(|settings| cifar10::plan(settings).map(drop))?;
         let folder = self.out.clone().unwrap_or_else(|| {
             let zero = if subject.zero() { "-zero" } else { "" };
             Path::new(RUNS).join(format!("cifar10-{}{zero}", self.preset))

@@ -11,7 +11,7 @@ use super::print;
 use super::summary::{self, Summary};
 use crate::device::{self, Backend, Choice};
 use crate::error::{Error, Result};
-use crate::experiment::cifar10::CellSearch;
+use crate::experiment::cifar10::{self, CellSearch};
 use crate::experiment::ptb::Language;
 use crate::experiment::ptb::search::RecurrentSearch;
 use crate::experiment::toy::ToyRegression;
@@ -184,7 +184,7 @@ pub(super) fn run(experiment: Experiment) -> anyhow::Result<ExitCode> {
             search.on_the_cpu("the search on CIFAR-10")?;
             let (jobs, threads) = workers.share(search.trials as usize);
             // What is wrong with the settings is said before images are decoded.
-            search.settings(settings::Experiment::Cifar10, &[])?;
+            cifar10::plan(&search.settings(settings::Experiment::Cifar10, &[])?)?;
             let experiment = CellSearch::load(&folder.data, &cache.cache(), threads)?;
             search.run(&experiment, settings::Experiment::Cifar10, &[], jobs)
         }

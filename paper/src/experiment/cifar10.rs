@@ -116,6 +116,41 @@ impl Cifar10Settings {
     }
 }
 
+/// The steps of a search with these settings, if they make one; nothing is read or built for it.
+///
+/// # Errors
+/// [`Error::Usage`] and [`Error::Settings`] for a schedule, a network, a minibatch or an optimiser that is none.
+pub fn plan(settings: &Settings) -> Result<Plan> {
+    let own: Cifar10Settings = settings.own()?;
+    let plan = own.plan(settings.interval)?;
+    for (name, count, most) in
+        [("cifar10.images", own.images, MOST_IMAGES), ("cifar10.test_images", own.test_images, MOST_TEST_IMAGES)]
+    {
+        check_count(name, count, 2 * CLASSES, most)?;
+    }
+    settings.get::<WeightSettings>("weights")?.check().map_err(Error::Settings)?;
+    let parent = own.parent()?;
+    let streams = Streams::new(settings.seed);
+    settings
+        .method
+        .build(parent.space(), &settings.method_settings, &streams, settings.trial)
+        .map_err(Error::Settings)?;
+    Ok(plan)
+}
+
+const CLASSES: usize = 10;
+const MOST_IMAGES: usize = 50_000;
+const MOST_TEST_IMAGES: usize = 10_000;
+
+/// Checks a number of images; `unit` is that of the smallest set with equal halves of every class.
+fn check_count(name: &str, count: usize, unit: usize, most: usize) -> Result<()> {
+    if count == 0 || !count.is_multiple_of(unit) || count > most {
+        let problem = format!("{name} must be a multiple of {unit} from {unit} to {most}, got {count}");
+        return Err(Error::Usage(problem));
+    }
+    Ok(())
+}
+
 /// How many candidates of an edge the proposals of a method have active at once.
 #[must_use]
 pub fn simultaneous(method: Method) -> Simultaneous {
@@ -162,7 +197,7 @@ impl CellSearch {
     /// [`Error::Settings`] and [`Error::Usage`] for settings that make none.
     pub fn supernet(&self, settings: &Settings) -> Result<Cifar10Network> {
         let own: Cifar10Settings = settings.own()?;
-        own.plan(settings.interval)?;
+        plan(settings)?;
         let streams = Streams::new(settings.seed);
         let images = first_of_every_class(&self.images.training, own.images, "cifar10.images")?;
         let test = match &self.images.test {
@@ -265,14 +300,9 @@ impl CellSearch {
 /// So many images, the same number of every class.
 fn first_of_every_class(images: &Images, count: usize, name: &str) -> Result<Images> {
     let classes = images.classes().len();
-    let most = images.len();
     // Halves are drawn in every class.
-    if count == 0 || !count.is_multiple_of(2 * classes) || count > most {
-        let problem =
-            format!("{name} must be a multiple of {} from {} to {most}, got {count}", 2 * classes, 2 * classes);
-        return Err(Error::Usage(problem));
-    }
-    if count == most {
+    check_count(name, count, 2 * classes, images.len())?;
+    if count == images.len() {
         return Ok(images.clone());
     }
     let mut left = vec![count / classes; classes];
@@ -458,12 +488,11 @@ impl Experiment for CellSearch {
     }
 
     fn build(&self, settings: &Settings, (): &()) -> Result<Self::Process> {
-        self.search(settings, settings.own::<Cifar10Settings>()?.plan(settings.interval)?)
+        self.search(settings, plan(settings)?)
     }
 
     fn steps(&self, settings: &Settings) -> Result<u64> {
-        let plan = settings.own::<Cifar10Settings>()?.plan(settings.interval)?;
-        Ok(plan.steps(true))
+        Ok(plan(settings)?.steps(true))
     }
 
     fn record(&self, settings: &Settings, _process: &Self::Process) -> Result<Watched> {
@@ -476,7 +505,7 @@ impl Experiment for CellSearch {
         const PAIRS: u32 = 3;
         const SECONDS: f64 = 1.0;
         let own: Cifar10Settings = settings.own()?;
-        let plan = own.plan(settings.interval)?;
+        let plan = plan(settings)?;
         // The same updates, without those of w alone before them and without evaluations between them.
         let mut search = self.search(settings, Plan { warmup: 0, interval: u64::MAX, ..plan })?;
         let timed = |search: &mut Search<Cifar10Network>| -> Result<f64> {
