@@ -242,13 +242,13 @@ impl Parent {
         &self.running
     }
 
-    /// The initial values of every parameter in a trial, in the order of [`Parent::parameters`].
+    /// The initial values of every parameter in a trial, in the order of [`Parent::parameters`]; drawn one parameter at a time, so that
+    /// they need no room beside the weights themselves.
     ///
     /// Every parameter has its own steps in the stream of [`Purpose::Weights`], as many as its share of words takes.
-    #[must_use]
-    pub fn initial_values(&self, streams: &Streams, trial: u32) -> Vec<Vec<f32>> {
+    pub fn initial_values(&self, streams: &Streams, trial: u32) -> impl Iterator<Item = Vec<f32>> {
         let mut step = 0;
-        let values = self.parameters.iter().map(|parameter| {
+        self.parameters.iter().map(move |parameter| {
             let mut rng = streams.at(Purpose::Weights, trial, step);
             step += ((parameter.len() * WORDS_PER_NORMAL) as u64).div_ceil(WORDS_PER_STEP as u64);
             match parameter.initial {
@@ -260,8 +260,7 @@ impl Parent {
                     (0..parameter.len()).map(|_| draw()).collect()
                 }
             }
-        });
-        values.collect()
+        })
     }
 }
 
@@ -413,9 +412,10 @@ mod tests {
     fn initial_values_have_the_variance_of_their_fan_in() {
         let parent =
             Parent::new(Skeleton { cells: 1, channels: 16, classes: 10 }, &Candidates::without_zero()).unwrap();
-        let values = parent.initial_values(&Streams::new(1), 0);
-        assert_eq!(values, parent.initial_values(&Streams::new(1), 0));
-        assert_ne!(values, parent.initial_values(&Streams::new(1), 1));
+        let of_trial = |trial| parent.initial_values(&Streams::new(1), trial).collect::<Vec<_>>();
+        let values = of_trial(0);
+        assert_eq!(values, of_trial(0));
+        assert_ne!(values, of_trial(1));
         let mut filters = 0;
         for (parameter, values) in parent.parameters().iter().zip(&values) {
             assert_eq!(values.len(), parameter.len());
