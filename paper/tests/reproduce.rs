@@ -120,3 +120,48 @@ fn nonsense_is_refused() {
         assert!(!output.stderr.is_empty());
     }
 }
+
+/// Claim C20 at the process: what is resident beside the weights stays where it is for sparse methods, and grows for dense ones.
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_grows_with_the_candidates_of_dense_methods_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("memory");
+    let mut command = Command::new(PROGRAM);
+    command.args(["reproduce", "memory", "--batch", "8", "--quiet", "--out"]).arg(&out);
+    let output = succeed(command);
+    let table = fs::read_to_string(out.join("memory.md")).unwrap();
+    assert!(String::from_utf8(output.stdout).unwrap().starts_with(&table));
+    let rows = fs::read_to_string(out.join("memory.csv")).unwrap();
+    let columns: Vec<&str> = rows.lines().next().unwrap().split(',').collect();
+    let column = |line: &str, name: &str| {
+        let index = columns.iter().position(|column| *column == name).unwrap();
+        line.split(',').nth(index).unwrap().to_owned()
+    };
+    let number = |line: &str, name: &str| column(line, name).parse::<f64>().unwrap();
+    for (method, proposals) in
+        [("reinforce", "one-hot"), ("advantage-nas", "one-hot"), ("proxylessnas", "two-hot"), ("darts", "dense")]
+    {
+        let lines: Vec<&str> = rows.lines().filter(|line| column(line, "method") == method).collect();
+        let counts: Vec<String> = lines.iter().map(|line| column(line, "candidates")).collect();
+        assert_eq!(counts, ["2", "4", "8", "16", "32"]);
+        assert!(lines.iter().all(|line| column(line, "proposals") == proposals));
+        for line in &lines {
+            // The process touches what was planned and a few megabytes of its own: the program, buffers of a single filter.
+            let more = number(line, "working") - number(line, "planned");
+            assert!((0.0..8e6).contains(&more), "{line}");
+        }
+        let [first, last] = [lines[0], lines[4]].map(|line| number(line, "working"));
+        if method == "darts" {
+            assert!(last > 10.0 * first, "{rows}");
+        } else {
+            assert!((last / first - 1.0).abs() < 0.15, "{rows}");
+        }
+        let [first, last] = [lines[0], lines[4]].map(|line| number(line, "parameters"));
+        assert!(last > 8.0 * first, "{rows}");
+    }
+
+    let mut command = Command::new(PROGRAM);
+    command.args(["reproduce", "memory-of", "darts", "0"]);
+    assert_eq!(command.output().unwrap().status.code(), Some(2));
+}

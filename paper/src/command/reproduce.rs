@@ -1,8 +1,8 @@
 //! `advnas reproduce`: a table or a figure of the paper, from the searches it needs to the files that show it.
 
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
+use std::{env, fs};
 
 use advantage_nas::strategy::Method;
 use anyhow::Context;
@@ -22,6 +22,7 @@ use crate::experiment::toy::ToyRegression;
 use crate::progress::Progress;
 use crate::reproduce::cells::{self, Searches};
 use crate::reproduce::figure_1::{self, Curves};
+use crate::reproduce::memory::{self, Measured, Question};
 use crate::reproduce::section_4_4::Numbers;
 use crate::reproduce::table_3::{self, Origin, Row};
 use crate::run::directory::result_in;
@@ -67,6 +68,15 @@ pub(super) enum Subject {
     /// Appendix H: entropy of the policy over the epochs of theta, median over the seeds; leaves appendix-h.svg and .csv
     #[command(name = "appendix-h")]
     AppendixH(Cells),
+    /// Table 1's memory (claim C20): what sparse and dense methods need beside the weights, for 2 to 32 candidates an edge
+    ///
+    /// Leaves memory.csv and memory.md in the folder. Every number is measured in a process of its own, which only Linux can; no data
+    /// set is needed. Takes a minute or two and 2 GB.
+    #[command(name = "memory")]
+    Memory(Memory),
+    /// One measurement of `memory`, in this process
+    #[command(name = "memory-of", hide = true)]
+    MemoryOf(MemoryOf),
 }
 
 const TABLE_3_EXAMPLE: &str = "\
@@ -184,6 +194,40 @@ pub(super) struct Section44 {
     out: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct Memory {
+    /// All methods instead of one for every kind of proposal
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    sizes: Sizes,
+    /// Folder for the files [default: runs/memory]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// No progress bar
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+struct Sizes {
+    /// Images of a minibatch
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = value_parser!(u16).range(1..=4096))]
+    batch: u16,
+    /// Cells of every stage
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u16).range(1..=100))]
+    cells: u16,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct MemoryOf {
+    method: Method,
+    #[arg(value_parser = value_parser!(u16).range(1..=1000))]
+    candidates: u16,
+    #[command(flatten)]
+    sizes: Sizes,
+}
+
 pub(super) fn run(subject: Subject) -> anyhow::Result<ExitCode> {
     match subject {
         Subject::Figure1(figure) => figure_1(&figure),
@@ -194,6 +238,8 @@ pub(super) fn run(subject: Subject) -> anyhow::Result<ExitCode> {
         Subject::AppendixF(cells) => cells.run(cells::Subject::AppendixF),
         Subject::AppendixG(cells) => cells.run(cells::Subject::AppendixG),
         Subject::AppendixH(cells) => cells.run(cells::Subject::AppendixH),
+        Subject::Memory(arguments) => memory(&arguments),
+        Subject::MemoryOf(question) => memory_of(&question),
     }
 }
 
@@ -403,6 +449,48 @@ fn section_4_4(section: &Section44) -> anyhow::Result<ExitCode> {
     ];
     write(&folder, &files)?;
     print(&format!("{table}\nfigures, numbers and this table are in {}\n", folder.display()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn memory(arguments: &Memory) -> anyhow::Result<ExitCode> {
+    let folder = arguments.out.clone().unwrap_or_else(|| Path::new(RUNS).join("memory"));
+    fs::create_dir_all(&folder).with_context(|| format!("can't create {}", folder.display()))?;
+    let methods = if arguments.all { Method::ALL.to_vec() } else { memory::METHODS.to_vec() };
+    let (batch, cells) = (arguments.sizes.batch, arguments.sizes.cells);
+    let progress = Progress::over((methods.len() * memory::COUNTS.len()) as u64, arguments.quiet);
+    let program = env::current_exe().context("can't find this program")?;
+    let mut rows = Vec::new();
+    for &method in &methods {
+        for count in memory::COUNTS {
+            progress.say(format!("{method}, {count} candidates"));
+            let numbers = [count.to_string(), format!("--batch={batch}"), format!("--cells={cells}")];
+            let output = process::Command::new(&program)
+                .args(["reproduce", "memory-of", method.name()])
+                .args(numbers)
+                .output()
+                .context("can't start a process to measure")?;
+            if !output.status.success() {
+                progress.finish();
+                let said = String::from_utf8_lossy(&output.stderr);
+                let problem = said.lines().next().unwrap_or_default().trim_start_matches("error: ");
+                anyhow::bail!("{method} with {count} candidates: {} ({problem})", output.status);
+            }
+            rows.push(serde_json::from_slice::<Measured>(&output.stdout).context("can't read a measurement")?);
+            progress.at(rows.len() as u64);
+        }
+    }
+    progress.finish();
+    let table = memory::table(&rows, cells.into(), batch.into());
+    write(&folder, &[("memory.csv", memory::csv(&rows)), ("memory.md", table.clone())])?;
+    print(&format!("{table}\nmemory.csv and memory.md are in {}\n", folder.display()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn memory_of(arguments: &MemoryOf) -> anyhow::Result<ExitCode> {
+    let Sizes { batch, cells } = arguments.sizes;
+    let (candidates, cells, batch) = (arguments.candidates.into(), cells.into(), batch.into());
+    let measured = memory::measure(&Question { method: arguments.method, candidates, cells, batch })?;
+    print(&format!("{}\n", serde_json::to_string(&measured)?))?;
     Ok(ExitCode::SUCCESS)
 }
 

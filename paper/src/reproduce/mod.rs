@@ -5,6 +5,7 @@
 
 pub mod cells;
 pub mod figure_1;
+pub mod memory;
 pub mod section_4_4;
 pub mod table;
 pub mod table_3;

@@ -1,0 +1,101 @@
+//! Claim C20: what a supernet takes beside its weights and their optimiser does not grow with the number of candidates if proposals
+//! are sparse, and grows with it if they are dense. Counted at the allocator, over the construction and steps of both kinds.
+
+use advantage_nas::network::nas_bench_201::{
+    Candidates, Data, Images, Operation, PIXELS, Parent, Skeleton, WeightSettings,
+};
+use advantage_nas::random::Streams;
+use advantage_nas::strategy::{Feedback, Proposal, Step, StepKind, Want};
+use advantage_nas::supernet::{Batch, Request, Set};
+use advantage_nas::{Architecture, OpTable, Supernet};
+use advantage_nas_cpu::nas_bench_201::{Memory, NasBench201Supernet, Settings, Simultaneous};
+
+/// The largest kernel is the first, so that more candidates are more candidates and not larger ones.
+const KERNELS: [usize; 4] = [7, 5, 3, 1];
+const COUNTS: [usize; 5] = [2, 4, 8, 16, 32];
+const BATCH: usize = 4;
+
+fn candidates(count: usize) -> Candidates {
+    let operation = |index: usize| Operation::Convolution { kernel: KERNELS[index % KERNELS.len()] };
+    Candidates::new((0..count).map(operation).collect::<Vec<_>>()).unwrap()
+}
+
+fn data(streams: &Streams) -> Data {
+    let pixels: Vec<u8> = (0..8 * PIXELS).map(|place| (place * 7 % 256) as u8).collect();
+    let labels = vec![0, 1, 0, 1, 0, 1, 0, 1];
+    let images = Images::new(pixels, labels, vec!["a".to_owned(), "b".to_owned()]).unwrap();
+    Data::new(images, None, streams).unwrap()
+}
+
+/// Proposals of so many candidates at once: the first ones of every edge, and the last ones.
+fn proposals(parent: &Parent, simultaneous: Simultaneous) -> [Proposal; 2] {
+    let shape = parent.space().shape();
+    let last = shape.candidates(0) - 1;
+    [[0, 1], [last, last - 1]].map(|[one, other]| {
+        let mut proposal = Proposal::new(shape);
+        let architecture = Architecture::new(shape, vec![one; shape.edges()]).unwrap();
+        match simultaneous {
+            Simultaneous::One => proposal = Proposal::one_hot(shape, &architecture, Want::Gradient).unwrap(),
+            Simultaneous::Two => proposal.set_pairs(&vec![[one, other]; shape.edges()], Want::Gradient).unwrap(),
+            Simultaneous::All => {
+                proposal.set_dense(&OpTable::filled(shape, 1.0 / (last + 1) as f64), Want::Gradient).unwrap();
+            }
+        }
+        proposal
+    })
+}
+
+/// Most bytes allocated at the same time while a supernet is built, trained and asked; and what was planned.
+fn peak(count: usize, simultaneous: Simultaneous) -> (usize, Memory) {
+    let streams = Streams::new(0);
+    let data = data(&streams);
+    let parent = Parent::new(Skeleton { cells: 1, channels: 4, classes: 2 }, &candidates(count)).unwrap();
+    let [first, second] = proposals(&parent, simultaneous);
+    let settings = Settings { batch: BATCH, weights: WeightSettings::paper(), simultaneous, threads: 1 };
+    let mut memory = None;
+    let allocated = allocation_counter::measure(|| {
+        let mut supernet = NasBench201Supernet::<f32>::new(parent, settings, data, &streams, &[0]).unwrap();
+        let step = Step { kind: StepKind::Weights, progress: 0.0, schedule: 0.0 };
+        let mut feedback = [Feedback::new(first.shape())];
+        for (number, proposal) in (0..).zip([first, second]) {
+            let request = |set| Request { batch: Batch { trial: 0, set, step: number }, proposal: proposal.clone() };
+            supernet.weight_step(&step, &request(Set::Training)).unwrap();
+            supernet.probe(&[request(Set::Validation)], &mut feedback).unwrap();
+            supernet.evaluate(&request(Set::Validation)).unwrap();
+        }
+        memory = Some(*supernet.memory());
+    });
+    (allocated.bytes_max as usize, memory.unwrap())
+}
+
+/// Bytes that describe a layer: its name, its shape, its place in the graph.
+const DESCRIPTION: usize = 300;
+/// Edges of the three cells.
+const EDGES: usize = 18;
+
+#[test]
+fn memory_beside_the_weights_grows_with_the_candidates_of_dense_proposals_only() {
+    for simultaneous in [Simultaneous::One, Simultaneous::Two, Simultaneous::All] {
+        let measured = COUNTS.map(|count| peak(count, simultaneous));
+        let working = measured.map(|(peak, planned)| peak - planned.parameters - planned.optimizer);
+        for (count, (peak, planned)) in COUNTS.iter().zip(&measured) {
+            // What is planned is what is allocated, but for graph, samples and statistics.
+            let beyond = *peak as f64 / planned.total() as f64 - 1.0;
+            assert!((0.0..0.02).contains(&beyond), "{simultaneous:?}, {count}: {peak} bytes, planned {planned:?}");
+        }
+        let [first, .., last] = working;
+        if simultaneous == Simultaneous::All {
+            // Proportional: the four kernels in turn need the same again.
+            let per_candidate =
+                |from: usize, to: usize| (working[to] - working[from]) as f64 / (COUNTS[to] - COUNTS[from]) as f64;
+            assert!((per_candidate(3, 4) / per_candidate(1, 2) - 1.0).abs() < 0.01, "{working:?}");
+            assert!(last > 10 * first, "{working:?}");
+        } else {
+            let planned = measured.map(|(_, planned)| planned.working());
+            assert!(planned.iter().all(|bytes| *bytes == planned[0]), "{simultaneous:?}: {planned:?}");
+            let more = last - first;
+            assert!(more <= DESCRIPTION * EDGES * (COUNTS[4] - COUNTS[0]), "{simultaneous:?}: {working:?}");
+            assert!(more * 50 < first, "{simultaneous:?}: {working:?}");
+        }
+    }
+}
