@@ -97,7 +97,12 @@ impl Plan {
     /// What step `position` of such a search is, and where in the schedules it lies.
     #[must_use]
     pub fn step(&self, trains_weights: bool, position: u64) -> Step {
-        let (weight_steps, theta_steps, kind) = self.counts(trains_weights, position);
+        self.step_of_kind(trains_weights, position, self.counts(trains_weights, position).2)
+    }
+
+    /// Step `position`, if it is or were of this kind.
+    fn step_of_kind(&self, trains_weights: bool, position: u64, kind: StepKind) -> Step {
+        let (weight_steps, theta_steps, _) = self.counts(trains_weights, position);
         let (done, total, per_epoch) = match kind {
             StepKind::Theta => (theta_steps, self.iterations, self.theta_steps_per_epoch),
             _ => (weight_steps, self.warmup + self.iterations, self.weight_steps_per_epoch),
@@ -342,17 +347,10 @@ impl<S: Supernet> Search<S> {
     pub fn advance(&mut self, observer: &mut dyn Observer) -> Result<()> {
         let trains = self.supernet.trains_weights();
         let (weight_steps, theta_steps, kind) = self.plan.counts(trains, self.position);
-        let step = self.plan.step(trains, self.position);
         if kind == StepKind::Theta && theta_steps.is_multiple_of(self.plan.interval) {
             self.snapshot(weight_steps, theta_steps, observer)?;
         }
-        let (set, batch_step) =
-            if kind == StepKind::Theta { (Set::Validation, theta_steps) } else { (Set::Training, weight_steps) };
-        for (trial, request) in self.trials.iter_mut().zip(&mut self.requests) {
-            request.batch = Batch { trial: trial.number, set, step: batch_step };
-            let mut rng = self.streams.at(Purpose::Architecture, trial.number, self.position);
-            trial.strategy.propose(&step, &mut rng, &mut request.proposal)?;
-        }
+        let step = self.prepare(kind)?;
         let counts_for_best = kind == StepKind::Theta || self.plan.process_best == ProcessBest::AllSteps;
         if kind == StepKind::Theta {
             self.supernet.probe(&self.requests, &mut self.feedback)?;
@@ -386,6 +384,31 @@ impl<S: Supernet> Search<S> {
             self.snapshot(weight_steps, theta_steps, observer)?;
         }
         Ok(())
+    }
+
+    /// Fills the requests of the next step, if it is or were of this kind.
+    fn prepare(&mut self, kind: StepKind) -> Result<Step> {
+        let trains = self.supernet.trains_weights();
+        let (weight_steps, theta_steps, _) = self.plan.counts(trains, self.position);
+        let step = self.plan.step_of_kind(trains, self.position, kind);
+        let (set, batch_step) =
+            if kind == StepKind::Theta { (Set::Validation, theta_steps) } else { (Set::Training, weight_steps) };
+        for (trial, request) in self.trials.iter_mut().zip(&mut self.requests) {
+            request.batch = Batch { trial: trial.number, set, step: batch_step };
+            let mut rng = self.streams.at(Purpose::Architecture, trial.number, self.position);
+            trial.strategy.propose(&step, &mut rng, &mut request.proposal)?;
+        }
+        Ok(step)
+    }
+
+    /// What the next step would ask if it were of this kind, one request per trial, and the supernet to ask. Ends the search: its
+    /// strategies can't propose twice.
+    ///
+    /// # Errors
+    /// What strategies report.
+    pub fn ask(mut self, kind: StepKind) -> Result<(Step, Vec<Request>, S)> {
+        let step = self.prepare(kind)?;
+        Ok((step, self.requests, self.supernet))
     }
 
     fn snapshot(&mut self, weight_steps: u64, theta_steps: u64, observer: &mut dyn Observer) -> Result<()> {

@@ -610,6 +610,42 @@ fn restored_at_every_step_it_goes_on_bit_for_bit() {
     }
 }
 
+/// What a search asks at its end is what its next step would have asked; of the other kind, it is the other set's next minibatch at
+/// the other kind's place in the schedules.
+#[test]
+fn a_search_asks_for_its_next_step() {
+    for trains in [true, false] {
+        let log = Log::default();
+        let mut reference = search(trains, &[4, 0], &log);
+        let steps = reference.steps();
+        for position in 0..steps {
+            let mut asked = search(trains, &[4, 0], &Log::default());
+            asked.run(Some(position), &mut ()).unwrap();
+            log.0.lock().unwrap().clear();
+            reference.run(Some(position + 1), &mut ()).unwrap();
+            let done: Vec<String> =
+                log.lines().into_iter().filter(|line| line.starts_with("probe") || line.starts_with("train")).collect();
+            let kind = match done[0].split(' ').nth(1).unwrap() {
+                "Warmup" => StepKind::Warmup,
+                "Weights" => StepKind::Weights,
+                _ => StepKind::Theta,
+            };
+            let (step, requests, _) = asked.ask(kind).unwrap();
+            assert_eq!(step.kind, kind);
+            let expected = requests.iter().map(|request| match kind {
+                StepKind::Theta => format!("probe {}", describe(request)),
+                _ => format!("train {:?} schedule {:?} {}", step.kind, step.schedule, describe(request)),
+            });
+            assert_eq!(done, expected.collect::<Vec<_>>());
+        }
+    }
+    let mut warm = search(true, &[4], &Log::default());
+    warm.run(Some(2), &mut ()).unwrap();
+    let (step, requests, _) = warm.ask(StepKind::Theta).unwrap();
+    assert_eq!(step, Step { kind: StepKind::Theta, progress: 0.0, schedule: 0.0 });
+    assert_eq!(requests[0].batch, Batch { trial: 4, set: Set::Validation, step: 0 });
+}
+
 #[test]
 fn trials_in_lockstep_equal_trials_alone() {
     for trains in [true, false] {
