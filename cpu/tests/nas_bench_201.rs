@@ -564,6 +564,15 @@ fn trace(threads: usize) -> (Vec<f64>, advantage_nas::state::State) {
             numbers.push(feedback.loss);
             numbers.extend(feedback.gradient.values());
             numbers.extend(feedback.removals);
+            let pass = supernet.pass(&request(&proposal, Set::Validation, at)).unwrap();
+            numbers.push(pass.loss);
+            numbers.extend(pass.logits.iter().map(|logit| f64::from(*logit)));
+            numbers.extend(pass.edge_gradient.values());
+            for index in 0..supernet.parent().parameters().len() {
+                let gradient = supernet.parameter(TRIAL, index, Part::Gradient).unwrap();
+                numbers.extend(gradient.into_iter().map(f64::from));
+            }
+            numbers.push(supernet.update(TRIAL, 0.05).unwrap());
             numbers.push(supernet.evaluate(&request(&proposal, Set::Test, at)).unwrap().loss);
         }
     }
