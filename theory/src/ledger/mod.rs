@@ -282,7 +282,8 @@ pub fn ledger<E: Estimators>() -> Vec<Claim<E>> {
             "C20",
             "Table 1",
             "dense methods need memory for every candidate, sparse ones for one",
-            "peak memory minus parameters and optimiser state, on CPU and GPU, for 2 to 32 candidates",
+            "on the CPU: from 2 to 32 candidates sparse ones need the same beside weights and optimiser, dense ones eleven times as much: \
+             paper/results/memory, advnas reproduce memory",
         ),
         measured(
             "C21",
