@@ -1,14 +1,16 @@
-//! `advnas dump`: one step of a search as a file.
+//! `advnas dump`: one step of a search as a file, for programs of other people that check it.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use advantage_nas::strategy::Method;
-use clap::{Args, Subcommand, value_parser};
+use advantage_nas::strategy::{Method, StepKind};
+use clap::{Args, Subcommand, ValueEnum, value_parser};
 
-use super::data::DataFolder;
+use super::data::{CacheFolder, DataFolder};
 use super::print;
 use super::search::{LARGEST, available_threads};
+use crate::dump;
+use crate::experiment::cifar10::CellSearch;
 use crate::experiment::ptb::{self, Language};
 use crate::settings::{self, Override, Settings};
 
@@ -16,6 +18,41 @@ use crate::settings::{self, Override, Settings};
 pub(super) enum Experiment {
     /// Penn Treebank (section 5.3)
     Ptb(Ptb),
+    /// CIFAR-10 (section 5.2): weights, minibatch, proposal, loss, gradients and updated weights of one step
+    ///
+    /// The search runs --after steps. Then the network is evaluated and its weights are updated once, on the minibatch and with the
+    /// proposal of the next update of theta (or of the weights). paper/README.md lists every tensor of the file.
+    #[command(after_help = CIFAR10_EXAMPLE)]
+    Cifar10(Cifar10),
+}
+
+const CIFAR10_EXAMPLE: &str = "\
+Example:
+  advnas dump cifar10 --preset tiny --method darts --seed 1 --out step.safetensors --data DIR
+  advnas dump cifar10 --preset tiny --method reinforce --set cifar10.zero=true --step weights --out step.safetensors";
+
+#[derive(Debug, Args)]
+pub(super) struct Cifar10 {
+    #[command(flatten)]
+    folder: DataFolder,
+    #[command(flatten)]
+    cache: CacheFolder,
+    /// Steps of the search before
+    #[arg(long, value_name = "STEPS", default_value_t = 4)]
+    after: u64,
+    /// Whose proposal and minibatch
+    #[arg(long, value_name = "KIND", default_value = "theta")]
+    step: Kind,
+    #[command(flatten)]
+    dump: Dump,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Kind {
+    /// Of an update of theta
+    Theta,
+    /// Of an update of the weights
+    Weights,
 }
 
 /// What every dump understands.
@@ -33,10 +70,7 @@ struct Dump {
     /// Change a setting, such as theta.learning_rate=0.01; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<Override>,
-    /// Updates of theta before the one that is dumped; each comes with one of the weights
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    after: u64,
-    /// The file, in the format of safetensors
+    /// The file, in the format of safetensors; what is there is replaced
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 }
@@ -48,17 +82,35 @@ pub(super) struct Ptb {
     /// Corpus: CORPUS/CORPUS.train.txt, .valid.txt and .test.txt in the data folder [default: ptb]
     #[arg(long, value_name = "CORPUS")]
     corpus: Option<String>,
+    /// Updates of theta before the one that is dumped; each comes with one of the weights
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    after: u64,
     #[command(flatten)]
     dump: Dump,
 }
 
 pub(super) fn run(experiment: Experiment) -> anyhow::Result<ExitCode> {
-    let Experiment::Ptb(Ptb { folder, corpus, dump }) = experiment;
-    let corpus = corpus.map(|corpus| Override::new("ptb.corpus", corpus));
-    let settings = dump.settings(settings::Experiment::Ptb, corpus)?;
-    let language = Language::load(&folder.data, &settings, available_threads())?;
-    ptb::dump::dump(language, &settings, dump.after)?.write(&dump.out)?;
-    dump.said(&settings)
+    match experiment {
+        Experiment::Ptb(Ptb { folder, corpus, after, dump }) => {
+            let corpus = corpus.map(|corpus| Override::new("ptb.corpus", corpus));
+            let settings = dump.settings(settings::Experiment::Ptb, corpus)?;
+            let language = Language::load(&folder.data, &settings, available_threads())?;
+            ptb::dump::dump(language, &settings, after)?.write(&dump.out)?;
+            dump.said(&settings, &format!("the step of theta after {after} others"))
+        }
+        Experiment::Cifar10(Cifar10 { folder, cache, after, step, dump }) => {
+            // What is wrong with the settings is said before images are decoded.
+            let settings = dump.settings(settings::Experiment::Cifar10, None)?;
+            let experiment = CellSearch::load(&folder.data, &cache.cache(), available_threads())?;
+            let (kind, of) = match step {
+                Kind::Theta => (StepKind::Theta, "theta"),
+                Kind::Weights => (StepKind::Weights, "the weights"),
+            };
+            let (content, position) = dump::cifar10::dump(&experiment, &settings, after, kind)?;
+            content.write(&dump.out)?;
+            dump.said(&settings, &format!("a step of {of} after {position} steps"))
+        }
+    }
 }
 
 impl Dump {
@@ -71,9 +123,8 @@ impl Dump {
         Settings::resolve(experiment, self.preset.as_deref(), &overrides)
     }
 
-    fn said(&self, settings: &Settings) -> anyhow::Result<ExitCode> {
-        let Self { after, out, .. } = self;
-        print(&format!("{}: {}, the step of theta after {after} others\n", out.display(), settings.method))?;
+    fn said(&self, settings: &Settings, which: &str) -> anyhow::Result<ExitCode> {
+        print(&format!("{}: {}, {which}\n", self.out.display(), settings.method))?;
         Ok(ExitCode::SUCCESS)
     }
 }

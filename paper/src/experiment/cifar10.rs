@@ -11,7 +11,7 @@ use advantage_nas::strategy::table1::{Hotness, Propagation, TABLE_1};
 use advantage_nas::strategy::{Feedback, Method, Proposal, Want};
 use advantage_nas::supernet::{Batch, Request, Set};
 use advantage_nas::{Architecture, Search, Shape, Supernet};
-use advantage_nas_cpu::nas_bench_201::{self, Memory, NasBench201Supernet, Simultaneous};
+use advantage_nas_cpu::nas_bench_201::{self, Memory, NasBench201Supernet, Simultaneous, Stored};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 use toml::Table;
@@ -191,11 +191,11 @@ impl CellSearch {
         Ok(Self { images, table, threads })
     }
 
-    /// The supernet before its first step.
+    /// The supernet before its first step. Searches are in single precision.
     ///
     /// # Errors
     /// [`Error::Settings`] and [`Error::Usage`] for settings that make none.
-    pub fn supernet(&self, settings: &Settings) -> Result<Cifar10Network> {
+    pub fn supernet<T: Stored>(&self, settings: &Settings) -> Result<NasBench201Supernet<T>> {
         let own: Cifar10Settings = settings.own()?;
         plan(settings)?;
         let streams = Streams::new(settings.seed);

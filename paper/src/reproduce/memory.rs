@@ -10,13 +10,13 @@ use advantage_nas::network::nas_bench_201::{
 };
 use advantage_nas::random::Streams;
 use advantage_nas::search::{Plan, ProcessBest};
-use advantage_nas::strategy::table1::{Hotness, Propagation, TABLE_1};
 use advantage_nas::strategy::{Method, MethodSettings};
 use advantage_nas::{Search, Supernet};
 use advantage_nas_cpu::nas_bench_201::{NasBench201Supernet, Settings, Simultaneous};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::experiment::cifar10::simultaneous;
 
 /// The methods that are shown by default: one-hot by forward passes, one-hot by gradients, two-hot, dense.
 pub const METHODS: [Method; 4] = [Method::Reinforce, Method::AdvantageNas, Method::ProxylessNas, Method::Darts];
@@ -67,14 +67,13 @@ impl Measured {
     }
 }
 
-/// The form of a method's edge weights, and the room that they need.
+/// The form of a method's edge weights, where most room is needed.
 #[must_use]
-pub fn proposals(method: Method) -> (&'static str, Simultaneous) {
-    let row = TABLE_1.iter().find(|row| row.methods.contains(&method));
-    match row.map(|row| (row.propagation, row.hotness)) {
-        Some((Propagation::Dense, _)) => ("dense", Simultaneous::All),
-        Some((Propagation::Sparse, Hotness::Two)) => ("two-hot", Simultaneous::Two),
-        _ => ("one-hot", Simultaneous::One),
+pub fn proposals(method: Method) -> &'static str {
+    match simultaneous(method) {
+        Simultaneous::One => "one-hot",
+        Simultaneous::Two => "two-hot",
+        Simultaneous::All => "dense",
     }
 }
 
@@ -91,7 +90,7 @@ pub fn measure(question: &Question) -> Result<Measured> {
     let streams = Streams::new(0);
     let images = images(batch)?;
     let data = Data::new(images.clone(), Some(images), &streams)?;
-    let (_, simultaneous) = proposals(method);
+    let simultaneous = simultaneous(method);
     // One thread: every thread has its own room for one image.
     let settings = Settings { batch, weights: WeightSettings::paper(), simultaneous, threads: 1 };
     let [before, _] = resident()?;
@@ -149,7 +148,7 @@ pub fn csv(rows: &[Measured]) -> String {
     let mut out = "method,proposals,candidates,parameters,optimizer,before,peak,working,planned\n".to_owned();
     for row in rows {
         let Measured { method, candidates, parameters, optimizer, planned, before, peak } = row;
-        let (proposals, working) = (proposals(*method).0, row.working());
+        let (proposals, working) = (proposals(*method), row.working());
         writeln!(out, "{method},{proposals},{candidates},{parameters},{optimizer},{before},{peak},{working},{planned}")
             .expect("writing to a string does not fail");
     }
@@ -180,7 +179,7 @@ pub fn table(rows: &[Measured], cells: usize, batch: usize) -> String {
         writeln!(out, "{head}{cells}").expect("writing to a string does not fail");
     };
     for &method in &methods {
-        let head = format!("| {method} | {} |", proposals(method).0);
+        let head = format!("| {method} | {} |", proposals(method));
         line(&head, method, &|row| format!("{:.1} ({:.1})", mib(row.working()), mib(row.planned)));
     }
     if let Some(&method) = methods.first() {
@@ -201,6 +200,7 @@ pub fn table(rows: &[Measured], cells: usize, batch: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use advantage_nas::strategy::table1::{Hotness, Propagation, TABLE_1};
 
     fn measured(method: Method, candidates: usize, peak: u64) -> Measured {
         Measured {
@@ -228,16 +228,19 @@ mod tests {
         assert!(csv.ends_with("advantage-nas,one-hot,4,1048576,2097152,4194304,11534336,4194304,3145728\n"), "{csv}");
     }
 
+    /// Table 1: dense methods evaluate every candidate, of sparse ones as many as are hot.
     #[test]
     fn every_method_has_the_room_that_it_needs() {
-        // Table 1: DARTS, SNAS and NASP evaluate every candidate, ProxylessNAS two.
-        for method in Method::ALL {
-            let expected = match method {
-                Method::Darts | Method::Snas | Method::Nasp => Simultaneous::All,
-                Method::ProxylessNas => Simultaneous::Two,
-                _ => Simultaneous::One,
+        let methods = TABLE_1.iter().flat_map(|row| row.methods.iter().map(move |method| (row, *method)));
+        let methods: Vec<_> = methods.collect();
+        assert_eq!(methods.len(), Method::ALL.len());
+        for (row, method) in methods {
+            let expected = match (row.propagation, row.hotness) {
+                (Propagation::Dense, _) => "dense",
+                (Propagation::Sparse, Hotness::Two) => "two-hot",
+                (Propagation::Sparse, _) => "one-hot",
             };
-            assert_eq!(proposals(method).1, expected, "{method}");
+            assert_eq!(proposals(method), expected, "{method}");
         }
     }
 }

@@ -1,0 +1,223 @@
+//! One step of the search on CIFAR-10: everything that goes into it and everything that comes out. Names and layouts are in
+//! `paper/README.md`.
+
+use advantage_nas::Supernet;
+use advantage_nas::network::nas_bench_201::parent::{NORM_EPSILON, NORM_MOMENTUM};
+use advantage_nas::network::nas_bench_201::{CHANNELS, EDGES, IMAGE, WeightSettings, edge_ends};
+use advantage_nas::search::Saves;
+use advantage_nas::strategy::{Feedback, Step, StepKind, Want};
+use advantage_nas::supernet::{Request, Set};
+use advantage_nas_cpu::nas_bench_201::{NasBench201Supernet, Part};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde_json::json;
+
+use super::Dump;
+use crate::build::Provenance;
+use crate::error::{Error, Result};
+use crate::experiment::cifar10::{CellSearch, Cifar10Network};
+use crate::experiment::{Experiment as _, cifar10};
+use crate::settings::Settings;
+
+/// Differences of gradients, relative to their norms, that single precision explains without a ReLU that changed its side.
+const ROUNDING: f64 = 3e-5;
+/// Relative size of the disturbances that must not change a side.
+const DISTURBANCE: f64 = 3e-7;
+/// How often a step is disturbed.
+const DISTURBANCES: u64 = 4;
+/// How many steps are looked at.
+const STEPS: u64 = 50;
+
+/// The search after so many steps, and then one pass and one update of the weights on the minibatch and with the proposal of its next
+/// update of `θ`, or of `w`.
+///
+/// Among a million inputs of ReLUs, one or the other is so close to zero that rounding decides its side, and with it some gradient's
+/// fourth digit: not what a dump is to show. So later steps are taken until the gradients are steady: those in single precision agree
+/// with those in double precision, and the latter do not jump if all weights are disturbed in their seventh digit. Where a network is so large
+/// that there is no such step among the first [`STEPS`], the first is taken, and that is said.
+///
+/// Returns the file and how many steps were before.
+///
+/// # Errors
+/// [`Error::Usage`] for more steps than the search has; what the supernet and the strategy report.
+pub fn dump(experiment: &CellSearch, settings: &Settings, after: u64, kind: StepKind) -> Result<(Dump, u64)> {
+    let mut search = experiment.build(settings, &())?;
+    let steps = search.steps();
+    if after >= steps {
+        return Err(Error::Usage(format!("--after must be below {steps}, the steps of this search, got {after}")));
+    }
+    let mut double = experiment.supernet::<f64>(settings)?;
+    for position in after..steps.min(after + STEPS) {
+        search.run(Some(position), &mut ())?;
+        let mut here = experiment.build(settings, &())?;
+        here.restore(&search.save())?;
+        let (step, requests, mut supernet) = here.ask(kind)?;
+        let before = supernet.save();
+        if is_steady(&mut supernet, &mut double, &requests[0])? {
+            supernet.restore(&before)?;
+            let dump = of_step(experiment, settings, (position, &step, &requests[0], true), supernet)?;
+            return Ok((dump, position));
+        }
+    }
+    tracing::warn!("no step among {STEPS} has steady gradients; the first is taken");
+    let mut search = experiment.build(settings, &())?;
+    search.run(Some(after), &mut ())?;
+    let (step, requests, supernet) = search.ask(kind)?;
+    Ok((of_step(experiment, settings, (after, &step, &requests[0], false), supernet)?, after))
+}
+
+/// Whether no ReLU is so close to its kink that rounding decides.
+fn is_steady(single: &mut Cifar10Network, double: &mut NasBench201Supernet<f64>, request: &Request) -> Result<bool> {
+    let trial = request.batch.trial;
+    let count = single.parent().parameters().len();
+    let mut values = Vec::with_capacity(count);
+    for index in 0..count {
+        values.push(single.parameter(trial, index, Part::Value)?.into_iter().map(f64::from).collect::<Vec<f64>>());
+        double.set_parameter(trial, index, Part::Value, &values[index])?;
+    }
+    single.pass(request)?;
+    let gradients = (0..count).map(|index| single.parameter(trial, index, Part::Gradient));
+    let of_single = gradients.collect::<advantage_nas::Result<Vec<_>>>()?;
+    let of_single = of_single.into_iter().map(|gradient| gradient.into_iter().map(f64::from).collect());
+    let gradients = |double: &mut NasBench201Supernet<f64>| -> Result<Vec<Vec<f64>>> {
+        double.pass(request)?;
+        Ok((0..count)
+            .map(|index| double.parameter(trial, index, Part::Gradient))
+            .collect::<advantage_nas::Result<_>>()?)
+    };
+    let exact = gradients(double)?;
+    if !all_close(&of_single.collect::<Vec<_>>(), &exact) {
+        return Ok(false);
+    }
+    for seed in 0..DISTURBANCES {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        for (index, values) in values.iter().enumerate() {
+            let mut disturb = |value: &f64| value * (1.0 + rng.random_range(-DISTURBANCE..DISTURBANCE));
+            let disturbed: Vec<f64> = values.iter().map(&mut disturb).collect();
+            double.set_parameter(trial, index, Part::Value, &disturbed)?;
+        }
+        if !all_close(&gradients(double)?, &exact) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Norm-wise, parameter by parameter; gradients that vanish by symmetry have no digits to compare.
+fn all_close(gradients: &[Vec<f64>], exact: &[Vec<f64>]) -> bool {
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>().sqrt();
+    let whole = norm(&mut exact.iter().flatten().copied());
+    gradients.iter().zip(exact).all(|(gradient, exact)| {
+        let apart = norm(&mut gradient.iter().zip(exact).map(|(one, other)| one - other));
+        apart <= ROUNDING * norm(&mut exact.iter().copied()).max(1e-6 * whole)
+    })
+}
+
+/// The step after `position` steps, its request, and whether it is steady.
+type Chosen<'a> = (u64, &'a Step, &'a Request, bool);
+
+fn of_step(
+    experiment: &CellSearch,
+    settings: &Settings,
+    (position, step, request, steady): Chosen<'_>,
+    mut supernet: Cifar10Network,
+) -> Result<Dump> {
+    let own: cifar10::Cifar10Settings = settings.own()?;
+    let weights: WeightSettings = settings.get("weights")?;
+    let (proposal, trial) = (&request.proposal, request.batch.trial);
+    let parent = supernet.parent().clone();
+    let mut dump = Dump::new();
+
+    let parameters = |dump: &mut Dump, supernet: &Cifar10Network, groups: &[(&str, Part)]| -> Result<()> {
+        for (index, parameter) in parent.parameters().iter().enumerate() {
+            for (group, part) in groups {
+                let values = supernet.parameter(trial, index, *part)?;
+                dump.f32(format!("{group}/{}", parameter.name), &parameter.shape, &values);
+            }
+        }
+        Ok(())
+    };
+    let running = |dump: &mut Dump, supernet: &Cifar10Network, group: &str| -> Result<()> {
+        for (index, norm) in parent.running().iter().enumerate() {
+            let statistics = supernet.running(trial, index)?;
+            for (what, values) in ["running_mean", "running_var"].into_iter().zip(statistics) {
+                dump.f64(format!("{group}/{}.{what}", norm.name), &[norm.channels], &values);
+            }
+        }
+        Ok(())
+    };
+
+    parameters(&mut dump, &supernet, &[("weights", Part::Value), ("velocity", Part::Velocity)])?;
+    running(&mut dump, &supernet, "running")?;
+    dump.table("proposal/weights", proposal.weights());
+    let active: Vec<i64> = proposal.active().values().iter().map(|active| i64::from(*active)).collect();
+    let candidates = parent.candidates().operations();
+    dump.i64("proposal/active", &[EDGES, candidates.len()], &active);
+
+    // What the strategy learns from.
+    let mut feedback = [Feedback::new(proposal.shape())];
+    supernet.probe(std::slice::from_ref(request), &mut feedback)?;
+    let [feedback] = feedback;
+    dump.f64("feedback/loss", &[], &[feedback.loss]);
+    match proposal.want() {
+        Want::Loss => {}
+        Want::Gradient | Want::GradientWithUnitOutputs => dump.table("feedback/edge_gradient", &feedback.gradient),
+        Want::Removals => dump.f64("feedback/removals", &[EDGES], &feedback.removals),
+    }
+
+    let pass = supernet.pass(request)?;
+    let (images, labels) = supernet.minibatch();
+    dump.f32("images", &[labels.len(), CHANNELS, IMAGE, IMAGE], images);
+    let labels: Vec<i64> = labels.iter().map(|label| *label as i64).collect();
+    dump.i64("labels", &[labels.len()], &labels);
+    dump.f64("loss", &[], &[pass.loss]);
+    dump.f32("logits", &[labels.len(), parent.skeleton().classes], &pass.logits);
+    dump.table("edge_gradient", &pass.edge_gradient);
+    parameters(&mut dump, &supernet, &[("gradient", Part::Gradient)])?;
+    let rate = weights.rate(step.schedule);
+    let norm = supernet.update(trial, rate)?;
+    dump.f64("gradient_norm", &[], &[norm]);
+    parameters(&mut dump, &supernet, &[("updated", Part::Value), ("updated_velocity", Part::Velocity)])?;
+    running(&mut dump, &supernet, "updated_running")?;
+
+    dump.note("experiment", settings.experiment.name());
+    dump.note("settings", settings.table());
+    dump.note(
+        "skeleton",
+        json!({ "cells": own.cells, "channels": own.channels, "classes": parent.skeleton().classes }),
+    );
+    dump.note("edges", (0..EDGES).map(edge_ends).collect::<Vec<_>>());
+    dump.note("candidates", candidates.iter().map(ToString::to_string).collect::<Vec<_>>());
+    dump.note("want", proposal.want().name());
+    let set = match request.batch.set {
+        Set::Training => "training",
+        Set::Validation => "validation",
+        Set::Test => "test",
+    };
+    let kind = if step.kind == StepKind::Theta { "theta" } else { "weights" };
+    dump.note(
+        "step",
+        json!({
+            "after": position,
+            "kind": kind,
+            "set": set,
+            "minibatch": request.batch.step,
+            "progress": step.progress,
+            "schedule": step.schedule,
+            "steady": steady,
+        }),
+    );
+    dump.note(
+        "update",
+        json!({
+            "learning_rate": rate,
+            "momentum": weights.momentum,
+            "weight_decay": weights.weight_decay,
+            "clip_norm": weights.clip_norm,
+        }),
+    );
+    dump.note("batch_norm", json!({ "epsilon": NORM_EPSILON, "momentum": NORM_MOMENTUM }));
+    dump.note("data", experiment.data());
+    dump.note("provenance", Provenance::of_this_cpu());
+    Ok(dump)
+}
