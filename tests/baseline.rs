@@ -8,7 +8,8 @@
 mod common;
 
 use advantage_nas::estimator::{
-    CandidateAverages, EdgeBaselines, MovingAverage, optimal_baseline, optimal_weights, policy_gradient,
+    CandidateAverages, EdgeBaselines, MovingAverage, optimal_baseline, optimal_baseline_of_drawn, optimal_weights,
+    policy_gradient,
 };
 use advantage_nas::tolerance::{F64_FEW_ROUNDINGS, assert_close};
 use advantage_nas::{Architecture, Error, Shape};
@@ -165,6 +166,24 @@ fn values_by_hand() {
     assert_eq!(optimal_weights(&[whole(1)]), None);
     assert_eq!(optimal_weights(&fractions(&[0, 1, 0], 1)), None);
     assert_eq!(optimal_baseline(&[1.0], &[5.0]).unwrap(), None);
+}
+
+#[test]
+fn the_baseline_of_drawn_candidates_by_hand() {
+    // The weights are (6, 7, 7)/20; of candidates 0 and 2 alone, with averages 1 and 4: (6 · 1 + 7 · 4)/13.
+    let mu = fractions(&[2, 1, 1], 4);
+    let of =
+        |averages: [Option<i64>; 3]| optimal_baseline_of_drawn(&mu, &averages.map(|value| value.map(whole))).unwrap();
+    assert_eq!(of([Some(1), None, Some(4)]), q(34, 13));
+    assert_eq!(of([None, Some(-3), None]), whole(-3));
+    assert_eq!(of([Some(1), Some(-2), Some(4)]), whole(1)); // all of them: the optimal baseline
+    assert_eq!(of([None, None, None]), whole(0));
+    // A candidate that weighs nothing, and a vertex.
+    let half = fractions(&[1, 1, 0], 2);
+    assert_eq!(optimal_baseline_of_drawn(&half, &[None, None, Some(whole(5))]).unwrap(), whole(0));
+    assert_eq!(optimal_baseline_of_drawn(&[whole(1)], &[Some(whole(5))]).unwrap(), whole(0));
+    let error = optimal_baseline_of_drawn(&mu, &[None]).unwrap_err();
+    assert_eq!(error.to_string(), "averages of the candidates: expected 3 values, got 1");
 }
 
 #[test]
