@@ -187,9 +187,13 @@ fn paused_searches_and_other_numbers_of_threads_end_the_same() {
     for stop in ["9", "37", "44"] {
         let answer = succeed(&search(&two, &["--threads", "2", "--resume", "--stop-after", stop]));
         assert!(answer.out.contains(&format!("paused at step {stop} of 60")), "{}", answer.out);
-        assert!(answer.out.contains("--preset=tiny") && answer.out.contains("--resume"), "{}", answer.out);
+        if stop == "44" {
+            // As it is told.
+            let command = answer.out.lines().last().unwrap().trim().strip_prefix("advnas ").unwrap();
+            let words = shlex::split(command).unwrap();
+            succeed(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        }
     }
-    succeed(&search(&two, &["--threads", "2", "--resume"]));
     assert_eq!(finished(&two), finished(&one));
 
     let trials = folder.path().join("trials");

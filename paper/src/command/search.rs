@@ -178,7 +178,7 @@ pub(super) fn run(experiment: Experiment) -> anyhow::Result<ExitCode> {
             let own = iterations.map(|iterations| Override::new("iterations", iterations));
             let backend = Backend::open(search.device)?;
             let at_once = threads.map_or_else(|| search.default_threads(&backend), |threads| threads as usize);
-            search.run(&ToyRegression { backend }, settings::Experiment::Toy, own.as_slice(), at_once)
+            search.run(&ToyRegression { backend }, settings::Experiment::Toy, own.as_slice(), None, at_once)
         }
         Experiment::Cifar10(Cifar10 { folder, cache, workers, search }) => {
             search.on_the_cpu("the search on CIFAR-10")?;
@@ -186,7 +186,7 @@ pub(super) fn run(experiment: Experiment) -> anyhow::Result<ExitCode> {
             // What is wrong with the settings is said before images are decoded.
             cifar10::plan(&search.settings(settings::Experiment::Cifar10, &[])?)?;
             let experiment = CellSearch::load(&folder.data, &cache.cache(), threads)?;
-            search.run(&experiment, settings::Experiment::Cifar10, &[], jobs)
+            search.run(&experiment, settings::Experiment::Cifar10, &[], Some(&folder.data), jobs)
         }
         Experiment::Ptb(Ptb { folder, corpus, workers, search }) => {
             search.on_the_cpu("the search on a text")?;
@@ -194,7 +194,7 @@ pub(super) fn run(experiment: Experiment) -> anyhow::Result<ExitCode> {
             let (jobs, threads) = workers.share(search.trials as usize);
             let settings = search.settings(settings::Experiment::Ptb, own.as_slice())?;
             let experiment = RecurrentSearch(Language::load(&folder.data, &settings, threads)?);
-            search.run(&experiment, settings::Experiment::Ptb, own.as_slice(), jobs)
+            search.run(&experiment, settings::Experiment::Ptb, own.as_slice(), Some(&folder.data), jobs)
         }
     }
 }
@@ -240,12 +240,13 @@ pub(super) fn report<O: Summary + Clone>(
 
 impl Search {
     /// Runs the trials, so many at the same time; `own` are settings from options that only this experiment has, of
-    /// their names.
+    /// their names; `data` is the folder of the data sets, where they are read.
     fn run<E>(
         &self,
         experiment: &E,
         name: settings::Experiment,
         own: &[Override],
+        data: Option<&Path>,
         at_once: usize,
     ) -> anyhow::Result<ExitCode>
     where
@@ -280,7 +281,7 @@ impl Search {
         };
         let ends = sweep.work(at_once, &orders);
         progress.finish();
-        report(&folder, left, &ends?, &stop, &self.resume_command(&settings, own, &folder))
+        report(&folder, left, &ends?, &stop, &self.resume_command(&settings, own, data, &folder))
     }
 
     fn settings(&self, experiment: settings::Experiment, own: &[Override]) -> Result<Settings> {
@@ -322,7 +323,7 @@ impl Search {
     }
 
     /// The command that goes on with this one, with everything that must agree.
-    fn resume_command(&self, settings: &Settings, own: &[Override], folder: &Path) -> String {
+    fn resume_command(&self, settings: &Settings, own: &[Override], data: Option<&Path>, folder: &Path) -> String {
         let mut words = vec!["advnas".to_owned(), "search".to_owned(), settings.experiment.name().to_owned()];
         let mut option = |name: &str, value: Option<String>| {
             if let Some(value) = value {
@@ -343,6 +344,7 @@ impl Search {
             option("set", Some(change.to_string()));
         }
         option("device", (self.device != Choice::Cpu).then(|| self.device.to_string()));
+        option("data", data.map(|data| data.display().to_string()));
         option("out", Some(folder.display().to_string()));
         words.push("--resume".to_owned());
         shlex::try_join(words.iter().map(String::as_str)).unwrap_or_else(|_| words.join(" "))
