@@ -340,18 +340,18 @@ impl Table3 {
                 return Err(crate::Error::Usage(format!("the {what} {twice} is given twice")));
             }
         }
-        let resolve = |method: Method, seed: u64| {
+        methods.iter().map(|&method| Ok((method, self.settings_of(method)?))).collect()
+    }
+
+    /// The settings of a method's searches, seed by seed.
+    fn settings_of(&self, method: Method) -> crate::Result<Vec<Settings>> {
+        let resolve = |seed: &u64| {
             let mut overrides = vec![Override::new("method", method), Override::new("seed", seed)];
             overrides.extend(self.corpus.as_ref().map(|corpus| Override::new("ptb.corpus", corpus)));
             overrides.extend(self.overrides.iter().cloned());
             Settings::resolve(Experiment::Ptb, Some(&self.preset), &overrides)
         };
-        methods
-            .iter()
-            .map(|&method| {
-                Ok((method, self.seeds.iter().map(|&seed| resolve(method, seed)).collect::<Result<_, _>>()?))
-            })
-            .collect()
+        self.seeds.iter().map(resolve).collect()
     }
 
     fn run(&self) -> anyhow::Result<ExitCode> {
@@ -370,8 +370,10 @@ impl Table3 {
             return Ok(ExitCode::from(EXIT_INTERRUPTED));
         }
 
-        // The references have the settings of any method: they need no search.
-        let references = Origin::REFERENCES.map(|origin| (origin, &methods[0].1));
+        // The references need no search. The method in their settings has no meaning, but it is always the same one: they stay
+        // finished when other methods are asked for.
+        let of_references = self.settings_of(table_3::METHODS[0])?;
+        let references = Origin::REFERENCES.map(|origin| (origin, &of_references));
         let rows: Vec<(Origin, &Vec<Settings>)> =
             methods.iter().map(|(method, all)| (Origin::Searched(*method), all)).chain(references).collect();
         let mut retrainings = Vec::new();

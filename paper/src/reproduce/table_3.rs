@@ -155,8 +155,13 @@ pub fn markdown(rows: &[Row]) -> String {
     }
     let mut out = grid.markdown();
     if let Some(run) = rows.iter().flat_map(|row| &row.runs).next() {
+        let apart = if run.preset == "full" {
+            String::new()
+        } else {
+            format!(" of the whole text: perplexities of preset {} compare with each other only", run.preset)
+        };
         out.push_str(&format!(
-            "\nMean ± standard deviation of the population over the runs, one for every seed; published numbers are those of 5 trials. Corpus \
+            "\nMean ± standard deviation of the population over the runs, one for every seed; published numbers are those of 5 trials{apart}. Corpus \
              {}, preset {}: {} different words, {} words of training text, {} predictions on the validation text, {} on the test text. Times \
              are means, parameters too.\n",
             run.corpus, run.preset, run.vocabulary, run.training_words, run.validation.predictions, run.test.predictions
