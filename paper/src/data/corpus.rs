@@ -101,7 +101,8 @@ impl Corpus {
                 let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
                 Error::wrong(place(&source, file, Some(line)), "UTF-8", "other bytes")
             })?;
-            Ok((text, md5))
+            // Some editors begin a file with a mark that is no part of the first word.
+            Ok((text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text), md5))
         };
         let [train, valid, test] = &files;
         let [train, valid, test] = [read(train)?, read(valid)?, read(test)?];
@@ -266,7 +267,8 @@ mod tests {
         fs::write(folder.join("x.valid.txt"), b"ok\nfine \xff\n").unwrap();
         fs::write(folder.join("x.test.txt"), "a").unwrap();
         refused("x: x.valid.txt, line 2: expected UTF-8, found other bytes");
-        fs::write(folder.join("x.valid.txt"), "ok").unwrap();
+        fs::write(folder.join("x.valid.txt"), "\u{feff}ok").unwrap();
+        assert_eq!(load().unwrap().texts[1], "ok");
         let checksums = load().unwrap().checksums();
         assert_eq!(checksums["x.train.txt"].as_str(), Some("md5 900150983cd24fb0d6963f7d28e17f72"));
         for name in ["", ".", "..", "a/b", "../x"] {
