@@ -131,7 +131,13 @@ impl Ptb {
         if search.experiment != settings::Experiment::Ptb {
             return Err(wrong(format!("expected a search of a recurrent cell, found {}", search.experiment.name())));
         }
+        let method = search.method;
         let search = search.with(&overrides)?;
+        if given.is_none() && search.method != method {
+            let problem =
+                format!("its cells are those of {method}, another method is not a setting of their retraining");
+            return Err(wrong(problem));
+        }
         let (cell, chosen) = match given {
             Some(given) => given,
             None => {

@@ -146,9 +146,10 @@ impl PtbSettings {
     /// an epoch has half of each.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a text that is too short or a schedule without a step.
+    /// [`Error::Usage`] for a text that is too short, a schedule without a step, or an interval of 0.
     pub fn plan(&self, words: usize, interval: u64) -> Result<Plan> {
         let per_epoch = self.steps_per_epoch(words)?;
+        at_least_one("interval", interval)?;
         let iterations = steps("ptb.epochs", self.epochs, per_epoch)? / 2;
         if iterations == 0 {
             let epochs = self.epochs;
@@ -172,9 +173,14 @@ impl PtbSettings {
     /// As [`PtbSettings::plan`].
     pub fn retraining_plan(&self, words: usize, retraining: &RetrainingSettings) -> Result<training::Plan> {
         let steps_per_epoch = self.steps_per_epoch(words)?;
+        at_least_one("retraining.interval", retraining.interval)?;
         let steps = steps("retraining.epochs", retraining.epochs, steps_per_epoch)?;
         Ok(training::Plan { steps, interval: retraining.interval, steps_per_epoch })
     }
+}
+
+fn at_least_one(name: &str, value: u64) -> Result<()> {
+    if value > 0 { Ok(()) } else { Err(Error::Usage(format!("{name} must be at least 1, got {value}"))) }
 }
 
 /// Steps of so many epochs, the last one whole.
