@@ -34,7 +34,7 @@ const STEPS: u64 = 50;
 /// Among a million inputs of ReLUs, one or the other is so close to zero that rounding decides its side, and with it some gradient's
 /// fourth digit: not what a dump is to show. So later steps are taken until the gradients are steady: those in single precision agree
 /// with those in double precision, and the latter do not jump if all weights are disturbed in their seventh digit. Where a network is so large
-/// that there is no such step among the first [`STEPS`], the first is taken, and that is said.
+/// that there is no such step among the first fifty, the first is taken, and that is said.
 ///
 /// Returns the file and how many steps were before.
 ///
