@@ -223,6 +223,12 @@ impl Language {
         self.corpus.tokens(own.lines())
     }
 
+    /// Checks the settings of the network, before anything is written.
+    fn check(&self, settings: &Settings, tokens: &Tokens) -> Result<()> {
+        PtbSettings::of(settings)?.sizes(tokens.vocabulary.len()).check().map_err(Error::Settings)?;
+        settings.get::<WeightSettings>("weights")?.check().map_err(Error::Settings)
+    }
+
     /// The network of a run before its first step. During a search, nothing looks at the test text: what its log shows is measured on the
     /// validation text.
     ///

@@ -86,8 +86,11 @@ impl Experiment for Retraining {
     }
 
     fn steps(&self, settings: &Settings) -> Result<u64> {
-        let words = self.0.tokens(settings)?.training.len();
-        Ok(PtbSettings::of(settings)?.retraining_plan(words, &settings.get("retraining")?)?.steps)
+        let tokens = self.0.tokens(settings)?;
+        self.0.check(settings, &tokens)?;
+        settings.get::<String>(ARCHITECTURE)?.parse::<Cell>()?;
+        let plan = PtbSettings::of(settings)?.retraining_plan(tokens.training.len(), &settings.get("retraining")?)?;
+        Ok(plan.steps)
     }
 
     fn record(&self, settings: &Settings, _process: &Self::Process) -> Result<Watched> {

@@ -1,5 +1,6 @@
 //! The search of a recurrent cell: Algorithm 1 over the words of a training text.
 
+use advantage_nas::network::recurrent::space;
 use advantage_nas::random::Streams;
 use advantage_nas::search::{Snapshot, ThetaStep};
 use advantage_nas::strategy::{Proposal, Want};
@@ -126,8 +127,11 @@ impl Experiment for RecurrentSearch {
     }
 
     fn steps(&self, settings: &Settings) -> Result<u64> {
-        let words = self.0.tokens(settings)?.training.len();
-        Ok(PtbSettings::of(settings)?.plan(words, settings.interval)?.steps(true))
+        let tokens = self.0.tokens(settings)?;
+        self.0.check(settings, &tokens)?;
+        let (streams, trial) = (Streams::new(settings.seed), settings.trial);
+        settings.method.build(&space(), &settings.method_settings, &streams, trial).map_err(Error::Settings)?;
+        Ok(PtbSettings::of(settings)?.plan(tokens.training.len(), settings.interval)?.steps(true))
     }
 
     fn record(&self, _settings: &Settings, _process: &Self::Process) -> Result<Watched> {
