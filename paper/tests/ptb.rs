@@ -156,7 +156,7 @@ fn settings_that_make_no_run() {
         ("weights.clip_norm=0", "the limit of the weights' gradient norm"),
         ("theta.learning_rate=-1", "learning rate"),
         ("ptb.unit=8", "unknown setting \"ptb.unit\", known are: method, seed"),
-        ("retraining.choose=best", "retraining.choose = best"),
+        ("retraining.choose=best", "unknown variant `best`, expected one of `by-method`, `argmax`, `process-best`"),
     ] {
         fail(2, &search(data, &out, &["--set", change]), &[part]);
     }
@@ -408,6 +408,13 @@ fn table_3_of_a_corpus() {
     let spread = format!("{:.2} ± {:.2}", (perplexity + other) / 2.0, (perplexity - other).abs() / 2.0);
     assert!(first.lines().any(|line| line.starts_with("| gdas") && line.contains(&spread)), "{spread} in {first}");
     assert!(fs::read_to_string(out.join("appendix-i.svg")).unwrap().contains("advantage-nas, test perplexity"));
+
+    // Other methods can be added; the references are the same.
+    let kept = files(&out.join("retraining/all-tanh"));
+    let more = ["--methods", "reinforce", "--seeds", "0,1", "--set", "ptb.training_lines=0"];
+    assert!(succeed(&[&table[..], &more].concat()).out.contains("| reinforce | process-best | 2 | "));
+    assert_eq!(files(&out.join("retraining/all-tanh")), kept);
+    succeed(&[&table[..], &some].concat());
 
     // Nothing is repeated, and what is missing is made again as it was.
     let before = files(&out);

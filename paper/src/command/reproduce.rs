@@ -340,18 +340,22 @@ impl Table3 {
                 return Err(crate::Error::Usage(format!("the {what} {twice} is given twice")));
             }
         }
-        methods.iter().map(|&method| Ok((method, self.settings_of(method)?))).collect()
+        methods
+            .iter()
+            .map(|&method| {
+                let resolve = |&seed| self.resolve(Some(method), seed);
+                Ok((method, self.seeds.iter().map(resolve).collect::<crate::Result<_>>()?))
+            })
+            .collect()
     }
 
-    /// The settings of a method's searches, seed by seed.
-    fn settings_of(&self, method: Method) -> crate::Result<Vec<Settings>> {
-        let resolve = |seed: &u64| {
-            let mut overrides = vec![Override::new("method", method), Override::new("seed", seed)];
-            overrides.extend(self.corpus.as_ref().map(|corpus| Override::new("ptb.corpus", corpus)));
-            overrides.extend(self.overrides.iter().cloned());
-            Settings::resolve(Experiment::Ptb, Some(&self.preset), &overrides)
-        };
-        self.seeds.iter().map(resolve).collect()
+    /// The settings of one seed, for a method or for cells that none has found.
+    fn resolve(&self, method: Option<Method>, seed: u64) -> crate::Result<Settings> {
+        let mut overrides = vec![Override::new("seed", seed)];
+        overrides.extend(method.map(|method| Override::new("method", method)));
+        overrides.extend(self.corpus.as_ref().map(|corpus| Override::new("ptb.corpus", corpus)));
+        overrides.extend(self.overrides.iter().cloned());
+        Settings::resolve(Experiment::Ptb, Some(&self.preset), &overrides)
     }
 
     fn run(&self) -> anyhow::Result<ExitCode> {
@@ -370,10 +374,9 @@ impl Table3 {
             return Ok(ExitCode::from(EXIT_INTERRUPTED));
         }
 
-        // The references need no search. The method in their settings has no meaning, but it is always the same one: they stay
-        // finished when other methods are asked for.
-        let of_references = self.settings_of(table_3::METHODS[0])?;
-        let references = Origin::REFERENCES.map(|origin| (origin, &of_references));
+        // The settings of the references must not depend on which methods are shown.
+        let of_none = self.seeds.iter().map(|&seed| self.resolve(None, seed)).collect::<Result<Vec<_>, _>>()?;
+        let references = Origin::REFERENCES.map(|origin| (origin, &of_none));
         let rows: Vec<(Origin, &Vec<Settings>)> =
             methods.iter().map(|(method, all)| (Origin::Searched(*method), all)).chain(references).collect();
         let mut retrainings = Vec::new();

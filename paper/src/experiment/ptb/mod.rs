@@ -223,8 +223,9 @@ impl Language {
         self.corpus.tokens(own.lines())
     }
 
-    /// Checks the settings of the network, before anything is written.
+    /// Checks the settings of the network and of its retraining, before anything is written.
     fn check(&self, settings: &Settings, tokens: &Tokens) -> Result<()> {
+        settings.get::<RetrainingSettings>("retraining")?;
         PtbSettings::of(settings)?.sizes(tokens.vocabulary.len()).check().map_err(Error::Settings)?;
         settings.get::<WeightSettings>("weights")?.check().map_err(Error::Settings)
     }
