@@ -24,8 +24,9 @@ pub const METHODS: [Method; 4] = [Method::Reinforce, Method::AdvantageNas, Metho
 /// Numbers of candidates.
 pub const COUNTS: [usize; 5] = [2, 4, 8, 16, 32];
 
-/// Kernels of the candidates, in turn. The largest is the first: more candidates are more candidates, not larger ones.
-const KERNELS: [usize; 4] = [7, 5, 3, 1];
+/// Kernels of the candidates, in turn. The largest and the one that is computed by minimal filtering, with filters of its own, are the
+/// first two: more candidates are more candidates, not larger ones.
+const KERNELS: [usize; 4] = [7, 3, 5, 1];
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
