@@ -252,7 +252,15 @@ fn parse(source: &Path, content: &[u8]) -> Result<Vec<Entry>> {
     }
     let found = entries.iter().flatten().count();
     let entries: Option<Vec<Entry>> = entries.into_iter().collect();
-    entries.ok_or_else(|| Error::wrong(&file, format!("{CELLS} cells"), found))
+    let entries = entries.ok_or_else(|| Error::wrong(&file, format!("{CELLS} cells"), found))?;
+    for task in Task::ALL {
+        // The best cell of a search space is right more often than once in a hundred: these are fractions of one.
+        let largest = entries.iter().map(|entry| entry.accuracy(task)).fold(0.0, f64::max);
+        if largest <= 1.0 {
+            return Err(Error::wrong(&file, format!("{} in percent", task.column()), format!("at most {largest}")));
+        }
+    }
+    Ok(entries)
 }
 
 #[cfg(test)]
@@ -352,6 +360,12 @@ mod tests {
         refused(&["t.csv"]);
         put(&(HEADER.to_owned() + &lines()[1..].concat()));
         refused(&["t.csv: expected 15625 cells, found 15624"]);
+        let fractions = |line: &String| {
+            let parts: Vec<&str> = line.split(',').collect();
+            format!("{},{},0.5,{},{}", parts[0], parts[1], parts[3], parts[4])
+        };
+        put(&(HEADER.to_owned() + &lines().iter().map(fractions).collect::<String>()));
+        refused(&["t.csv: expected cifar10_test_accuracy in percent, found at most 0.5"]);
         for (line, parts) in [
             (format!("15625,{cell},1,1,1\n"), &["t.csv, line 12: expected an index below 15625, found \"15625\""][..]),
             (format!("-1,{cell},1,1,1\n"), &["an index below 15625"]),
