@@ -889,7 +889,8 @@ impl<T: Element> Graph<T> {
                 && wanted.weights
             {
                 let slot = &self.slots[slot];
-                if slot.winograd.is_none() {
+                // Minimal filtering writes its sum after the chunk's last image, if there is one.
+                if slot.winograd.is_none() || chunk.images == 0 {
                     chunk.weight_gradients[slot.plan.position][..slot.convolution.weights()].fill(Pixel::default());
                 }
             }
@@ -1019,6 +1020,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::super::plan::Simultaneous;
+    use super::super::weights::Part;
     use super::*;
 
     /// A network whose first cell is examined: its output is node 4, after images, stem and two nodes.
@@ -1117,6 +1119,34 @@ mod tests {
         let architecture = Architecture::first(&shape);
         let proposal = Proposal::one_hot(&shape, &architecture, Want::Gradient).unwrap();
         assert!(curved.difference(&proposal, &architecture) > 1e-2);
+    }
+
+    /// A minibatch that leaves the last chunks empty has the gradients of a network of its size: nothing stays from the one before.
+    #[test]
+    fn chunks_without_images_add_nothing_to_the_gradients() {
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        // Channels for minimal filtering from the first stage on.
+        let skeleton = Skeleton { cells: 1, channels: 8, classes: 2 };
+        let parent = Parent::new(skeleton, &Candidates::new([Candidate::CONVOLUTION_3X3]).unwrap()).unwrap();
+        let shape = parent.space().shape().clone();
+        let proposal = Proposal::one_hot(&shape, &Architecture::first(&shape), Want::Gradient).unwrap();
+        let count = 3 * CHUNK;
+        let images: Vec<f32> = (0..count * PIXELS).map(|_| rng.random_range(-1.0..1.0)).collect();
+        let labels: Vec<usize> = (0..count).map(|image| image % 2).collect();
+        let gradients = |batch: usize, minibatches: &[usize]| {
+            let mut weights = Weights::<f64>::new(&parent, &Streams::new(0), 0);
+            let plan = Plan::new(&parent, batch, Simultaneous::One);
+            let mut network = Network::new(parent.clone(), plan, Workers::new(1).unwrap());
+            for &count in minibatches {
+                let minibatch = Minibatch { images: &images[..count * PIXELS], labels: &labels[..count] };
+                network.forward(&mut weights, minibatch, &proposal, None, Statistics::Minibatch).unwrap();
+                network.backward(&mut weights, Wanted { weights: true, ..Wanted::default() });
+            }
+            let count = parent.parameters().len();
+            (0..count).map(|index| weights.read(index, Part::Gradient)).collect::<Vec<_>>()
+        };
+        let small = CHUNK - 1;
+        assert_eq!(gradients(count, &[count, small]), gradients(small, &[small]));
     }
 
     /// With both candidates of every edge at any weights, the reward is affine in every one of them.
