@@ -333,6 +333,74 @@ fn gradients_of_convolutions_are_central_differences() {
     }
 }
 
+/// The rounding of minimal filtering beside that of the direct convolution, at the layers of the paper's network: inputs as a ReLU
+/// leaves them, whose mean makes the transforms cancel, and gradients of both signs. One step of `Bᵀ d B` adds up to four numbers of
+/// the image and `Aᵀ m A` nine products, so that the error may be a few times the direct one, and stays below rounding of the
+/// network as a whole.
+#[test]
+fn minimal_filtering_rounds_little_worse_than_the_direct_convolution() {
+    let arch = Arch::new();
+    for (seed, (channels, side)) in [(16, 32), (32, 16), (64, 8)].into_iter().enumerate() {
+        let size = Size { height: side, width: side };
+        let convolution = Convolution { inputs: channels, outputs: channels, kernel: 3, stride: 1, size };
+        let winograd = Winograd::of(&convolution, 1).unwrap();
+        let mut rng = rng(80 + seed as u64);
+        let input = Image::random(channels, size, &mut rng);
+        let slopes = Image::random(channels, size, &mut rng);
+        let weights: Vec<f64> =
+            (0..9 * channels * channels).map(|_| f64::from(rng.random_range(-1.0f32..1.0))).collect();
+        let exact = convolve::<f64>(&convolution, None, &weights, &input, 1, true);
+        let worst = |found: &[f64], exact: &[f64]| {
+            let largest = exact.iter().fold(0.0, |largest: f64, value| largest.max(value.abs()));
+            let apart = found.iter().zip(exact).map(|(found, exact)| (found - exact).abs());
+            apart.fold(0.0, f64::max) / largest
+        };
+        let check = |what: &str, filtered: &[f64], direct: &[f64], exact: &[f64]| {
+            let of = |found: &[f64]| (norm_difference(found, exact), worst(found, exact));
+            let ((norm, most), (direct_norm, direct_most)) = (of(filtered), of(direct));
+            assert!(norm > 0.0 && direct_norm > 0.0, "{what}: single precision rounds");
+            assert!(norm <= 4.0 * direct_norm && norm <= F32_NETWORK, "{what}: {norm:e}, direct {direct_norm:e}");
+            assert!(most <= 4.0 * direct_most && most <= F32_NETWORK, "{what}: {most:e}, direct {direct_most:e}");
+        };
+        let forward = |winograd| convolve::<f32>(&convolution, winograd, &weights, &input, 1, true).values;
+        check("forward", &forward(Some(winograd)), &forward(None), &exact.values);
+
+        fn gradients<T: Element>(
+            arch: Arch,
+            convolution: &Convolution,
+            winograd: Option<Winograd>,
+            weights: &[f64],
+            input: &Image,
+            slopes: &Image,
+        ) -> [Vec<f64>; 2] {
+            let mut transposed = vec![Pixel::default(); convolution.transposed_weights()];
+            convolution.transpose(&packed::<T>(convolution, weights), &mut transposed);
+            let (input, slopes) = (input.bordered::<T>(1, true), slopes.bordered::<T>(1, false));
+            let mut of_input = vec![Pixel::default(); blocks(convolution.inputs) * convolution.size.pixels()];
+            let mut of_weights = vec![Pixel::default(); convolution.weights()];
+            if let Some(winograd) = winograd {
+                let mut filters = vec![Pixel::default(); winograd.filters()];
+                let mut room = Room::new(winograd.lengths());
+                winograd.transform_back(arch, &transposed, &mut filters);
+                winograd.input_gradient(arch, &slopes, &filters, None, &mut room, &mut of_input, true);
+                winograd.weight_gradient(arch, 0, true, &input, 1, &slopes, &mut room);
+                winograd.finish(arch, &room, &mut of_weights);
+            } else {
+                convolution.input_gradient(arch, &slopes, &transposed, None, &mut of_input, true);
+                convolution.weight_gradient(arch, &input, 1, &slopes, &mut of_weights);
+            }
+            let of_input = Image::of(convolution.inputs, convolution.size, &of_input).values;
+            [of_input, unpacked(convolution, &of_weights)]
+        }
+        let exact = gradients::<f64>(arch, &convolution, None, &weights, &input, &slopes);
+        let single = |winograd| gradients::<f32>(arch, &convolution, winograd, &weights, &input, &slopes);
+        let (filtered, direct) = (single(Some(winograd)), single(None));
+        for (index, what) in ["gradient of the input", "gradient of the weights"].into_iter().enumerate() {
+            check(what, &filtered[index], &direct[index], &exact[index]);
+        }
+    }
+}
+
 /// Images of a chunk together: groups of several small images, the last one not full, and several strips of a large one. The room
 /// is left over from another convolution.
 #[test]
