@@ -156,11 +156,15 @@ fn settings_that_make_no_run() {
         ("weights.clip_norm=0", "the limit of the weights' gradient norm"),
         ("theta.learning_rate=-1", "learning rate"),
         ("ptb.unit=8", "unknown setting \"ptb.unit\", known are: method, seed"),
+        ("interval=0", "interval must be at least 1"),
+        ("retraining.interval=0", "retraining.interval must be at least 1"),
+        ("retraining.epochs=0", "retraining.epochs must be above 0"),
         ("retraining.choose=best", "unknown variant `best`, expected one of `by-method`, `argmax`, `process-best`"),
     ] {
         fail(2, &search(data, &out, &["--set", change]), &[part]);
     }
     fail(2, &retrain(data, &out, &["--set", "retraining.epochs=0"]), &["retraining.epochs must be above 0"]);
+    fail(2, &retrain(data, &out, &["--set", "retraining.interval=0"]), &["retraining.interval must be at least 1"]);
     fail(2, &["search", "ptb", "--device", "cuda", "--data", text(data)], &["runs on the CPU only"]);
     fail(2, &["retrain", "ptb", "--data", text(data)], &["--from <RUN>"]);
     let cell = ["retrain", "ptb", "--data", text(data), "--architecture", "|tanh~0|"];
@@ -372,7 +376,22 @@ fn methods_without_a_process_best() {
         assert_eq!((&result(&found)["process_best"], &result(&found)["chosen"]), (&Value::Null, &"argmax".into()));
         let best = ["retrain", "ptb", "--data", text(data), "--from", text(&found), "--choose", "process-best"];
         fail(2, &best, &["has no process best"]);
+        // Where it is wanted from the start, nothing is searched in vain.
+        let (out, wanted) = (data.join("vain"), ["--method", method, "--set", "retraining.choose=process-best"]);
+        fail(2, &search(data, &out, &wanted), &["has no process best"]);
+        let table = ["reproduce", "table-3", "--preset", "tiny", "--corpus", "chain", "--data", text(data), "--out"];
+        let methods = format!("nasp,{method}");
+        let wanted = [text(&out), "--methods", &methods, "--set", "retraining.choose=process-best"];
+        fail(2, &[&table[..], &wanted].concat(), &["has no process best"]);
+        assert!(!out.exists());
     }
+    // The cells of a search are those of its method.
+    let darts = data.join("darts");
+    let other = ["retrain", "ptb", "--data", text(data), "--from", text(&darts), "--set", "method=snas"];
+    fail(2, &other, &["its cells are those of darts"]);
+    // One-hot cells in the updates of w alone.
+    succeed(&search(data, &data.join("nasp"), &["--method", "nasp", "--set", "retraining.choose=process-best"]));
+    assert!(result(&data.join("nasp"))["process_best"]["cell"].is_string());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The search of a recurrent cell: Algorithm 1 over the words of a training text.
 
 use advantage_nas::network::recurrent::space;
-use advantage_nas::random::Streams;
+use advantage_nas::random::{Purpose, Streams};
 use advantage_nas::search::{Snapshot, ThetaStep};
 use advantage_nas::strategy::{Proposal, Want};
 use advantage_nas::supernet::{Batch, Request, Set};
@@ -96,9 +96,7 @@ impl PtbResult {
         let choose = if choose == Choose::ByMethod { self.chosen } else { choose };
         match (choose, &self.process_best) {
             (Choose::ProcessBest, Some(best)) => Ok(&best.found),
-            (Choose::ProcessBest, None) => {
-                Err(Error::Usage(format!("{} evaluates no single cell, it has no process best", self.method)))
-            }
+            (Choose::ProcessBest, None) => Err(no_process_best(&self.method)),
             _ => Ok(&self.argmax),
         }
     }
@@ -110,8 +108,12 @@ impl Experiment for RecurrentSearch {
     type Record = Watched;
     type Outcome = PtbResult;
 
-    fn share(&self, _runs: &[&Settings]) -> Result<()> {
-        Ok(())
+    /// Nothing is shared, but here every run is looked at before anything is written, and the retraining that comes hours later, too.
+    fn share(&self, runs: &[&Settings]) -> Result<()> {
+        runs.iter().try_for_each(|settings| {
+            self.steps(settings)?;
+            self.check_retraining(settings)
+        })
     }
 
     fn build(&self, settings: &Settings, (): &()) -> Result<Self::Process> {
@@ -203,6 +205,39 @@ impl Experiment for RecurrentSearch {
             provenance: self.provenance(),
         })
     }
+}
+
+impl RecurrentSearch {
+    /// Whether what the search finds can be retrained.
+    fn check_retraining(&self, settings: &Settings) -> Result<()> {
+        let words = self.0.tokens(settings)?.training.len();
+        let own = PtbSettings::of(settings)?;
+        let retraining: RetrainingSettings = settings.get("retraining")?;
+        own.retraining_plan(words, &retraining)?;
+        if retraining.choose.of(settings.method) != Choose::ProcessBest {
+            return Ok(());
+        }
+        let (streams, trial, space) = (Streams::new(settings.seed), settings.trial, space());
+        let plan = own.plan(words, settings.interval)?;
+        let evaluates_cells = || -> advantage_nas::Result<bool> {
+            let mut strategy = settings.method.build(&space, &settings.method_settings, &streams, trial)?;
+            let mut proposal = Proposal::new(space.shape());
+            // An update of w and one of θ.
+            for position in 0..2 {
+                let mut rng = streams.at(Purpose::Architecture, trial, position);
+                strategy.propose(&plan.step(true, position), &mut rng, &mut proposal)?;
+                if proposal.architecture().is_some() {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        };
+        if evaluates_cells().map_err(Error::Settings)? { Ok(()) } else { Err(no_process_best(&settings.method)) }
+    }
+}
+
+fn no_process_best(method: &impl std::fmt::Display) -> Error {
+    Error::Usage(format!("{method} evaluates no single cell, it has no process best"))
 }
 
 /// Cells as graphs, with their titles.
