@@ -10,6 +10,7 @@ use super::data::{CacheFolder, DataFolder};
 use super::print;
 use super::search::{LARGEST, available_threads};
 use crate::dump;
+use crate::error::Error;
 use crate::experiment::cifar10::CellSearch;
 use crate::experiment::ptb::{self, Language};
 use crate::settings::{self, Override, Settings};
@@ -115,6 +116,14 @@ pub(super) fn run(experiment: Experiment) -> anyhow::Result<ExitCode> {
 
 impl Dump {
     fn settings(&self, experiment: settings::Experiment, own: Option<Override>) -> crate::Result<Settings> {
+        // A search may take minutes: that its file can't be written is said before.
+        if self.out.is_dir() {
+            return Err(Error::Usage(format!("--out must name a file, {} is a folder", self.out.display())));
+        }
+        let folder = self.out.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+            return Err(Error::Usage(format!("--out: there is no folder {}", folder.display())));
+        }
         let mut overrides = Vec::new();
         overrides.extend(self.method.map(|method| Override::new("method", method)));
         overrides.extend(self.seed.map(|seed| Override::new("seed", seed)));
