@@ -1,5 +1,7 @@
 //! Tests of sampling: p-values that say how surprising a sample is if the code is right.
 
+use std::fmt;
+
 use statrs::distribution::{ChiSquared, ContinuousCDF, Normal};
 
 /// Two-sided p-value of a standard normal statistic.
@@ -95,6 +97,13 @@ impl Bonferroni {
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.rows
+    }
+}
+
+/// The smallest p-value before the correction, which shows how far the rows are from the level even where the correction gives 1.
+impl fmt::Display for Bonferroni {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "smallest of {} p-values {:.9}", self.rows, self.smallest)
     }
 }
 

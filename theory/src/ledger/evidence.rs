@@ -1,8 +1,11 @@
 //! What a piece of evidence is: checks that were made, what they found, and whether they bear the verdict out.
 
+use std::fmt::Display;
+
 use serde::Serialize;
 
 use crate::error::Result;
+use crate::statistics::Bonferroni;
 
 /// How a check is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -123,7 +126,8 @@ impl Evidence {
     }
 
     /// Adds a statistical check.
-    pub fn statistical(&mut self, name: &'static str, draws: u64, p_value: f64, detail: impl Into<String>) {
+    pub fn statistical(&mut self, name: &'static str, draws: u64, rows: &Bonferroni, detail: impl Display) {
+        let p_value = rows.p();
         let passed = p_value >= ALPHA;
         let kind = Kind::Statistical;
         self.push(Check {
@@ -131,7 +135,7 @@ impl Evidence {
             kind,
             passed,
             instances: draws,
-            detail: detail.into(),
+            detail: format!("{detail}, {rows}"),
             p_value: Some(p_value),
             ratio: None,
         });
@@ -206,14 +210,21 @@ impl Evidence {
 mod tests {
     use super::*;
 
+    /// A single row.
+    fn row(p: f64) -> Bonferroni {
+        let mut rows = Bonferroni::default();
+        rows.add(p);
+        rows
+    }
+
     #[test]
     fn evidence_fails_with_its_checks() {
         let mut evidence = Evidence::new();
         assert!(!evidence.reached());
         evidence.exact("squares", 3, |_| Ok(None)).unwrap();
         evidence.pinned("one", &1, &1, "1");
-        evidence.statistical("fair", 100, 0.5, "");
-        evidence.statistical("fairer", 100, ALPHA, "");
+        evidence.statistical("fair", 100, &row(0.5), "");
+        evidence.statistical("fairer", 100, &row(ALPHA), "");
         evidence.search("none", 1000, true, Some(0.25), "");
         evidence.numerical("half", 0.5, 0.5, 1e-9);
         evidence.condition("less", true, "");
@@ -228,8 +239,8 @@ mod tests {
             match spoil {
                 0 => spoiled.exact("bad", 3, |index| Ok((index == 1).then(|| "wrong".to_owned()))).unwrap(),
                 1 => spoiled.pinned("two", &1, &2, "1"),
-                2 => spoiled.statistical("unfair", 100, 1e-5, ""),
-                3 => spoiled.statistical("nan", 100, f64::NAN, ""),
+                2 => spoiled.statistical("unfair", 100, &row(1e-5), ""),
+                3 => spoiled.statistical("nan", 100, &row(f64::NAN), ""),
                 4 => spoiled.search("some", 10, false, None, ""),
                 5 => spoiled.numerical("nan", f64::NAN, 0.0, 1.0),
                 6 => spoiled.condition("more", false, ""),

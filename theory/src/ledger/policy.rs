@@ -178,8 +178,8 @@ pub fn score<E: Estimators>(code: &E, effort: &Effort) -> Result<Evidence> {
         }
     }
     let detail = format!("{rows} policies, {draws} draws each");
-    evidence.statistical("sampled architectures against p (chi-square)", rows * draws, counts_p.p(), detail.clone());
-    evidence.statistical("the mean score is zero", rows * draws, score_p.p(), detail);
+    evidence.statistical("sampled architectures against p (chi-square)", rows * draws, &counts_p, detail.clone());
+    evidence.statistical("the mean score is zero", rows * draws, &score_p, detail);
     Ok(evidence)
 }
 
@@ -281,8 +281,8 @@ pub(super) fn sample_moments<E: Estimators>(
         }
     }
     let detail = format!("{rows} instances, {draws} draws each");
-    evidence.statistical("the sampled mean is the gradient", rows * draws, means.p(), detail.clone());
-    evidence.statistical("the sampled second moment is the exact one", rows * draws, seconds.p(), detail);
+    evidence.statistical("the sampled mean is the gradient", rows * draws, &means, detail.clone());
+    evidence.statistical("the sampled second moment is the exact one", rows * draws, &seconds, detail);
     Ok(())
 }
 

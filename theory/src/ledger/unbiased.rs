@@ -145,7 +145,7 @@ fn sampled_minibatches<E: Estimators>(code: &E, effort: &Effort, evidence: &mut 
         }
     }
     let detail = format!("{rows} instances, {draws} architectures and minibatches each");
-    evidence.statistical("the mean over sampled minibatches is the gradient", rows * draws, means.p(), detail);
+    evidence.statistical("the mean over sampled minibatches is the gradient", rows * draws, &means, detail);
     Ok(())
 }
 
