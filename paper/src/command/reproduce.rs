@@ -274,7 +274,7 @@ impl Cells {
         let own: Cifar10Settings = all[0].own()?;
         all.iter().try_for_each(|settings| cifar10::plan(settings).map(drop))?;
         let folder = self.out.clone().unwrap_or_else(|| {
-            let zero = if subject.zero() { "-zero" } else { "" };
+            let zero = if own.zero { "-zero" } else { "" };
             Path::new(RUNS).join(format!("cifar10-{}{zero}", self.preset))
         });
         let (jobs, threads) = self.workers.share(all.len());
@@ -312,7 +312,7 @@ impl Cells {
             .collect::<Result<Vec<_>, _>>()?;
         let name = subject.name();
         let (shown, files) = if subject.is_table() {
-            let table = cells::markdown(subject, &searches, &benchmark)?;
+            let table = cells::markdown(subject, own.zero, &searches, &benchmark)?;
             (table.clone(), [(format!("{name}.md"), table), (format!("{name}.csv"), cells::csv(&searches))])
         } else {
             let svg = cells::svg(subject, &searches)?;

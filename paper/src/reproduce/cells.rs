@@ -66,7 +66,7 @@ impl Subject {
         if self == Self::AppendixG { &DENSE } else { &SPARSE }
     }
 
-    /// Whether the zero operation is a candidate.
+    /// Whether the zero operation is a candidate, whatever the settings say.
     #[must_use]
     pub fn zero(self) -> bool {
         self == Self::AppendixF
@@ -189,14 +189,14 @@ fn millions(found: &[&FoundCell]) -> Vec<f64> {
     found.iter().map(|found| found.cell.parameters as f64 / 1e6).collect()
 }
 
-/// The table of a subject, in Markdown: found cells, where the paper has numbers beside them; what can be had without a search; what
-/// the searches were like.
+/// The table of a subject, in Markdown: found cells, where the paper has numbers beside them; what can be had without a search, `zero`
+/// with the zero operation among the candidates, as in the searches; what the searches were like.
 ///
 /// # Errors
 /// If a random cell is not in the benchmark table.
-pub fn markdown(subject: Subject, all: &[Searches], benchmark: &Benchmark) -> Result<String> {
+pub fn markdown(subject: Subject, zero: bool, all: &[Searches], benchmark: &Benchmark) -> Result<String> {
     // The published numbers are those without the zero operation, and of these methods.
-    let printed = subject == Subject::Table2;
+    let printed = subject == Subject::Table2 && !zero;
     let mut head = vec!["method", "n"];
     for (accuracy, parameters) in [("argmax, %", "its parameters, M"), ("process best, %", "its parameters, M")] {
         for column in [accuracy, parameters] {
@@ -226,7 +226,7 @@ pub fn markdown(subject: Subject, all: &[Searches], benchmark: &Benchmark) -> Re
         "\nTest accuracy on CIFAR-10 in the table of NAS-Bench-201 (200 epochs, mean of its trainings) and parameters of the \
          stand-alone network: mean ± standard deviation (of the population) over the n seeds.\n\n",
     );
-    out.push_str(&references(subject.zero(), benchmark)?);
+    out.push_str(&references(zero, benchmark)?);
     out.push('\n');
     out.push_str(&quality(all));
     Ok(out)
