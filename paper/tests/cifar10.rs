@@ -213,6 +213,10 @@ fn settings_that_make_no_search_are_named() {
         ("cifar10.warmup_epochs=4", &["cifar10.warmup_epochs must be", "below cifar10.epochs", "4 and 4"]),
         ("cifar10.epochs=2", &["cifar10.warmup_epochs must be", "below cifar10.epochs", "2 and 2"]),
         ("cifar10.epochs=1000000001", &["must be at least 0 and below cifar10.epochs, and those at most 1000000000"]),
+        ("interval=0", &["interval must be at least 1, got 0"]),
+        // An epoch has ten updates: 0.05 of one has none.
+        ("cifar10.epochs=2.05", &["cifar10.epochs = 2.05", "leaves no update of theta", "an epoch has 10 of them"]),
+        ("cifar10.images=0", &["cifar10.images must be a multiple of 20 from 20 to 50000, got 0"]),
         ("cifar10.images=330", &["cifar10.images must be a multiple of 20 from 20 to 50000, got 330"]),
         ("cifar10.images=50020", &["cifar10.images must be a multiple of 20 from 20 to 50000, got 50020"]),
         ("cifar10.test_images=10020", &["cifar10.test_images must be a multiple of 20 from 20 to 10000"]),

@@ -79,9 +79,12 @@ impl Cifar10Settings {
     /// The steps of a search that looks at its argmax cell at every `interval`-th update of `θ`.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a schedule or a minibatch that these images don't allow.
+    /// [`Error::Usage`] for a schedule or a minibatch that these images don't allow, and for an interval of 0.
     pub fn plan(&self, interval: u64) -> Result<Plan> {
         let Self { batch, images, epochs, warmup_epochs, .. } = *self;
+        if interval == 0 {
+            return Err(Error::Usage("interval must be at least 1, got 0".to_owned()));
+        }
         let half = images / 2;
         if batch == 0 || batch > half {
             let problem =
@@ -122,12 +125,12 @@ impl Cifar10Settings {
 /// [`Error::Usage`] and [`Error::Settings`] for a schedule, a network, a minibatch or an optimiser that is none.
 pub fn plan(settings: &Settings) -> Result<Plan> {
     let own: Cifar10Settings = settings.own()?;
-    let plan = own.plan(settings.interval)?;
     for (name, count, most) in
         [("cifar10.images", own.images, MOST_IMAGES), ("cifar10.test_images", own.test_images, MOST_TEST_IMAGES)]
     {
         check_count(name, count, 2 * CLASSES, most)?;
     }
+    let plan = own.plan(settings.interval)?;
     settings.get::<WeightSettings>("weights")?.check().map_err(Error::Settings)?;
     let parent = own.parent()?;
     let streams = Streams::new(settings.seed);
@@ -655,4 +658,54 @@ impl SearchRecord for Watched {
     }
 
     fn theta_step(&mut self, _step: &ThetaStep<'_>) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings;
+    use advantage_nas::optim::cosine;
+    use advantage_nas::strategy::{RateSchedule, StepKind};
+
+    /// Section 5.2 and the authors' public implementation: 100 epochs of 25 000/64 = 390.625 updates, θ fixed for 50 of them.
+    #[test]
+    fn the_full_preset_is_the_papers() {
+        let settings = Settings::resolve(settings::Experiment::Cifar10, Some("full"), &[]).unwrap();
+        let own: Cifar10Settings = settings.own().unwrap();
+        assert_eq!((own.cells, own.channels, own.batch, own.images, own.zero), (5, 16, 64, 50_000, false));
+        let plan = plan(&settings).unwrap();
+        assert_eq!((plan.warmup, plan.iterations, plan.warmup + plan.iterations), (19_531, 19_531, 39_062));
+        assert_eq!(plan.process_best, ProcessBest::ThetaSteps);
+        assert_eq!(plan.steps(true), 58_593);
+
+        let weights: WeightSettings = settings.get("weights").unwrap();
+        let expected = WeightSettings { learning_rate: 0.1, momentum: 0.9, weight_decay: 5e-4, clip_norm: 1.0 };
+        assert_eq!(weights, expected);
+        let theta = settings.method_settings.theta;
+        assert_eq!((theta.learning_rate, theta.beta1, theta.beta2, theta.epsilon), (3e-4, 0.5, 0.999, 1e-8));
+        assert_eq!((theta.weight_decay, theta.clip_norm), (3e-3, Some(1.0)));
+        assert_eq!(theta.rate_schedule, RateSchedule::Cosine);
+        assert_eq!(settings.method_settings.parsec.samples, 8);
+
+        // The rate of w is that of its whole epoch of all 100, at the first and last updates of some; θ's of the 50 that have it.
+        let step = |position: u64| plan.step(true, position);
+        for (update, epoch) in [(0, 0.0), (390, 0.0), (391, 1.0), (19_530, 49.0)] {
+            assert_eq!(step(update).kind, StepKind::Warmup);
+            assert!((step(update).schedule - epoch / 100.0).abs() <= 2e-5, "update {update}");
+        }
+        // Update 50 · 390.625 = 19 531.25 of w is the first of epoch 50: the very first in turn with θ still is of epoch 49.
+        for (update, epoch) in [(19_531, 49.0), (19_532, 50.0), (39_061, 99.0)] {
+            let position = 19_531 + 2 * (update - 19_531);
+            assert_eq!(step(position).kind, StepKind::Weights);
+            assert!((step(position).schedule - epoch / 100.0).abs() <= 2e-5, "update {update}");
+        }
+        for (update, epoch) in [(0, 0.0), (390, 0.0), (391, 1.0), (19_530, 49.0)] {
+            let position = 19_531 + 2 * update + 1;
+            assert_eq!(step(position).kind, StepKind::Theta);
+            assert!((step(position).schedule - epoch / 50.0).abs() <= 2e-5, "update {update}");
+        }
+        // Half of the way, (cos(π/2) + 1)/2.
+        assert!((weights.rate(step(19_531 + 2).schedule) - 0.05).abs() <= 1e-5);
+        assert!((cosine(step(19_531 + 2 * 9_766 + 1).schedule) - 0.5).abs() <= 1e-4);
+    }
 }

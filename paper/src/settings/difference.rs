@@ -22,7 +22,8 @@ impl fmt::Display for Difference {
     }
 }
 
-/// All settings that differ, tables compared key by key.
+/// All settings that differ, tables compared key by key. A whole number is the same with and without decimals: the type that reads the
+/// setting decides what it is.
 #[must_use]
 pub fn differences(there: &Table, here: &Table) -> Vec<Difference> {
     let mut out = Vec::new();
@@ -36,6 +37,9 @@ fn compare(prefix: &str, there: &Table, here: &Table, out: &mut Vec<Difference>)
         let path = format!("{prefix}{key}");
         match (there.get(key), here.get(key)) {
             (Some(Value::Table(there)), Some(Value::Table(here))) => compare(&format!("{path}."), there, here, out),
+            (Some(Value::Integer(whole)), Some(Value::Float(other)))
+            | (Some(Value::Float(other)), Some(Value::Integer(whole)))
+                if *whole as f64 == *other => {}
             (there, here) if there != here => {
                 out.push(Difference { key: path, there: there.cloned(), here: here.cloned() });
             }
@@ -63,5 +67,10 @@ mod tests {
             ]
         );
         assert!(differences(&here, &here).is_empty());
+        let (whole, decimal): (Table, Table) = ("epochs = 10".parse().unwrap(), "epochs = 10.0".parse().unwrap());
+        assert!(differences(&whole, &decimal).is_empty() && differences(&decimal, &whole).is_empty());
+        let half: Table = "epochs = 10.5".parse().unwrap();
+        assert_eq!(differences(&whole, &half)[0].to_string(), "epochs is 10 there, 10.5 here");
+        assert_eq!(differences(&half, &whole)[0].to_string(), "epochs is 10.5 there, 10 here");
     }
 }
