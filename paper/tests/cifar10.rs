@@ -383,11 +383,7 @@ fn the_appendix_with_the_zero_operation() {
     let config = fs::read_to_string(out.join("advantage-nas/seed-0/config.toml")).unwrap();
     assert!(config.contains("zero = true"));
     // The setting alone makes another table of the same searches: its references are of the same space, and the paper has no such numbers.
-    succeed(&reproduce(
-        "table-2",
-        &out,
-        &["--methods", "advantage-nas", "--seeds", "0", "--set", "cifar10.zero=true"],
-    ));
+    succeed(&reproduce("table-2", &out, &["--methods", "advantage-nas", "--seeds", "0", "--set", "cifar10.zero=true"]));
     assert_eq!(fs::read_to_string(out.join("table-2.md")).unwrap(), markdown);
 }
 
