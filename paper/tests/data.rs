@@ -77,6 +77,12 @@ fn corrupt_sets_are_a_failure() {
     fs::write(data.join("ptb/ptb.train.txt"), "no news").unwrap();
     fs::create_dir(data.join("cifar10")).unwrap();
     fs::write(data.join("cifar10/cifar-10-binary.tar.gz"), "no images").unwrap();
+    let incomplete = run(&check);
+    assert_eq!(incomplete.code, Some(1));
+    assert!(incomplete.out.contains("ptb: expected a file ptb.valid.txt, found none"), "{incomplete:?}");
+    for name in ["ptb.valid.txt", "ptb.test.txt"] {
+        fs::write(data.join("ptb").join(name), "no news").unwrap();
+    }
     let answer = run(&check);
     assert_eq!((answer.code, answer.err.as_str()), (Some(1), ""));
     for part in [
