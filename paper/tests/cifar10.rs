@@ -341,7 +341,7 @@ fn tables_and_figures_share_their_searches() {
 
     // Another setting is another table.
     let other = [&few[..], &["--set", "cifar10.epochs=5"]].concat();
-    fail(1, &reproduce("table-2", &out, &other), &["other settings", "cifar10.epochs is 4 there, 5 here"]);
+    fail(1, &reproduce("table-2", &out, &other), &["other settings", "cifar10.epochs is 4.0 there, 5.0 here"]);
 }
 
 #[test]
