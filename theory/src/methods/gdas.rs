@@ -148,6 +148,23 @@ impl Grid {
         let w = [u[0] - 4.0 * tau, highest + 40.0 * tau.max(1.0)];
         Self { u, w, panels: ((u[1] - u[0]) / tau.min(1.0)).ceil(), steps: ((w[1] - w[0]) / (0.2 * tau)).ceil() }
     }
+
+    /// Length of a panel.
+    fn width(&self) -> f64 {
+        (self.u[1] - self.u[0]) / self.panels
+    }
+
+    /// Places of `u`, panel by panel.
+    fn nodes(&self, panel: &Panel) -> Vec<f64> {
+        let width = self.width();
+        let place = |p: usize, x: f64| self.u[0] + width * (p as f64 + (x + 1.0) / 2.0);
+        (0..self.panels as usize).flat_map(|p| panel.nodes.map(|x| place(p, x))).collect()
+    }
+
+    /// Distance of the places of `w`.
+    fn step(&self) -> f64 {
+        (self.w[1] - self.w[0]) / self.steps
+    }
 }
 
 fn expect_temperature(temperature: f64) -> Result<()> {
@@ -201,17 +218,16 @@ fn moments(probabilities: &[f64], rewards: &[f64], temperature: f64) -> Result<M
     let tau = temperature;
     let logits: Vec<f64> = alive.iter().map(|&k| probabilities[k].ln()).collect();
     let grid = Grid::new(&logits, tau);
-    let (start, first) = (grid.u[0], grid.w[0]);
+    let first = grid.w[0];
     let panels = grid.panels as usize;
-    let width = (grid.u[1] - start) / grid.panels;
+    let width = grid.width();
     let panel = Panel::new();
-    let nodes: Vec<f64> =
-        (0..panels).flat_map(|p| panel.nodes.map(|x| start + width * (p as f64 + (x + 1.0) / 2.0))).collect();
+    let nodes = grid.nodes(&panel);
     let densities: Vec<Vec<f64>> =
         logits.iter().map(|logit| nodes.iter().map(|u| gumbel_density(u - logit)).collect()).collect();
 
     let steps = grid.steps as usize;
-    let step = (grid.w[1] - first) / grid.steps;
+    let step = grid.step();
 
     let m = alive.len();
     let mut kernels = vec![[0.0; 3]; nodes.len()];
@@ -482,6 +498,24 @@ mod tests {
         for tau in [0.0, -1.0, f64::NAN, 0.01, 21.0] {
             let message = forms(&[0.5, 0.5], &[0.0, 1.0], tau, 1.0).unwrap_err().to_string();
             assert!(message.starts_with("temperature must be between 0.05 and 20, got "), "{message}");
+        }
+    }
+
+    /// The nodes fill their panels from the first to the last and no others; the last step of `w` ends where `w` does.
+    #[test]
+    fn the_grid_is_where_it_is_said_to_be() {
+        // Candidates of 1/2: u from ln(1/2) − 4, 44 long, w from 4 before that, 48 long.
+        let grid = Grid::new(&[0.5f64.ln(); 2], 1.0);
+        let start = 0.5f64.ln() - 4.0;
+        assert_close(grid.width(), 1.0, 1e-14, 0.0);
+        assert_close(grid.step(), 0.2, 1e-14, 0.0);
+        let nodes = grid.nodes(&Panel::new());
+        assert_eq!(nodes.len(), 44 * NODES);
+        for (p, panel) in nodes.chunks(NODES).enumerate() {
+            // Gauss's nodes are symmetric about the middle.
+            let middle = start + p as f64 + 0.5;
+            assert_close(panel.iter().sum::<f64>() / NODES as f64, middle, 1e-12, 1e-12);
+            assert!(panel.iter().all(|u| (u - middle).abs() < 0.5), "panel {p}: {panel:?}");
         }
     }
 
