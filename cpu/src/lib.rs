@@ -10,10 +10,12 @@ mod layer;
 mod matrix;
 pub mod nas_bench_201;
 pub mod recurrent;
+mod stored;
 pub mod toy;
 mod workers;
 
 pub use element::Element;
+pub use stored::Stored;
 
 /// The instruction set that the supernets use on this processor, for the record of a run.
 #[must_use]

@@ -12,7 +12,8 @@ use advantage_nas::strategy::{Feedback, Proposal, Step, StepKind, Want};
 use advantage_nas::supernet::{Batch, Request, Set};
 use advantage_nas::tolerance::{F64_SUMS, assert_all_close, assert_close, norm_difference};
 use advantage_nas::{Architecture, Error, OpTable, Supernet};
-use advantage_nas_cpu::nas_bench_201::{NasBench201Supernet, Part, Settings, Simultaneous, Stored};
+use advantage_nas_cpu::Stored;
+use advantage_nas_cpu::nas_bench_201::{NasBench201Supernet, Part, Settings, Simultaneous};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 

@@ -11,7 +11,8 @@ use advantage_nas::strategy::{Feedback, Proposal, Step, StepKind, Want};
 use advantage_nas::supernet::{Batch, Request, Set};
 use advantage_nas::tolerance::{F64_SUMS, assert_all_close, assert_close, norm_difference};
 use advantage_nas::{Architecture, Error, OpTable, SearchSpace, Supernet, estimator};
-use advantage_nas_cpu::recurrent::{Part, RecurrentSupernet, Settings, Stored};
+use advantage_nas_cpu::Stored;
+use advantage_nas_cpu::recurrent::{Part, RecurrentSupernet, Settings};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 

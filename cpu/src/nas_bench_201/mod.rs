@@ -11,7 +11,7 @@ mod plan;
 mod weights;
 
 pub use plan::{Memory, Simultaneous};
-pub use weights::{Part, Stored, Update};
+pub use weights::{Part, Update};
 
 use advantage_nas::network::nas_bench_201::{Data, Images, Minibatches, PIXELS, Parent, Sample, WeightSettings};
 use advantage_nas::random::Streams;
@@ -20,6 +20,7 @@ use advantage_nas::strategy::{Feedback, Proposal, Step, Want};
 use advantage_nas::supernet::{Batch, Evaluation, Request, Set};
 use advantage_nas::{Error, OpTable, Result, SearchSpace, Supernet};
 
+use crate::Stored;
 use crate::workers::Workers;
 use network::{Minibatch, Network, Outcome, Statistics, Wanted};
 use plan::Plan;

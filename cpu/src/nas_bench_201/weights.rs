@@ -3,11 +3,12 @@
 use advantage_nas::network::nas_bench_201::Parent;
 use advantage_nas::network::nas_bench_201::parent::Parameter;
 use advantage_nas::random::Streams;
-use advantage_nas::state::{Entry, State, Values};
+use advantage_nas::state::{Entry, State};
 use advantage_nas::{Error, Result};
 use pulp::{Arch, Simd, WithSimd};
 
 use crate::Element;
+use crate::Stored;
 use crate::layer::{LANES, Pixel, blocks, map, vectors_per_pixel};
 use crate::workers::Workers;
 
@@ -220,38 +221,6 @@ impl<T: Element> Weights<T> {
         }
         *self = restored;
         Ok(())
-    }
-}
-
-/// Number types that a state can hold.
-pub trait Stored: Element {
-    /// Numbers for a state.
-    fn values(values: Vec<Self>) -> Values;
-
-    /// Numbers of a state, widened.
-    ///
-    /// # Errors
-    /// As [`State::f32`].
-    fn stored(state: &State, name: &str, length: usize) -> Result<Vec<f64>>;
-}
-
-impl Stored for f32 {
-    fn values(values: Vec<Self>) -> Values {
-        Values::F32(values)
-    }
-
-    fn stored(state: &State, name: &str, length: usize) -> Result<Vec<f64>> {
-        Ok(state.f32(name, length)?.iter().map(|&value| f64::from(value)).collect())
-    }
-}
-
-impl Stored for f64 {
-    fn values(values: Vec<Self>) -> Values {
-        Values::F64(values)
-    }
-
-    fn stored(state: &State, name: &str, length: usize) -> Result<Vec<f64>> {
-        Ok(state.f64(name, length)?.to_vec())
     }
 }
 

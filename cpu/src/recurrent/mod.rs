@@ -14,7 +14,6 @@ mod network;
 mod pointwise;
 mod weights;
 
-pub use crate::nas_bench_201::Stored;
 pub use weights::Part;
 
 use advantage_nas::network::recurrent::{Parent, Texts, WeightSettings};
@@ -24,6 +23,7 @@ use advantage_nas::strategy::{Feedback, Proposal, Step, Want};
 use advantage_nas::supernet::{Batch, Evaluation, Request, Set};
 use advantage_nas::{Error, OpTable, Result, SearchSpace, Supernet};
 
+use crate::Stored;
 use crate::workers::Workers;
 use network::{Network, Segment, Wanted};
 use weights::Weights;

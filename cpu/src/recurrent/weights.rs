@@ -7,9 +7,9 @@ use advantage_nas::{Error, Result};
 use pulp::{Arch, Simd, WithSimd};
 
 use crate::Element;
+use crate::Stored;
 use crate::layer::{LANES, Pixel, blocks, vectors_per_pixel};
 use crate::matrix::{Rows, transpose};
-use crate::nas_bench_201::Stored;
 use crate::workers::Workers;
 
 /// Pixels whose squares are added up before they are widened, and that are updated at once.

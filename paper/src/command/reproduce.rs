@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{self, ExitCode};
-use std::{env, fs};
+use std::{env, fmt, fs};
 
 use advantage_nas::strategy::Method;
 use anyhow::Context;
@@ -71,7 +71,7 @@ pub(super) enum Subject {
     /// Table 1's memory (claim C20): what sparse and dense methods need beside the weights, for 2 to 32 candidates an edge
     ///
     /// Leaves memory.csv and memory.md in the folder. Every number is measured in a process of its own, which only Linux can; no data
-    /// set is needed. Takes a minute or two and 2 GB.
+    /// set is needed. Takes some minutes and 3 GB.
     #[command(name = "memory")]
     Memory(Memory),
     /// One measurement of `memory`, in this process
@@ -247,14 +247,8 @@ impl Cells {
     /// The settings of all searches, method by method.
     fn settings(&self, subject: cells::Subject) -> crate::Result<Vec<Settings>> {
         let methods = if self.methods.is_empty() { subject.methods() } else { &self.methods };
-        for (what, twice) in [
-            ("method", repeated(methods).map(ToString::to_string)),
-            ("seed", repeated(&self.seeds).map(ToString::to_string)),
-        ] {
-            if let Some(twice) = twice {
-                return Err(crate::Error::Usage(format!("the {what} {twice} is given twice")));
-            }
-        }
+        distinct("method", methods)?;
+        distinct("seed", &self.seeds)?;
         let mut all = Vec::new();
         for method in methods {
             for seed in &self.seeds {
@@ -332,14 +326,8 @@ impl Table3 {
     /// The settings of the searches, method by method, seed by seed.
     fn settings(&self) -> crate::Result<Vec<(Method, Vec<Settings>)>> {
         let methods = if self.methods.is_empty() { &table_3::METHODS[..] } else { &self.methods };
-        for (what, twice) in [
-            ("method", repeated(methods).map(ToString::to_string)),
-            ("seed", repeated(&self.seeds).map(ToString::to_string)),
-        ] {
-            if let Some(twice) = twice {
-                return Err(crate::Error::Usage(format!("the {what} {twice} is given twice")));
-            }
-        }
+        distinct("method", methods)?;
+        distinct("seed", &self.seeds)?;
         methods
             .iter()
             .map(|&method| {
@@ -434,9 +422,12 @@ impl Table3 {
     }
 }
 
-/// The first that was there before.
-fn repeated<T: PartialEq>(values: &[T]) -> Option<&T> {
-    values.iter().enumerate().find(|(index, value)| values[..*index].contains(value)).map(|(_, value)| value)
+/// Refuses a list that names something twice.
+fn distinct<T: PartialEq + fmt::Display>(what: &str, values: &[T]) -> crate::Result<()> {
+    match values.iter().enumerate().find(|(index, value)| values[..*index].contains(value)) {
+        None => Ok(()),
+        Some((_, twice)) => Err(crate::Error::Usage(format!("the {what} {twice} is given twice"))),
+    }
 }
 
 fn section_4_4(section: &Section44) -> anyhow::Result<ExitCode> {

@@ -6,17 +6,18 @@ use std::time::Instant;
 
 use advantage_nas::network::nas_bench_201::{Candidates, Data, Images, PIXELS, Parent, Skeleton, WeightSettings};
 use advantage_nas::random::{Purpose, Streams};
-use advantage_nas::search::{Plan, ProcessBest, Snapshot, ThetaStep};
+use advantage_nas::search::{Plan, ProcessBest, Snapshot};
 use advantage_nas::strategy::table1::{Hotness, Propagation, TABLE_1};
 use advantage_nas::strategy::{Feedback, Method, Proposal, Want};
 use advantage_nas::supernet::{Batch, Request, Set};
 use advantage_nas::{Architecture, Search, Shape, Supernet};
-use advantage_nas_cpu::nas_bench_201::{self, Memory, NasBench201Supernet, Simultaneous, Stored};
+use advantage_nas_cpu::Stored;
+use advantage_nas_cpu::nas_bench_201::{self, Memory, NasBench201Supernet, Simultaneous};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
-use super::{Estimate, Experiment};
+use super::{Conclusion, Estimate, Experiment};
 use crate::build::Provenance;
 use crate::data::Cache;
 use crate::data::cifar10::Cifar10;
@@ -230,13 +231,7 @@ impl CellSearch {
     }
 
     fn search(&self, settings: &Settings, plan: Plan) -> Result<Search<Cifar10Network>> {
-        let supernet = self.supernet(settings)?;
-        let (streams, trial) = (Streams::new(settings.seed), settings.trial);
-        let build = || {
-            let strategy = settings.method.build(supernet.space(), &settings.method_settings, &streams, trial)?;
-            Search::new(plan, streams, supernet, vec![(trial, strategy)])
-        };
-        build().map_err(Error::Settings)
+        super::search(settings, plan, self.supernet(settings)?)
     }
 
     /// Draws cells, the same for all methods of a seed and trial, and looks how the supernet's opinion of them goes with the table.
@@ -563,10 +558,7 @@ impl Experiment for CellSearch {
         let candidates = settings.own::<Cifar10Settings>()?.candidates();
         let shape = search.supernet().space().shape().clone();
         let plan = *search.plan();
-        let mut mode = Architecture::first(&shape);
-        search.strategy(0).mode_into(&mut mode);
-        let entropy = search.strategy(0).entropy();
-        let best = search.best(0).cloned();
+        let Conclusion { mode, best, entropy, largest_entropy } = Conclusion::of(search);
         let batch = Batch { trial: settings.trial, set: Set::Test, step: plan.iterations };
         let mut found = |architecture: &Architecture| -> Result<FoundCell> {
             let proposal = Proposal::one_hot(&shape, architecture, Want::Loss).map_err(Error::Search)?;
@@ -598,7 +590,7 @@ impl Experiment for CellSearch {
             process_best,
             comparison: self.comparison(settings, search)?,
             entropy,
-            largest_entropy: (0..shape.edges()).map(|edge| (shape.candidates(edge) as f64).ln()).sum(),
+            largest_entropy,
             steps,
             wall_seconds,
             steps_per_second: steps as f64 / wall_seconds.max(f64::MIN_POSITIVE),
@@ -622,14 +614,6 @@ impl Record for Watched {
 
     fn message(&self) -> String {
         self.shown.clone().unwrap_or_default()
-    }
-
-    fn save(&self) -> serde_json::Value {
-        serde_json::Value::Null
-    }
-
-    fn restore(&mut self, saved: &serde_json::Value) -> Result<(), String> {
-        if saved.is_null() { Ok(()) } else { Err("holds something, expected nothing".to_owned()) }
     }
 }
 
@@ -656,8 +640,6 @@ impl SearchRecord for Watched {
             float(snapshot.entropy),
         ]
     }
-
-    fn theta_step(&mut self, _step: &ThetaStep<'_>) {}
 }
 
 #[cfg(test)]

@@ -5,12 +5,15 @@ pub mod cifar10;
 pub mod ptb;
 pub mod toy;
 
+use advantage_nas::random::Streams;
+use advantage_nas::search::{Best, Plan};
+use advantage_nas::{Architecture, Search, Supernet};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::Table;
 
 use crate::build::Provenance;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::run::{Ended, Orders, Process, Record, Run, drive};
 use crate::settings::Settings;
 
@@ -82,6 +85,42 @@ pub trait Experiment: Sync {
     /// What the runs are computed with.
     fn provenance(&self) -> Provenance {
         Provenance::of_this_cpu()
+    }
+}
+
+/// A search of one trial before its first step, by the method of the settings.
+fn search<S: Supernet>(settings: &Settings, plan: Plan, supernet: S) -> Result<Search<S>> {
+    let (streams, trial) = (Streams::new(settings.seed), settings.trial);
+    let build = || {
+        let strategy = settings.method.build(supernet.space(), &settings.method_settings, &streams, trial)?;
+        Search::new(plan, streams, supernet, vec![(trial, strategy)])
+    };
+    build().map_err(Error::Settings)
+}
+
+/// What the search of one trial has come to.
+struct Conclusion {
+    /// The argmax architecture.
+    mode: Architecture,
+    /// The process best, for methods that evaluate single architectures.
+    best: Option<Best>,
+    /// Entropy of the policy, in nats.
+    entropy: f64,
+    /// Entropy of the uniform policy, in nats.
+    largest_entropy: f64,
+}
+
+impl Conclusion {
+    fn of<S: Supernet>(search: &Search<S>) -> Self {
+        let shape = search.supernet().space().shape();
+        let mut mode = Architecture::first(shape);
+        search.strategy(0).mode_into(&mut mode);
+        Self {
+            mode,
+            best: search.best(0).cloned(),
+            entropy: search.strategy(0).entropy(),
+            largest_entropy: (0..shape.edges()).map(|edge| (shape.candidates(edge) as f64).ln()).sum(),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use advantage_nas::{Architecture, Search, SearchSpace, Supernet};
 use advantage_nas_cpu::toy::ToySupernet;
 use serde::{Deserialize, Serialize};
 
-use super::Experiment;
+use super::{Conclusion, Experiment};
 use crate::build::Provenance;
 use crate::device::{Backend, Supernets};
 use crate::error::{Error, Result};
@@ -95,20 +95,14 @@ fn toy(settings: &Settings) -> Result<Toy> {
     Ok(toy)
 }
 
-fn search(settings: &Settings, streams: Streams, supernet: Box<dyn Supernet>) -> Result<Search<Box<dyn Supernet>>> {
-    let plan = Plan::theta_only(settings.get("iterations")?, settings.interval);
-    let trial = settings.trial;
-    let build = || {
-        let strategy = settings.method.build(supernet.space(), &settings.method_settings, &streams, trial)?;
-        Search::new(plan, streams, supernet, vec![(trial, strategy)])
-    };
-    build().map_err(Error::Settings)
+fn search(settings: &Settings, supernet: Box<dyn Supernet>) -> Result<Search<Box<dyn Supernet>>> {
+    super::search(settings, Plan::theta_only(settings.get("iterations")?, settings.interval), supernet)
 }
 
 fn on_cpu(settings: &Settings) -> Result<Search<Box<dyn Supernet>>> {
     let (toy, streams) = (toy(settings)?, Streams::new(settings.seed));
     let supernet = ToySupernet::<f32>::new(toy, &streams, &[settings.trial]).map_err(Error::Settings)?;
-    search(settings, streams, Box::new(supernet))
+    search(settings, Box::new(supernet))
 }
 
 impl Experiment for ToyRegression {
@@ -124,7 +118,7 @@ impl Experiment for ToyRegression {
     fn build(&self, settings: &Settings, supernets: &Supernets) -> Result<Self::Process> {
         match supernets.seat(toy(settings)?, settings.seed)? {
             None => on_cpu(settings),
-            Some(seat) => search(settings, Streams::new(settings.seed), Box::new(seat)),
+            Some(seat) => search(settings, Box::new(seat)),
         }
     }
 
@@ -150,9 +144,7 @@ impl Experiment for ToyRegression {
     ) -> Result<ToyResult> {
         let space = search.supernet().space().clone();
         let iterations = search.plan().iterations;
-        let mut mode = Architecture::first(space.shape());
-        search.strategy(0).mode_into(&mut mode);
-        let best = search.best(0).cloned();
+        let Conclusion { mode, best, .. } = Conclusion::of(search);
         let batch = Batch { trial: settings.trial, set: Set::Test, step: iterations };
         let mut found = |architecture: &Architecture| -> Result<Found> {
             let proposal = Proposal::one_hot(space.shape(), architecture, Want::Loss)?;

@@ -24,14 +24,18 @@ pub trait Record {
     /// What to say beside the progress bar.
     fn message(&self) -> String;
 
-    /// What must be remembered when the run is paused.
-    fn save(&self) -> serde_json::Value;
+    /// What must be remembered when the run is paused; nothing unless it is said.
+    fn save(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
 
     /// Goes on from what was remembered.
     ///
     /// # Errors
     /// A description of what does not fit.
-    fn restore(&mut self, saved: &serde_json::Value) -> Result<(), String>;
+    fn restore(&mut self, saved: &serde_json::Value) -> Result<(), String> {
+        if saved.is_null() { Ok(()) } else { Err("holds something, expected nothing".to_owned()) }
+    }
 }
 
 /// What an experiment records of a search.
@@ -40,7 +44,7 @@ pub trait SearchRecord: Record {
     fn snapshot(&mut self, snapshot: &Snapshot<'_>) -> Vec<String>;
 
     /// Sees an update of `θ`.
-    fn theta_step(&mut self, step: &ThetaStep<'_>);
+    fn theta_step(&mut self, _step: &ThetaStep<'_>) {}
 }
 
 /// What an experiment records of a training.

@@ -154,14 +154,6 @@ impl Record for Watched {
     fn message(&self) -> String {
         self.shown.clone().unwrap_or_default()
     }
-
-    fn save(&self) -> serde_json::Value {
-        serde_json::Value::Null
-    }
-
-    fn restore(&mut self, saved: &serde_json::Value) -> Result<(), String> {
-        if saved.is_null() { Ok(()) } else { Err("holds something, expected nothing".to_owned()) }
-    }
 }
 
 impl TrainingRecord for Watched {

@@ -2,7 +2,7 @@
 
 use advantage_nas::network::recurrent::space;
 use advantage_nas::random::{Purpose, Streams};
-use advantage_nas::search::{Snapshot, ThetaStep};
+use advantage_nas::search::Snapshot;
 use advantage_nas::strategy::{Proposal, Want};
 use advantage_nas::supernet::{Batch, Request, Set};
 use advantage_nas::{Architecture, Search, Supernet};
@@ -13,7 +13,7 @@ use super::cell::{Cell, svg};
 use super::{Choose, Language, LanguageModel, Perplexity, PtbSettings, RetrainingSettings, SizedCell};
 use crate::build::Provenance;
 use crate::error::{Error, Result};
-use crate::experiment::Experiment;
+use crate::experiment::{self, Conclusion, Experiment};
 use crate::run::log::float;
 use crate::run::{Record, SearchRecord};
 use crate::settings::Settings;
@@ -120,12 +120,7 @@ impl Experiment for RecurrentSearch {
         let tokens = self.0.tokens(settings)?;
         let plan = PtbSettings::of(settings)?.plan(tokens.training.len(), settings.interval)?;
         let supernet = self.0.model(settings, &tokens)?;
-        let (streams, trial) = (Streams::new(settings.seed), settings.trial);
-        let build = || {
-            let strategy = settings.method.build(supernet.space(), &settings.method_settings, &streams, trial)?;
-            Search::new(plan, streams, supernet, vec![(trial, strategy)])
-        };
-        build().map_err(Error::Settings)
+        experiment::search(settings, plan, supernet)
     }
 
     fn steps(&self, settings: &Settings) -> Result<u64> {
@@ -164,10 +159,7 @@ impl Experiment for RecurrentSearch {
         let sizes = own.sizes(tokens.vocabulary.len());
         let shape = search.supernet().space().shape().clone();
         let plan = *search.plan();
-        let mut mode = Architecture::first(&shape);
-        search.strategy(0).mode_into(&mut mode);
-        let entropy = search.strategy(0).entropy();
-        let best = search.best(0).cloned();
+        let Conclusion { mode, best, entropy, largest_entropy } = Conclusion::of(search);
         let batch = Batch { trial: settings.trial, set: Set::Validation, step: plan.iterations };
         let mut found = |architecture: &Architecture| -> Result<FoundCell> {
             let proposal = Proposal::one_hot(&shape, architecture, Want::Loss)?;
@@ -198,7 +190,7 @@ impl Experiment for RecurrentSearch {
             process_best,
             chosen: settings.get::<RetrainingSettings>("retraining")?.choose.of(settings.method),
             entropy,
-            largest_entropy: (0..shape.edges()).map(|edge| (shape.candidates(edge) as f64).ln()).sum(),
+            largest_entropy,
             steps,
             wall_seconds,
             steps_per_second: steps as f64 / wall_seconds.max(f64::MIN_POSITIVE),
@@ -261,14 +253,6 @@ impl Record for Watched {
     fn message(&self) -> String {
         self.shown.clone().unwrap_or_default()
     }
-
-    fn save(&self) -> serde_json::Value {
-        serde_json::Value::Null
-    }
-
-    fn restore(&mut self, saved: &serde_json::Value) -> Result<(), String> {
-        if saved.is_null() { Ok(()) } else { Err("holds something, expected nothing".to_owned()) }
-    }
 }
 
 impl SearchRecord for Watched {
@@ -284,6 +268,4 @@ impl SearchRecord for Watched {
             float(snapshot.entropy),
         ]
     }
-
-    fn theta_step(&mut self, _step: &ThetaStep<'_>) {}
 }
