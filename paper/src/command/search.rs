@@ -151,7 +151,7 @@ struct Search {
     /// Change a setting, such as theta.learning_rate=0.01; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<Override>,
-    /// Folder for the files [default: runs/EXPERIMENT-METHOD-seedS]
+    /// Folder for the files [default: runs/EXPERIMENT-METHOD-seedS, with the preset if one is named]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Go on with what is in the folder; a finished run is left as it is

@@ -19,7 +19,7 @@ use crate::settings::Settings;
 
 /// What all runs of an experiment share, such as its data, and how one of them is made.
 pub trait Experiment: Sync {
-    /// What goes on in a run: a [`Search`](advantage_nas::Search) or a [`Training`](advantage_nas::Training).
+    /// What goes on in a run: a [`Search`] or a [`Training`](advantage_nas::Training).
     type Process: Process<Self::Record>;
     /// What the runs of a sweep share while they are worked on.
     type Shared: Sync;
@@ -37,7 +37,7 @@ pub trait Experiment: Sync {
     /// The process before its first step.
     ///
     /// # Errors
-    /// [`Error::Settings`](crate::Error::Settings) for settings that make none.
+    /// [`Error::Settings`] for settings that make none.
     fn build(&self, settings: &Settings, shared: &Self::Shared) -> Result<Self::Process>;
 
     /// Steps of a run.
