@@ -1,14 +1,16 @@
-//! Claim C20: what a supernet takes beside its weights and their optimiser does not grow with the number of candidates if proposals
+//! What a supernet takes is planned from its sizes, before it is built. Claim C20: what it takes beside its weights and their optimiser does not grow with the number of candidates if proposals
 //! are sparse, and grows with it if they are dense. Counted at the allocator, over the construction and steps of both kinds.
 
 use advantage_nas::network::nas_bench_201::{
     Candidates, Data, Images, Operation, PIXELS, Parent, Skeleton, WeightSettings,
 };
+use advantage_nas::network::recurrent::{self, Recurrent, Texts};
 use advantage_nas::random::Streams;
 use advantage_nas::strategy::{Feedback, Proposal, Step, StepKind, Want};
 use advantage_nas::supernet::{Batch, Request, Set};
 use advantage_nas::{Architecture, OpTable, Supernet};
 use advantage_nas_cpu::nas_bench_201::{Memory, NasBench201Supernet, Settings, Simultaneous};
+use advantage_nas_cpu::recurrent::{RecurrentSupernet, Settings as RecurrentSettings};
 
 /// The largest kernel and the one that is computed by minimal filtering, with filters of its own, are the first two, so that more
 /// candidates are more candidates and not larger ones.
@@ -98,5 +100,36 @@ fn memory_beside_the_weights_grows_with_the_candidates_of_dense_proposals_only()
             assert!(more <= DESCRIPTION * EDGES * (COUNTS[4] - COUNTS[0]), "{simultaneous:?}: {working:?}");
             assert!(more * 50 < first, "{simultaneous:?}: {working:?}");
         }
+    }
+}
+
+/// Networks in which one part after another is the largest: the vocabulary, the cell, the minibatch with its masks.
+#[test]
+fn a_recurrent_network_takes_what_is_planned() {
+    let streams = Streams::new(0);
+    let paper = Recurrent::paper();
+    for sizes in [
+        Recurrent { vocabulary: 3001, units: 20, batch: 10, steps: 3, ..paper },
+        Recurrent { vocabulary: 40, units: 200, batch: 2, steps: 3, ..paper },
+        Recurrent { vocabulary: 40, units: 20, batch: 70, steps: 40, ..paper },
+        Recurrent { vocabulary: 40, units: 20, batch: 300, steps: 9, dropout: 0.0, ..paper },
+    ] {
+        let text = || (0..6000).map(|place| place * place % 40).collect();
+        let texts = Texts { vocabulary: sizes.vocabulary, training: text(), validation: text(), test: None };
+        let parent = recurrent::Parent::new(sizes).unwrap();
+        let planned = RecurrentSupernet::<f32>::memory_of(&parent, 2);
+        let settings = RecurrentSettings { weights: recurrent::WeightSettings::paper(), threads: 1 };
+        let shape = parent.space().shape().clone();
+        let proposal = Proposal::one_hot(&shape, &Architecture::first(&shape), Want::Gradient).unwrap();
+        let allocated = allocation_counter::measure(|| {
+            let mut supernet = RecurrentSupernet::<f32>::new(parent, settings, texts, &streams, &[0, 1]).unwrap();
+            let step = Step { kind: StepKind::Weights, progress: 0.0, schedule: 0.0 };
+            let request = |set| Request { batch: Batch { trial: 0, set, step: 0 }, proposal: proposal.clone() };
+            supernet.weight_step(&step, &request(Set::Training)).unwrap();
+            supernet.probe(&[request(Set::Validation)], &mut [Feedback::new(&shape)]).unwrap();
+            supernet.evaluate(&request(Set::Validation)).unwrap();
+        });
+        let beyond = allocated.bytes_max as f64 / planned as f64 - 1.0;
+        assert!((0.0..0.03).contains(&beyond), "{sizes:?}: {} bytes, planned {planned}", allocated.bytes_max);
     }
 }

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::memory::Bytes;
+
 /// What an experiment can't do, and why. Every message fits on one line and names the file or the setting.
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
@@ -143,6 +145,20 @@ pub enum Error {
         problem: String,
     },
 
+    /// Runs that don't fit into the memory.
+    #[error(
+        "{} about {needed} of memory, this machine has {total}; smaller networks and minibatches need less",
+        if *at_once == 1 { "a run needs".to_owned() } else { format!("{at_once} runs at the same time need") }
+    )]
+    Memory {
+        /// What they need.
+        needed: Bytes,
+        /// How many runs at the same time.
+        at_once: usize,
+        /// What there is.
+        total: Bytes,
+    },
+
     /// A failure of the search itself.
     #[error(transparent)]
     Search(advantage_nas::Error),
@@ -174,6 +190,7 @@ impl Error {
                 | Self::UnknownSetting { .. }
                 | Self::WrongSetting { .. }
                 | Self::Usage(_)
+                | Self::Memory { .. }
                 | Self::Settings(_)
         )
     }

@@ -9,7 +9,7 @@
 //! - [`reproduce`], [`plot`], [`statistics`]: tables and figures of the paper from finished runs
 //! - [`dump`]: one step as a file, for programs that check it
 //! - [`pool`], [`stop`], [`progress`]: several trials at once, stopping them, watching them
-//! - [`build`], [`device`]: what this program was built from, and where its supernets run
+//! - [`build`], [`device`], [`memory`]: what this program was built from, where its supernets run, and what fits there
 //! - [`command`]: the command line
 //!
 //! The equations are in [`advantage_nas`], the networks in [`advantage_nas_cpu`] and [`advantage_nas_gpu`]; none of them knows of runs.
@@ -24,6 +24,7 @@ pub mod dump;
 mod error;
 pub mod experiment;
 pub mod instance;
+pub mod memory;
 pub mod plot;
 pub mod pool;
 pub mod progress;

@@ -3,10 +3,12 @@
 //! First everything is looked at ([`Sweep::prepare`]), so that what can't be done is refused before anything is written; then
 //! the tasks that are not finished are worked on ([`Sweep::work`]).
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::error::Result;
-use crate::experiment::{Experiment, Progressed, work};
+use crate::experiment::{Estimate, Experiment, Progressed, work};
+use crate::memory;
 use crate::pool;
 use crate::run::directory::survey;
 use crate::run::{Config, Orders, Run, Standing};
@@ -20,6 +22,7 @@ pub struct Sweep<'a, E: Experiment> {
     shared: E::Shared,
     tasks: Vec<Task>,
     resume: bool,
+    at_once: usize,
     /// Finished runs of another build, and what it differed in.
     other_finished: Vec<(PathBuf, String)>,
 }
@@ -35,15 +38,17 @@ struct Task {
 }
 
 impl<'a, E: Experiment> Sweep<'a, E> {
-    /// Looks at the folder of every run, and makes what they share, so that a device without room for it is found out here. The lock on the first run is held from here to the end, which keeps other processes
-    /// from the whole sweep.
+    /// Looks at the folder of every run and at the memory that `at_once` of them need at the same time, and makes what they share,
+    /// so that a device without room for it is found out here. The lock on the first run is held from here to the end, which keeps other
+    /// processes from the whole sweep.
     ///
     /// # Errors
-    /// Whatever forbids one of the runs, see [`survey`]; as [`Experiment::share`].
+    /// Whatever forbids one of the runs, see [`survey`]; as [`Experiment::share`] and [`memory::check`].
     pub fn prepare(
         experiment: &'a E,
         runs: impl IntoIterator<Item = (PathBuf, Settings)>,
         resume: bool,
+        at_once: usize,
     ) -> Result<Self> {
         let data = experiment.data();
         let provenance = experiment.provenance();
@@ -59,8 +64,9 @@ impl<'a, E: Experiment> Sweep<'a, E> {
             }
             tasks.push(Task { settings, config, path, standing, run: None });
         }
-        let left = tasks.iter().filter(|task| task.standing != Standing::Finished);
-        let shared = experiment.share(&left.map(|task| &task.settings).collect::<Vec<_>>())?;
+        let left = tasks.iter().filter(|task| task.standing != Standing::Finished).map(|task| &task.settings);
+        memory::check(left.clone().map(|settings| experiment.memory(settings)).collect::<Result<_>>()?, at_once)?;
+        let shared = experiment.share(&left.collect::<Vec<_>>())?;
         if let Some(first) = tasks.first_mut() {
             first.run = Some(first.claim(resume)?);
         }
@@ -68,7 +74,7 @@ impl<'a, E: Experiment> Sweep<'a, E> {
             let path = path.display();
             tracing::warn!("{path}: started with another build, the last bits may differ: {differences}");
         }
-        Ok(Self { experiment, shared, tasks, resume, other_finished })
+        Ok(Self { experiment, shared, tasks, resume, at_once, other_finished })
     }
 
     /// Warns of finished runs of another build: what is made of them is not what this build computes.
@@ -86,16 +92,39 @@ impl<'a, E: Experiment> Sweep<'a, E> {
     /// Number of runs that are not finished.
     #[must_use]
     pub fn left(&self) -> usize {
-        self.tasks.iter().filter(|task| task.standing != Standing::Finished).count()
+        self.open().count()
     }
 
-    /// Works on all runs with at most `threads` threads. The ends are in the order of the runs; a run without an end was not
+    /// The runs that are not finished.
+    fn open(&self) -> impl Iterator<Item = &Task> {
+        self.tasks.iter().filter(|task| task.standing != Standing::Finished)
+    }
+
+    /// What the runs that are not finished take, found out by a few steps of one run of every kind; nothing if there are none, and for
+    /// experiments that are over before one has read it.
+    ///
+    /// # Errors
+    /// As [`Experiment::estimate`].
+    pub fn estimate(&self) -> Result<Option<Estimates>> {
+        let mut kinds: BTreeMap<String, (usize, &Settings)> = BTreeMap::new();
+        for task in self.open() {
+            kinds.entry(self.experiment.kind(&task.settings)).or_insert((0, &task.settings)).0 += 1;
+        }
+        let mut estimates = Vec::new();
+        for (kind, (runs, settings)) in kinds {
+            let Some(estimate) = self.experiment.estimate(settings)? else { return Ok(None) };
+            estimates.push(KindEstimate { kind, runs, bytes: self.experiment.memory(settings)?, estimate });
+        }
+        Ok((!estimates.is_empty()).then_some(Estimates { kinds: estimates, at_once: self.at_once }))
+    }
+
+    /// Works on all runs, as many at the same time as was said when they were prepared. The ends are in the order of the runs; a run without an end was not
     /// begun, because it was asked to stop.
     ///
     /// # Errors
     /// The first failure; the other runs pause then.
-    pub fn work(&self, threads: usize, orders: &Orders<'_>) -> Result<Vec<Option<Progressed<E::Outcome>>>> {
-        let ends = pool::map(threads, self.tasks.iter().collect(), |task: &Task| {
+    pub fn work(&self, orders: &Orders<'_>) -> Result<Vec<Option<Progressed<E::Outcome>>>> {
+        let ends = pool::map(self.at_once, self.tasks.iter().collect(), |task: &Task| {
             if orders.stop.is_requested() {
                 return Ok(None);
             }
@@ -106,6 +135,57 @@ impl<'a, E: Experiment> Sweep<'a, E> {
             end.map(Some)
         })?;
         ends.into_iter().collect()
+    }
+}
+
+/// What the runs of a sweep take.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Estimates {
+    /// Of every kind of runs.
+    pub kinds: Vec<KindEstimate>,
+    /// Runs at the same time.
+    pub at_once: usize,
+}
+
+/// What the runs of one kind take.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KindEstimate {
+    /// The kind, see [`Experiment::kind`].
+    pub kind: String,
+    /// How many there are.
+    pub runs: usize,
+    /// Memory of each in bytes.
+    pub bytes: usize,
+    /// Time of each.
+    pub estimate: Estimate,
+}
+
+impl Estimates {
+    /// Number of runs.
+    #[must_use]
+    pub fn runs(&self) -> usize {
+        self.kinds.iter().map(|kind| kind.runs).sum()
+    }
+
+    /// Time of all runs in seconds.
+    #[must_use]
+    pub fn seconds(&self) -> f64 {
+        let one_by_one: f64 = self.kinds.iter().map(|kind| kind.runs as f64 * kind.estimate.seconds).sum();
+        // With fewer runs than places, and at the end of many, places stay empty.
+        let longest = self.kinds.iter().map(|kind| kind.estimate.seconds).fold(0.0, f64::max);
+        match self.kinds.as_slice() {
+            [kind] => kind.runs.div_ceil(self.at_once) as f64 * longest,
+            _ => longest.max(one_by_one / self.at_once as f64),
+        }
+    }
+
+    /// Most memory at the same time, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let mut each: Vec<usize> =
+            self.kinds.iter().flat_map(|kind| std::iter::repeat_n(kind.bytes, kind.runs.min(self.at_once))).collect();
+        each.sort_unstable_by(|one, other| other.cmp(one));
+        each.iter().take(self.at_once).sum()
     }
 }
 
@@ -133,5 +213,34 @@ impl Task {
             return Ok(Progressed::Finished(Box::new(run.result()?)));
         }
         work(experiment, &self.settings, shared, run, orders)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn estimates(kinds: &[(usize, usize, f64)], at_once: usize) -> Estimates {
+        let kinds = kinds.iter().map(|&(runs, bytes, seconds)| KindEstimate {
+            kind: String::new(),
+            runs,
+            bytes,
+            estimate: Estimate { seconds, detail: String::new() },
+        });
+        Estimates { kinds: kinds.collect(), at_once }
+    }
+
+    #[test]
+    fn estimates_of_many_runs() {
+        // Of one kind: whole rounds.
+        let five = estimates(&[(5, 100, 10.0)], 2);
+        assert_eq!((five.runs(), five.seconds(), five.bytes()), (5, 30.0, 200));
+        let one = estimates(&[(1, 100, 10.0)], 8);
+        assert_eq!((one.seconds(), one.bytes()), (10.0, 100));
+        // Of several: the largest may meet, and places are filled as they get free.
+        let several = estimates(&[(3, 100, 10.0), (1, 700, 50.0), (1, 300, 20.0)], 2);
+        assert_eq!((several.runs(), several.seconds(), several.bytes()), (5, 50.0, 1000));
+        let several = estimates(&[(3, 100, 10.0), (1, 700, 50.0), (1, 300, 20.0)], 1);
+        assert_eq!((several.seconds(), several.bytes()), (100.0, 700));
     }
 }

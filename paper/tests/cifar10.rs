@@ -229,6 +229,12 @@ fn settings_that_make_no_search_are_named() {
         fail(2, &search(&out, &["--set", setting]), parts);
         assert!(!out.exists(), "{setting}");
     }
+    // Tens of TiB, found out before anything is built.
+    let sizes = ["cifar10.cells=4096", "cifar10.channels=1024", "cifar10.batch=160"];
+    let sizes: Vec<&str> = sizes.into_iter().flat_map(|size| ["--set", size]).collect();
+    fail(2, &search(&out, &sizes), &["a run needs about ", "of memory, this machine has ", "GiB; smaller networks"]);
+    fail(2, &reproduce("table-2", &out, &[&sizes[..], &["--jobs", "2"]].concat()), &["2 runs at the same time need"]);
+    assert!(!out.exists());
     let mut unknown = search(&out, &[]);
     unknown[3] = "huge";
     fail(2, &unknown, &["unknown preset \"huge\", known are: full, small, tiny"]);

@@ -68,8 +68,19 @@ const WHOLE: [&str; 6] =
 
 /// The arguments of a tiny search on that corpus.
 fn search<'a>(data: &'a Path, out: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
-    let mut arguments =
-        vec!["search", "ptb", "--preset", "tiny", "--corpus", "chain", "--data", text(data), "--out", text(out)];
+    let mut arguments = vec![
+        "search",
+        "ptb",
+        "--quiet",
+        "--preset",
+        "tiny",
+        "--corpus",
+        "chain",
+        "--data",
+        text(data),
+        "--out",
+        text(out),
+    ];
     arguments.extend(WHOLE);
     arguments.extend(more);
     arguments
@@ -77,8 +88,19 @@ fn search<'a>(data: &'a Path, out: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
 
 /// The arguments of a tiny retraining on that corpus.
 fn retrain<'a>(data: &'a Path, out: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
-    let mut arguments =
-        vec!["retrain", "ptb", "--preset", "tiny", "--corpus", "chain", "--data", text(data), "--out", text(out)];
+    let mut arguments = vec![
+        "retrain",
+        "ptb",
+        "--quiet",
+        "--preset",
+        "tiny",
+        "--corpus",
+        "chain",
+        "--data",
+        text(data),
+        "--out",
+        text(out),
+    ];
     arguments.extend(["--architecture", TANH]);
     arguments.extend(WHOLE);
     arguments.extend(more);
@@ -327,6 +349,7 @@ fn from_a_search_to_perplexities() {
 
     // REINFORCE's process best by default, or what is asked for.
     let out = succeed(&from).out;
+    assert!(out.starts_with("about ") && out.contains(" MiB: ") && out.contains(" updates of w of "), "{out}");
     assert!(out.contains("process-best of reinforce"), "{out}");
     let retrained = data.join("found-retraining");
     let trained = result(&retrained);
@@ -405,6 +428,9 @@ fn table_3_of_a_corpus() {
     let some = ["--methods", "advantage-nas,gdas", "--seeds", "0,1", "--set", "ptb.training_lines=0"];
     let first = succeed(&[&table[..], &some].concat()).out;
     for line in [
+        "MiB for 4 runs, 1 at a time:\n  2 of advantage-nas, ",
+        "  2 of gdas, ",
+        "MiB for 8 runs, 1 at a time, each: ",
         "| advantage-nas | argmax | 2 | ",
         "| gdas | process-best | 2 | ",
         "| all-tanh | – | 2 | ",

@@ -94,7 +94,17 @@ pub(super) struct Chunk<T> {
     pub(super) slopes: [[f64; CANDIDATES + 1]; EDGES],
 }
 
+/// Tensors with a row for every step of every stream, beside the masks.
+const TENSORS: usize = 3 + 1 + (NODES - 1) + 2 * EDGES + 1;
+
 impl<T: Element> Chunk<T> {
+    /// Pixels of so many streams.
+    pub(super) fn pixels(layout: &Layout, streams: usize, steps: usize, dropout: bool) -> usize {
+        let masks = if dropout { 2 } else { 0 };
+        // One step's: the last state, the last node, gradients.
+        layout.panels * streams * ((TENSORS + masks) * steps + 2 + NODES)
+    }
+
     pub(super) fn new(layout: &Layout, first: usize, streams: usize, steps: usize, dropout: bool) -> Self {
         let zeros = |rows: usize| vec![Pixel::default(); layout.panels * rows];
         let all = streams * steps;

@@ -46,6 +46,12 @@ pub(super) struct Head<T> {
 }
 
 impl<T: Element> Head<T> {
+    /// Pixels of its buffers.
+    pub(super) fn pixels(words: usize, units: usize) -> usize {
+        let panels = blocks(words);
+        panels * (ROWS + 1) + panels.div_ceil(GROUP) * 2 * ROWS + blocks(units) * ROWS
+    }
+
     pub(super) fn new(words: usize, units: usize) -> Self {
         let zeros = |length: usize| vec![Pixel::default(); length];
         let groups = (0..blocks(words)).step_by(GROUP).map(|first| {

@@ -24,6 +24,7 @@ use advantage_nas::supernet::{Batch, Evaluation, Request, Set};
 use advantage_nas::{Error, OpTable, Result, SearchSpace, Supernet};
 
 use crate::Stored;
+use crate::layer::Pixel;
 use crate::workers::Workers;
 use network::{Network, Segment, Wanted};
 use weights::Weights;
@@ -78,6 +79,12 @@ pub struct Pass {
 }
 
 impl<T: Stored> RecurrentSupernet<T> {
+    /// The memory in bytes that such a supernet takes, beside its texts: parameters, gradients, tensors of a minibatch.
+    #[must_use]
+    pub fn memory_of(parent: &Parent, trials: usize) -> usize {
+        trials * Weights::<T>::pixels(parent) * size_of::<Pixel<T>>() + Network::<T>::memory(parent)
+    }
+
     /// The networks of the given trials, with their initial weights, before the first segment, with states of zero.
     ///
     /// # Errors

@@ -50,15 +50,28 @@ pub(super) struct Network<T> {
     workers: Workers,
 }
 
+/// The streams of every chunk of a minibatch.
+fn shares(batch: usize) -> impl Iterator<Item = Range<usize>> {
+    let streams = batch.div_ceil(4).next_multiple_of(TILE).min(STREAMS);
+    (0..batch).step_by(streams).map(move |first| first..batch.min(first + streams))
+}
+
 impl<T: Element> Network<T> {
+    /// What is allocated for one pass, in bytes.
+    pub(super) fn memory(parent: &Parent) -> usize {
+        let (layout, sizes) = (Layout::new(parent), parent.sizes());
+        let chunk = |streams, steps, dropout| Chunk::<T>::pixels(&layout, streams, steps, dropout);
+        let chunks: usize = shares(sizes.batch).map(|share| chunk(share.len(), sizes.steps, sizes.dropout > 0.0)).sum();
+        let pixels = chunks + 2 * chunk(1, ROWS, false) + Head::<T>::pixels(sizes.vocabulary, sizes.units);
+        pixels * size_of::<Pixel<T>>()
+    }
+
     pub(super) fn new(parent: Parent, workers: Workers) -> Self {
         let layout = Layout::new(&parent);
         let sizes = *parent.sizes();
-        let streams = sizes.batch.div_ceil(4).next_multiple_of(TILE).min(STREAMS);
         let dropout = sizes.dropout > 0.0;
-        let chunks = (0..sizes.batch)
-            .step_by(streams)
-            .map(|first| Chunk::new(&layout, first, streams.min(sizes.batch - first), sizes.steps, dropout))
+        let chunks = shares(sizes.batch)
+            .map(|share| Chunk::new(&layout, share.start, share.len(), sizes.steps, dropout))
             .collect();
         Self {
             arch: Arch::new(),

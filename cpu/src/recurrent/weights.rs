@@ -36,22 +36,29 @@ pub(super) struct Tensor<T> {
     squares: f64,
 }
 
+/// Pixels of the values of a parameter, and of its transposed matrix.
+fn lengths(parameter: &Parameter) -> (usize, usize) {
+    let shape = &*parameter.shape;
+    let length = match (parameter.kind, shape) {
+        (ParameterKind::Embedding, &[words, units]) => words * blocks(units),
+        (_, &[outputs, inputs]) => blocks(outputs) * inputs,
+        _ => blocks(shape.iter().product()),
+    };
+    let transposed = match (parameter.kind, shape) {
+        (ParameterKind::Cell(_) | ParameterKind::OutputWeight, &[outputs, inputs]) => blocks(inputs) * outputs,
+        _ => 0,
+    };
+    (length, transposed)
+}
+
 impl<T: Element> Tensor<T> {
     fn new(parameter: &Parameter) -> Self {
         let shape = parameter.shape.clone();
-        let length = match (parameter.kind, &*shape) {
-            (ParameterKind::Embedding, &[words, units]) => words * blocks(units),
-            (_, &[outputs, inputs]) => blocks(outputs) * inputs,
-            _ => blocks(shape.iter().product()),
-        };
+        let (length, transposed) = lengths(parameter);
         let mut value = vec![Pixel::default(); length];
         if parameter.kind == ParameterKind::OutputBias {
             value.fill(Pixel([T::of(NO_WORD); LANES]));
         }
-        let transposed = match (parameter.kind, &*shape) {
-            (ParameterKind::Cell(_) | ParameterKind::OutputWeight, &[outputs, inputs]) => blocks(inputs) * outputs,
-            _ => 0,
-        };
         Self {
             kind: parameter.kind,
             shape,
@@ -108,6 +115,12 @@ pub(super) struct Weights<T> {
 }
 
 impl<T: Element> Weights<T> {
+    /// Pixels of the weights of a network: values, gradients, transposed matrices.
+    pub(super) fn pixels(parent: &Parent) -> usize {
+        let pixels = parent.parameters().iter().map(lengths).map(|(length, transposed)| 2 * length + transposed);
+        pixels.sum()
+    }
+
     pub(super) fn new(parent: &Parent, streams: &Streams, trial: u32) -> Self {
         let values = parent.initial_values(streams, trial);
         let tensors = parent.parameters().iter().zip(values).map(|(parameter, values)| {

@@ -9,11 +9,13 @@ use clap::{Args, Subcommand, ValueEnum, value_parser};
 use super::data::{CacheFolder, DataFolder};
 use super::print;
 use super::search::{LARGEST, available_threads};
-use crate::dump;
 use crate::error::Error;
-use crate::experiment::cifar10::CellSearch;
+use crate::experiment::Experiment as _;
+use crate::experiment::cifar10::{self, CellSearch};
+use crate::experiment::ptb::search::RecurrentSearch;
 use crate::experiment::ptb::{self, Language};
 use crate::settings::{self, Override, Settings};
+use crate::{dump, memory};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Experiment {
@@ -96,13 +98,16 @@ pub(super) fn run(experiment: Experiment) -> anyhow::Result<ExitCode> {
             let corpus = corpus.map(|corpus| Override::new("ptb.corpus", corpus));
             let settings = dump.settings(settings::Experiment::Ptb, corpus)?;
             let language = Language::load(&folder.data, &settings, available_threads())?;
+            memory::check(vec![RecurrentSearch(language.clone()).memory(&settings)?], 1)?;
             ptb::dump::dump(language, &settings, after)?.write(&dump.out)?;
             dump.said(&settings, &format!("the step of theta after {after} others"))
         }
         Experiment::Cifar10(Cifar10 { folder, cache, after, step, dump }) => {
             // What is wrong with the settings is said before images are decoded.
             let settings = dump.settings(settings::Experiment::Cifar10, None)?;
+            cifar10::plan(&settings)?;
             let experiment = CellSearch::load(&folder.data, &cache.cache(), available_threads())?;
+            memory::check(vec![experiment.memory(&settings)?], 1)?;
             let (kind, of) = match step {
                 Kind::Theta => (StepKind::Theta, "theta"),
                 Kind::Weights => (StepKind::Weights, "the weights"),

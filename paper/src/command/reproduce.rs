@@ -9,8 +9,9 @@ use anyhow::Context;
 use clap::{Args, Subcommand, value_parser};
 
 use super::data::{CacheFolder, DataFolder};
+use super::print;
 use super::search::{CHECKPOINT_EVERY, LARGEST, RUNS, Workers, available_threads};
-use super::{print, summary};
+use super::summary::announce;
 use crate::data::nas_bench_201::Benchmark;
 use crate::device::Backend;
 use crate::experiment::Experiment as _;
@@ -176,7 +177,7 @@ pub(super) struct Table3 {
     /// Folder for the files [default: runs/ptb-PRESET]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// No progress bar
+    /// No estimate and no progress bar
     #[arg(short, long)]
     quiet: bool,
 }
@@ -279,18 +280,12 @@ impl Cells {
         let runs: Vec<(PathBuf, Settings)> =
             all.iter().map(|settings| (cells::place(&folder, settings), settings.clone())).collect();
         let places: Vec<PathBuf> = runs.iter().map(|(place, _)| place.clone()).collect();
-        let sweep = Sweep::prepare(&experiment, runs, true)?;
+        let sweep = Sweep::prepare(&experiment, runs, true, jobs)?;
         sweep.warn_of_other_builds();
-        let left = sweep.left();
-        if left > 0
-            && !self.quiet
-            && let Some(estimate) = experiment.estimate(&all[0])?
-        {
-            print(&summary::estimate(&estimate, left, jobs))?;
-        }
-        let progress = Progress::over(experiment.steps(&all[0])?.saturating_mul(left as u64), self.quiet);
+        announce(&sweep, self.quiet)?;
+        let progress = Progress::over(experiment.steps(&all[0])?.saturating_mul(sweep.left() as u64), self.quiet);
         let orders = Orders { stop: &stop, stop_after: None, checkpoint_every: CHECKPOINT_EVERY, progress: &progress };
-        let ends = sweep.work(jobs, &orders);
+        let ends = sweep.work(&orders);
         progress.finish();
         ends?;
         if stop.is_interrupted() {
@@ -409,13 +404,14 @@ impl Table3 {
         runs: Vec<(PathBuf, Settings)>,
         jobs: usize,
         stop: &Stop,
-    ) -> crate::Result<bool> {
+    ) -> anyhow::Result<bool> {
         let steps = experiment.steps(&runs[0].1)?;
-        let sweep = Sweep::prepare(experiment, runs, true)?;
+        let sweep = Sweep::prepare(experiment, runs, true, jobs)?;
         sweep.warn_of_other_builds();
+        announce(&sweep, self.quiet)?;
         let progress = Progress::over(steps.saturating_mul(sweep.left() as u64), self.quiet);
         let orders = Orders { stop, stop_after: None, checkpoint_every: CHECKPOINT_EVERY, progress: &progress };
-        let ends = sweep.work(jobs, &orders);
+        let ends = sweep.work(&orders);
         progress.finish();
         ends?;
         Ok(!stop.is_interrupted())
@@ -510,13 +506,13 @@ fn figure_1(figure: &Figure1) -> anyhow::Result<ExitCode> {
     let stop = Stop::on_signals()?;
     let runs = figure_1::runs(&folder, &settings, figure.trials);
     let places: Vec<PathBuf> = runs.iter().map(|(place, _)| place.clone()).collect();
-    let sweep = Sweep::prepare(&experiment, runs, true)?;
+    let threads = figure.threads.map_or_else(available_threads, |threads| threads as usize);
+    let sweep = Sweep::prepare(&experiment, runs, true, threads)?;
     sweep.warn_of_other_builds();
     let steps = experiment.steps(&settings[0])?;
     let progress = Progress::over(steps.saturating_mul(sweep.left() as u64), figure.quiet);
     let orders = Orders { stop: &stop, stop_after: None, checkpoint_every: CHECKPOINT_EVERY, progress: &progress };
-    let threads = figure.threads.map_or_else(available_threads, |threads| threads as usize);
-    let ends = sweep.work(threads, &orders);
+    let ends = sweep.work(&orders);
     progress.finish();
     ends?;
     if stop.is_interrupted() {

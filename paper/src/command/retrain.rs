@@ -7,6 +7,7 @@ use clap::{Args, Subcommand, ValueEnum, value_parser};
 
 use super::data::DataFolder;
 use super::search::{CHECKPOINT_EVERY, LARGEST, RUNS, available_threads, report};
+use super::summary::announce;
 use crate::error::{Error, Result};
 use crate::experiment::Experiment as _;
 use crate::experiment::ptb::cell::Cell;
@@ -84,7 +85,7 @@ pub(super) struct Ptb {
     /// Steps from one checkpoint to the next; changes no number
     #[arg(long, value_name = "STEPS", default_value_t = CHECKPOINT_EVERY, value_parser = value_parser!(u64).range(1..))]
     checkpoint_every: u64,
-    /// No progress bar
+    /// No estimate and no progress bar
     #[arg(short, long)]
     quiet: bool,
 }
@@ -97,8 +98,9 @@ pub(super) fn run(experiment: Experiment) -> anyhow::Result<ExitCode> {
     let steps = experiment.steps(&settings)?;
     let folder = arguments.out(&settings);
     let stop = Stop::on_signals()?;
-    let sweep = Sweep::prepare(&experiment, [(folder.clone(), settings.clone())], arguments.resume)?;
+    let sweep = Sweep::prepare(&experiment, [(folder.clone(), settings.clone())], arguments.resume, 1)?;
     let left = sweep.left();
+    announce(&sweep, arguments.quiet)?;
     let progress = Progress::over(steps.saturating_mul(left as u64), arguments.quiet);
     let orders = Orders {
         stop: &stop,
@@ -106,7 +108,7 @@ pub(super) fn run(experiment: Experiment) -> anyhow::Result<ExitCode> {
         checkpoint_every: arguments.checkpoint_every,
         progress: &progress,
     };
-    let ends = sweep.work(1, &orders);
+    let ends = sweep.work(&orders);
     progress.finish();
     report(&folder, left, &ends?, &stop, &arguments.resume_command(&folder))
 }

@@ -166,7 +166,7 @@ struct Search {
     /// Where the network runs: cpu, cuda, cuda:N, or auto for cuda if there is one
     #[arg(long, value_name = "DEVICE", default_value_t)]
     device: Choice,
-    /// No progress bar
+    /// No estimate and no progress bar
     #[arg(short, long)]
     quiet: bool,
 }
@@ -263,15 +263,10 @@ impl Search {
             let settings = if self.trials > 1 { settings.for_trial(index as u32) } else { settings.clone() };
             (path, settings)
         });
-        let sweep = Sweep::prepare(experiment, runs, self.resume)?;
+        let sweep = Sweep::prepare(experiment, runs, self.resume, at_once)?;
 
         let left = sweep.left();
-        if left > 0
-            && !self.quiet
-            && let Some(estimate) = experiment.estimate(&settings)?
-        {
-            print(&summary::estimate(&estimate, left, at_once))?;
-        }
+        summary::announce(&sweep, self.quiet)?;
         let progress = Progress::over(steps.saturating_mul(left as u64), self.quiet);
         let orders = Orders {
             stop: &stop,
@@ -279,7 +274,7 @@ impl Search {
             checkpoint_every: self.checkpoint_every,
             progress: &progress,
         };
-        let ends = sweep.work(at_once, &orders);
+        let ends = sweep.work(&orders);
         progress.finish();
         report(&folder, left, &ends?, &stop, &self.resume_command(&settings, own, data, &folder))
     }

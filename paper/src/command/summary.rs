@@ -3,13 +3,16 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use crate::experiment::Estimate;
+use super::print;
+use crate::experiment::Experiment;
 use crate::experiment::cifar10::{Cifar10Result, FoundCell, Looked};
 use crate::experiment::ptb::retraining::RetrainingResult;
 use crate::experiment::ptb::search::{FoundCell as FoundRecurrent, PtbResult};
 use crate::experiment::ptb::{Choose, Perplexity, SizedCell};
 use crate::experiment::toy::ToyResult;
+use crate::memory::Bytes;
 use crate::statistics::median;
+use crate::sweep::{Estimates, KindEstimate, Sweep};
 
 const FITS: &str = "writing to a string does not fail";
 
@@ -32,14 +35,30 @@ impl Summary for ToyResult {
     }
 }
 
-/// What so many runs are going to take, `jobs` at a time.
-pub(super) fn estimate(estimate: &Estimate, runs: usize, jobs: usize) -> String {
-    let jobs = jobs.min(runs);
-    let rounds = runs.div_ceil(jobs) as f64;
-    let mib = (estimate.bytes * jobs) as f64 / f64::from(1 << 20);
-    let each = if runs > 1 { format!(" for {runs} runs, {jobs} at a time, each") } else { String::new() };
-    let time = duration(estimate.seconds * rounds);
-    format!("about {time} and {mib:.0} MiB{each}: {}\n", estimate.detail)
+/// Says what the runs of a sweep are going to take, unless it was asked for quiet.
+pub(super) fn announce<E: Experiment>(sweep: &Sweep<'_, E>, quiet: bool) -> anyhow::Result<()> {
+    if !quiet && let Some(estimates) = sweep.estimate()? {
+        print(&announcement(&estimates))?;
+    }
+    Ok(())
+}
+
+fn announcement(estimates: &Estimates) -> String {
+    let takes = format!("about {} and {}", duration(estimates.seconds()), Bytes(estimates.bytes() as u64));
+    let runs = estimates.runs();
+    let at_a_time = format!("{} at a time", estimates.at_once.min(runs));
+    match estimates.kinds.as_slice() {
+        [only] if runs == 1 => format!("{takes}: {}\n", only.estimate.detail),
+        [only] => format!("{takes} for {runs} runs, {at_a_time}, each: {}\n", only.estimate.detail),
+        kinds => {
+            let mut out = format!("{takes} for {runs} runs, {at_a_time}:\n");
+            for KindEstimate { kind, runs, bytes, estimate } in kinds {
+                let (time, memory) = (duration(estimate.seconds), Bytes(*bytes as u64));
+                writeln!(out, "  {runs} of {kind}, {time} and {memory} each: {}", estimate.detail).expect(FITS);
+            }
+            out
+        }
+    }
 }
 
 /// A time in the unit that fits.

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
 use advantage_nas::network::nas_bench_201::{Candidates, Data, Images, PIXELS, Parent, Skeleton, WeightSettings};
 use advantage_nas::random::{Purpose, Streams};
@@ -17,7 +16,7 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
-use super::{Conclusion, Estimate, Experiment};
+use super::{Conclusion, Estimate, Experiment, Pace, short};
 use crate::build::Provenance;
 use crate::data::Cache;
 use crate::data::cifar10::Cifar10;
@@ -218,7 +217,7 @@ impl CellSearch {
     ///
     /// # Errors
     /// As [`CellSearch::supernet`].
-    pub fn memory(&self, settings: &Settings) -> Result<Memory> {
+    pub fn planned(&self, settings: &Settings) -> Result<Memory> {
         let own: Cifar10Settings = settings.own()?;
         Ok(NasBench201Supernet::<f32>::memory_of(&own.parent()?, &self.network_settings(settings)?, 1))
     }
@@ -498,42 +497,29 @@ impl Experiment for CellSearch {
         Ok(Watched { candidates, table: self.table.clone(), shown: None })
     }
 
+    fn memory(&self, settings: &Settings) -> Result<usize> {
+        let own: Cifar10Settings = settings.own()?;
+        Ok(self.planned(settings)?.total() + (own.images + own.test_images) * PIXELS)
+    }
+
     fn estimate(&self, settings: &Settings) -> Result<Option<Estimate>> {
-        /// Timed pairs of updates: at least so many, and for so many seconds.
-        const PAIRS: u32 = 3;
-        const SECONDS: f64 = 1.0;
         let own: Cifar10Settings = settings.own()?;
         let plan = plan(settings)?;
-        // The same updates, without those of w alone before them and without evaluations between them.
-        let mut search = self.search(settings, Plan { warmup: 0, interval: u64::MAX, ..plan })?;
-        let timed = |search: &mut Search<Cifar10Network>| -> Result<f64> {
-            let clock = Instant::now();
-            search.advance(&mut ())?;
-            Ok(clock.elapsed().as_secs_f64())
-        };
-        timed(&mut search)?;
-        let theta_and_evaluation = timed(&mut search)?;
-        let (mut weights, mut theta, mut pairs) = (0.0, 0.0, 0);
-        while (pairs < PAIRS || weights + theta < SECONDS) && search.position() + 2 < search.steps() {
-            weights += timed(&mut search)?;
-            theta += timed(&mut search)?;
-            pairs += 1;
-        }
-        let (weights, theta) = (weights / f64::from(pairs.max(1)), theta / f64::from(pairs.max(1)));
-        let evaluation = (theta_and_evaluation - theta).max(0.0);
+        let pace = Pace::of_search(plan, |plan| self.search(settings, plan))?;
         let rows = plan.iterations.div_ceil(plan.interval) + 1;
         // Two final cells; every compared cell twice.
         let evaluations = rows as f64 + 2.0 + 2.0 * own.compared_cells as f64;
         let weight_steps = plan.warmup + plan.iterations;
         Ok(Some(Estimate {
-            seconds: weight_steps as f64 * weights + plan.iterations as f64 * theta + evaluations * evaluation,
-            bytes: self.memory(settings)?.total() + (own.images + own.test_images) * PIXELS,
+            seconds: weight_steps as f64 * pace.weights
+                + plan.iterations as f64 * pace.theta
+                + evaluations * pace.evaluation,
             detail: format!(
-                "{weight_steps} updates of w of {:.1} ms, {} of theta of {:.1} ms, {rows} evaluations of {:.0} ms",
-                1e3 * weights,
+                "{weight_steps} updates of w of {}, {} of theta of {}, {rows} evaluations of {}",
+                short(pace.weights),
                 plan.iterations,
-                1e3 * theta,
-                1e3 * evaluation
+                short(pace.theta),
+                short(pace.evaluation)
             ),
         }))
     }

@@ -5,9 +5,11 @@ pub mod cifar10;
 pub mod ptb;
 pub mod toy;
 
+use std::time::Instant;
+
 use advantage_nas::random::Streams;
 use advantage_nas::search::{Best, Plan};
-use advantage_nas::{Architecture, Search, Supernet};
+use advantage_nas::{Architecture, Search, Supernet, Training, training};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::Table;
@@ -64,7 +66,20 @@ pub trait Experiment: Sync {
         wall_seconds: f64,
     ) -> Result<Self::Outcome>;
 
-    /// What a whole run takes, found out by a few steps; nothing for experiments that are over before one has read it.
+    /// Memory that a run takes in bytes, from its sizes: nothing is built for it. Nothing to speak of for small networks.
+    ///
+    /// # Errors
+    /// As [`Experiment::build`].
+    fn memory(&self, _settings: &Settings) -> Result<usize> {
+        Ok(0)
+    }
+
+    /// Runs of the same kind, with otherwise the same settings, take the same time.
+    fn kind(&self, settings: &Settings) -> String {
+        settings.method.to_string()
+    }
+
+    /// The time that a whole run takes, found out by a few steps; nothing for experiments that are over before one has read it.
     ///
     /// # Errors
     /// As [`Experiment::build`], and what the steps report.
@@ -124,15 +139,76 @@ impl Conclusion {
     }
 }
 
-/// What a run takes.
+/// The time that a run takes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Estimate {
     /// Time in seconds, if the run had its threads for itself.
     pub seconds: f64,
-    /// Memory in bytes: networks, optimisers, minibatches, images.
-    pub bytes: usize,
-    /// Where the time goes.
+    /// Where it goes.
     pub detail: String,
+}
+
+/// Steps are timed at least so often, and for so many seconds.
+const TIMED: u32 = 3;
+const TIMED_SECONDS: f64 = 1.0;
+
+/// How long the parts of a run take, each once, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Pace {
+    weights: f64,
+    theta: f64,
+    evaluation: f64,
+}
+
+impl Pace {
+    /// Of a search, found out in another one that begins with updates of both kinds in turn and is not evaluated between them.
+    fn of_search<S: Supernet>(plan: Plan, build: impl FnOnce(Plan) -> Result<Search<S>>) -> Result<Self> {
+        let mut search = build(Plan { warmup: 0, interval: u64::MAX, ..plan })?;
+        let timed = |search: &mut Search<S>| timed(|| search.advance(&mut ()));
+        // The first steps fill caches.
+        timed(&mut search)?;
+        let theta_and_evaluation = timed(&mut search)?;
+        let (mut weights, mut theta, mut pairs) = (0.0, 0.0, 0);
+        while (pairs < TIMED || weights + theta < TIMED_SECONDS) && search.position() + 2 < search.steps() {
+            weights += timed(&mut search)?;
+            theta += timed(&mut search)?;
+            pairs += 1;
+        }
+        let (weights, theta) = (weights / f64::from(pairs.max(1)), theta / f64::from(pairs.max(1)));
+        Ok(Self { weights, theta, evaluation: (theta_and_evaluation - theta).max(0.0) })
+    }
+
+    /// Of a training, found out in another one.
+    fn of_training<S: Supernet>(
+        plan: training::Plan,
+        build: impl FnOnce(training::Plan) -> Result<Training<S>>,
+    ) -> Result<Self> {
+        let mut training = build(training::Plan { interval: u64::MAX, ..plan })?;
+        let timed = |training: &mut Training<S>| timed(|| training.advance(&mut ()));
+        let weights_and_evaluation = timed(&mut training)?;
+        let (mut weights, mut steps) = (0.0, 0);
+        while (steps < TIMED || weights < TIMED_SECONDS) && training.position() + 1 < training.steps() {
+            weights += timed(&mut training)?;
+            steps += 1;
+        }
+        let weights = weights / f64::from(steps.max(1));
+        Ok(Self { weights, theta: 0.0, evaluation: (weights_and_evaluation - weights).max(0.0) })
+    }
+}
+
+/// A short time in the unit that fits.
+fn short(seconds: f64) -> String {
+    match seconds {
+        1.0.. => format!("{seconds:.1} s"),
+        1e-3.. => format!("{:.1} ms", 1e3 * seconds),
+        _ => format!("{:.0} µs", 1e6 * seconds),
+    }
+}
+
+fn timed(step: impl FnOnce() -> advantage_nas::Result<()>) -> Result<f64> {
+    let clock = Instant::now();
+    step()?;
+    Ok(clock.elapsed().as_secs_f64())
 }
 
 /// How far a run came.

@@ -230,6 +230,13 @@ impl Language {
         settings.get::<WeightSettings>("weights")?.check().map_err(Error::Settings)
     }
 
+    /// The memory that a run takes in bytes, beside the texts.
+    fn memory(&self, settings: &Settings) -> Result<usize> {
+        let tokens = self.tokens(settings)?;
+        let parent = Parent::new(PtbSettings::of(settings)?.sizes(tokens.vocabulary.len())).map_err(Error::Settings)?;
+        Ok(LanguageModel::memory_of(&parent, 1))
+    }
+
     /// The network of a run before its first step. During a search, nothing looks at the test text: what its log shows is measured on the
     /// validation text.
     ///

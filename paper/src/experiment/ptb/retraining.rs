@@ -1,16 +1,16 @@
 //! The training of a recurrent cell with new weights, and its perplexity.
 
-use advantage_nas::Training;
 use advantage_nas::supernet::Set;
-use advantage_nas::training::Report;
+use advantage_nas::training::{self, Report, Training};
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
 use super::cell::{Cell, svg};
 use super::{Choose, Language, LanguageModel, Perplexity, PtbSettings, RetrainingSettings, SizedCell};
 use crate::build::Provenance;
+use crate::data::corpus::Tokens;
 use crate::error::{Error, Result};
-use crate::experiment::Experiment;
+use crate::experiment::{Estimate, Experiment, Pace, short};
 use crate::run::log::float;
 use crate::run::{Record, TrainingRecord};
 use crate::settings::{ARCHITECTURE, CHOSEN, Settings};
@@ -78,19 +78,39 @@ impl Experiment for Retraining {
 
     fn build(&self, settings: &Settings, (): &()) -> Result<Self::Process> {
         let tokens = self.0.tokens(settings)?;
-        let retraining: RetrainingSettings = settings.get("retraining")?;
-        let plan = PtbSettings::of(settings)?.retraining_plan(tokens.training.len(), &retraining)?;
-        let architecture = settings.get::<String>(ARCHITECTURE)?.parse::<Cell>()?.architecture();
-        let model = self.0.model(settings, &tokens)?;
-        Training::new(plan, model, settings.trial, &architecture).map_err(Error::Settings)
+        self.training(settings, &tokens, plan(settings, &tokens)?)
     }
 
     fn steps(&self, settings: &Settings) -> Result<u64> {
         let tokens = self.0.tokens(settings)?;
         self.0.check(settings, &tokens)?;
         settings.get::<String>(ARCHITECTURE)?.parse::<Cell>()?;
-        let plan = PtbSettings::of(settings)?.retraining_plan(tokens.training.len(), &settings.get("retraining")?)?;
-        Ok(plan.steps)
+        Ok(plan(settings, &tokens)?.steps)
+    }
+
+    fn memory(&self, settings: &Settings) -> Result<usize> {
+        self.0.memory(settings)
+    }
+
+    /// Whatever cell is trained, and whoever found it.
+    fn kind(&self, _settings: &Settings) -> String {
+        "retraining".to_owned()
+    }
+
+    fn estimate(&self, settings: &Settings) -> Result<Option<Estimate>> {
+        let tokens = self.0.tokens(settings)?;
+        let plan = plan(settings, &tokens)?;
+        let pace = Pace::of_training(plan, |plan| self.training(settings, &tokens, plan))?;
+        let rows = plan.steps.div_ceil(plan.interval) + 1;
+        // And once more both texts.
+        let seconds = plan.steps as f64 * pace.weights + (rows + 2) as f64 * pace.evaluation;
+        let detail = format!(
+            "{} updates of w of {}, {rows} evaluations of {}",
+            plan.steps,
+            short(pace.weights),
+            short(pace.evaluation)
+        );
+        Ok(Some(Estimate { seconds, detail }))
     }
 
     fn record(&self, settings: &Settings, _process: &Self::Process) -> Result<Watched> {
@@ -136,6 +156,19 @@ impl Experiment for Retraining {
             provenance: self.provenance(),
         })
     }
+}
+
+impl Retraining {
+    fn training(&self, settings: &Settings, tokens: &Tokens, plan: training::Plan) -> Result<Training<LanguageModel>> {
+        let architecture = settings.get::<String>(ARCHITECTURE)?.parse::<Cell>()?.architecture();
+        let model = self.0.model(settings, tokens)?;
+        Training::new(plan, model, settings.trial, &architecture).map_err(Error::Settings)
+    }
+}
+
+fn plan(settings: &Settings, tokens: &Tokens) -> Result<training::Plan> {
+    let retraining: RetrainingSettings = settings.get("retraining")?;
+    PtbSettings::of(settings)?.retraining_plan(tokens.training.len(), &retraining)
 }
 
 /// What is recorded: the perplexity on the validation text.

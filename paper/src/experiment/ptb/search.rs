@@ -13,7 +13,7 @@ use super::cell::{Cell, svg};
 use super::{Choose, Language, LanguageModel, Perplexity, PtbSettings, RetrainingSettings, SizedCell};
 use crate::build::Provenance;
 use crate::error::{Error, Result};
-use crate::experiment::{self, Conclusion, Experiment};
+use crate::experiment::{self, Conclusion, Estimate, Experiment, Pace, short};
 use crate::run::log::float;
 use crate::run::{Record, SearchRecord};
 use crate::settings::Settings;
@@ -129,6 +129,27 @@ impl Experiment for RecurrentSearch {
         let (streams, trial) = (Streams::new(settings.seed), settings.trial);
         settings.method.build(&space(), &settings.method_settings, &streams, trial).map_err(Error::Settings)?;
         Ok(PtbSettings::of(settings)?.plan(tokens.training.len(), settings.interval)?.steps(true))
+    }
+
+    fn memory(&self, settings: &Settings) -> Result<usize> {
+        self.0.memory(settings)
+    }
+
+    fn estimate(&self, settings: &Settings) -> Result<Option<Estimate>> {
+        let tokens = self.0.tokens(settings)?;
+        let plan = PtbSettings::of(settings)?.plan(tokens.training.len(), settings.interval)?;
+        let pace = Pace::of_search(plan, |plan| experiment::search(settings, plan, self.0.model(settings, &tokens)?))?;
+        let iterations = plan.iterations;
+        let rows = iterations.div_ceil(plan.interval) + 1;
+        // And the two final cells.
+        let seconds = iterations as f64 * (pace.weights + pace.theta) + (rows + 2) as f64 * pace.evaluation;
+        let detail = format!(
+            "{iterations} updates of w of {}, as many of theta of {}, {rows} evaluations of {}",
+            short(pace.weights),
+            short(pace.theta),
+            short(pace.evaluation)
+        );
+        Ok(Some(Estimate { seconds, detail }))
     }
 
     fn record(&self, _settings: &Settings, _process: &Self::Process) -> Result<Watched> {
