@@ -40,6 +40,8 @@ pub enum Purpose {
     Dropout = 11,
     /// Architectures drawn uniformly, to compare with.
     RandomArchitectures = 12,
+    /// Order of the images of an evaluation: step 0 of the test images, 1 of the training half, 2 of the validation half.
+    EvaluationOrder = 13,
 }
 
 /// All random streams of one seed.

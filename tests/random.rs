@@ -7,7 +7,7 @@ use advantage_nas::random::{Purpose, Streams, WORDS_PER_STEP, symmetric_uniform}
 use common::chacha;
 use rand::{Rng, RngCore};
 
-const PURPOSES: [(Purpose, u64); 13] = [
+const PURPOSES: [(Purpose, u64); 14] = [
     (Purpose::Architecture, 0),
     (Purpose::Weights, 1),
     (Purpose::Teacher, 2),
@@ -21,6 +21,7 @@ const PURPOSES: [(Purpose, u64); 13] = [
     (Purpose::ValidationAugmentation, 10),
     (Purpose::Dropout, 11),
     (Purpose::RandomArchitectures, 12),
+    (Purpose::EvaluationOrder, 13),
 ];
 
 #[test]

@@ -127,6 +127,44 @@ fn a_search_says_what_it_found() {
     assert_eq!(last[6].parse::<f64>().unwrap(), result["entropy"]);
 }
 
+/// From the checkpoint of a finished search come its result's numbers, from that of a paused one what the log says of its step.
+#[test]
+fn a_search_is_evaluated_from_its_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let evaluate = |more: &[&str]| {
+        let own = ["evaluate", "cifar10", "--from", out.to_str().unwrap(), "--data", data().to_str().unwrap()];
+        [&own[..], more].concat().into_iter().map(str::to_owned).collect::<Vec<String>>()
+    };
+    let json = |more: &[&str]| -> serde_json::Value {
+        let arguments = evaluate(&[&["--json"], more].concat());
+        serde_json::from_str(&succeed(&arguments.iter().map(String::as_str).collect::<Vec<_>>()).out).unwrap()
+    };
+    // 20 updates of w alone, then 8 pairs: the log's row of iteration 8 is written before the next update of theta.
+    succeed(&search(&out, &["--stop-after", "37"]));
+    let paused = json(&["--cells", "0"]);
+    assert_eq!((&paused["steps_done"], &paused["steps"]), (&37.into(), &60.into()));
+    assert!(paused["comparison"].is_null());
+    succeed(&search(&out, &["--resume"]));
+    let metrics = fs::read_to_string(out.join("metrics.csv")).unwrap();
+    let row: Vec<&str> = metrics.lines().find(|line| line.starts_with("8,")).unwrap().split(',').collect();
+    assert_eq!(row[3].parse::<f64>().unwrap(), paused["argmax"]["supernet_test_loss"]);
+    assert_eq!(row[4].parse::<f64>().unwrap(), paused["argmax"]["supernet_test_accuracy"]);
+
+    let (finished, result) = (json(&["--threads", "1"]), result(&out));
+    for key in ["argmax", "process_best", "comparison"] {
+        assert_eq!(finished[key], result[key], "{key}");
+    }
+    let fewer = json(&["--cells", "3"]);
+    assert_eq!((&fewer["argmax"], &fewer["comparison"]["cells"]), (&result["argmax"], &3.into()));
+    let arguments = evaluate(&[]);
+    let shown = succeed(&arguments.iter().map(String::as_str).collect::<Vec<_>>()).out;
+    assert!(shown.starts_with("advantage-nas on CIFAR-10, after 60 of 60 steps\n"), "{shown}");
+    fail(2, &["evaluate", "cifar10", "--cells", "3", "--index", "1"], &["--index", "cannot be used with"]);
+    let new = folder.path().join("new");
+    fail(1, &["evaluate", "cifar10", "--from", new.to_str().unwrap()], &["new"]);
+}
+
 /// Every method ends, by what it evaluates: those that never evaluate a one-hot architecture have no process best.
 #[test]
 fn every_method_searches_with_and_without_the_zero_operation() {

@@ -301,31 +301,23 @@ impl<T: Stored> Supernet for NasBench201Supernet<T> {
         Ok(loss)
     }
 
-    /// The images as they are, in their order, in minibatches of the usual size and a smaller last one. Batch norms with scale
-    /// and shift use the running statistics; those of the candidates, which have none, the minibatch's.
+    /// The images as they are, each once, in the order of [`Data::evaluated`], in minibatches of nearly equal size and at most the usual
+    /// one. All batch norms use the minibatch's statistics, as in the steps of a search: the running ones are those of the mixture of cells that was
+    /// trained, and with them a single cell classifies little better than chance.
     fn evaluate(&mut self, request: &Request) -> Result<Evaluation> {
         let trial = self.find(request.batch.trial)?;
         let data = self.data.clone();
-        let (images, indices): (&Images, Option<&[u32]>) = match request.batch.set {
-            Set::Training => (&data.images, Some(&data.halves.training)),
-            Set::Validation => (&data.images, Some(&data.halves.validation)),
-            Set::Test => {
-                let reason = "it was built without test images";
-                let test =
-                    data.test.as_ref().ok_or(Error::Unsupported { operation: "evaluate the test set", reason })?;
-                (test, None)
-            }
-        };
-        let count = indices.map_or(images.len(), <[u32]>::len);
+        let (images, order) = data.evaluated(request.batch.set)?;
+        let count = order.len();
+        let minibatches = count.div_ceil(self.settings.batch);
         let mut evaluation = Outcome::default();
-        for start in (0..count).step_by(self.settings.batch) {
-            let places = start..count.min(start + self.settings.batch);
-            let index = |place: usize| indices.map_or(place as u32, |indices| indices[place]);
+        for minibatch in 0..minibatches {
+            let [start, end] = [minibatch, minibatch + 1].map(|place| place * count / minibatches);
             self.samples.clear();
-            self.samples.extend(places.clone().map(|place| Sample::plain(index(place))));
+            self.samples.extend(order[start..end].iter().map(|image| Sample::plain(*image)));
             self.load(Some(images))?;
-            let outcome = self.forward(trial, &request.proposal, None, Statistics::Running)?;
-            evaluation.loss += outcome.loss * places.len() as f64;
+            let outcome = self.forward(trial, &request.proposal, None, Statistics::Minibatch)?;
+            evaluation.loss += outcome.loss * (end - start) as f64;
             evaluation.correct += outcome.correct;
         }
         let loss = evaluation.loss / count as f64;

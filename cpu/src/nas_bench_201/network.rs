@@ -44,13 +44,13 @@ pub(super) struct Minibatch<'a> {
     pub(super) labels: &'a [usize],
 }
 
-/// Which statistics the batch norms with scale and shift use. Those of the candidates always use the minibatch's.
+/// What becomes of the minibatch's statistics, which all batch norms use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Statistics {
+    /// Nothing else.
     Minibatch,
-    /// The minibatch's, which are added to the running ones.
+    /// Those of the batch norms with scale and shift are added to the running ones.
     MinibatchAndUpdate,
-    Running,
 }
 
 /// What a backward pass computes beside the gradients of the tensors.
@@ -118,7 +118,7 @@ impl<T: Element> Channels<T> {
     ) {
         for lane in 0..LANES {
             let channel = block * LANES + lane;
-            let (mut mean, mut variance) = (moments.mean[lane], moments.variance(lane));
+            let (mean, variance) = (moments.mean[lane], moments.variance(lane));
             let (mut scale, mut shift) = (1.0, 0.0);
             if let Some(norm) = norm {
                 scale = weights.tensors[norm.scale].value[block].0[lane].widen();
@@ -129,9 +129,6 @@ impl<T: Element> Channels<T> {
                     let unbiased = moments.squares[lane] / (moments.count - 1.0).max(1.0);
                     running.mean[channel] += NORM_MOMENTUM * (mean - running.mean[channel]);
                     running.variance[channel] += NORM_MOMENTUM * (unbiased - running.variance[channel]);
-                }
-                if statistics == Statistics::Running {
-                    (mean, variance) = (running.mean[channel], running.variance[channel]);
                 }
             }
             let inverse = 1.0 / (variance + EPSILON).sqrt();

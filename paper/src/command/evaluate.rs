@@ -1,19 +1,21 @@
-//! `advnas evaluate`: a cell in the benchmark table, and the perplexity of a network that was trained.
+//! `advnas evaluate`: a cell in the benchmark table, the cells of a search with its shared weights, and the perplexity of a network that
+//! was trained.
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use advantage_nas::network::nas_bench_201::{Candidates, Cell, Skeleton};
 use clap::{Args, Subcommand, value_parser};
 use serde_json::{Map, Value, json};
 
-use super::data::DataFolder;
-use super::print;
+use super::data::{CacheFolder, DataFolder};
 use super::search::available_threads;
 use super::summary::perplexity;
+use super::{print, summary};
 use crate::data::nas_bench_201::{Benchmark, CELLS, Entry, Rank, Task};
 use crate::error::Error;
+use crate::experiment::cifar10::{CellSearch, Cifar10Settings};
 use crate::experiment::ptb::Language;
 use crate::experiment::ptb::evaluation::Measured;
 use crate::run::directory::config_in;
@@ -21,7 +23,7 @@ use crate::settings::{self, Settings};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Experiment {
-    /// A cell of section 5.2 in the table of NAS-Bench-201
+    /// A cell of section 5.2 in the table of NAS-Bench-201, or the cells of a search with the weights that it has
     ///
     /// Accuracies are means of the test accuracy after 200 epochs of training; parameters and FLOPs are those of the stand-alone
     /// network for CIFAR-10, FLOPs as NAS-Bench-201 counts them: one per multiply-accumulate of convolutions and the linear layer.
@@ -37,10 +39,11 @@ pub(super) enum Experiment {
 const EXAMPLE: &str = "\
 Example:
   advnas evaluate cifar10 --architecture \\
-    '|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|'";
+    '|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|'
+  advnas evaluate cifar10 --from runs/cifar10-small-advantage-nas-seed0";
 
 #[derive(Debug, Args)]
-#[group(id = "which", required = true, multiple = false, args = ["architecture", "index"])]
+#[group(id = "which", required = true, multiple = false, args = ["architecture", "index", "from"])]
 pub(super) struct Cifar10 {
     /// The cell as NAS-Bench-201 writes it: |op~0|+|op~0|op~1|+|op~0|op~1|op~2|
     #[arg(long, value_name = "CELL")]
@@ -48,6 +51,17 @@ pub(super) struct Cifar10 {
     /// The cell's index in NAS-Bench-201, from 0 to 15624
     #[arg(long, value_name = "N")]
     index: Option<usize>,
+    /// Folder of a search: what it has found by its last checkpoint, with the weights that all cells share
+    #[arg(long, value_name = "RUN")]
+    from: Option<PathBuf>,
+    /// With --from, random cells whose evaluation is compared with the table [default: the setting cifar10.compared_cells]
+    #[arg(long, value_name = "N", conflicts_with_all = ["architecture", "index"], value_parser = value_parser!(u16).range(..=15_625))]
+    cells: Option<u16>,
+    /// With --from, threads [default: all processors]; changes no number
+    #[arg(long, value_name = "N", conflicts_with_all = ["architecture", "index"], value_parser = value_parser!(u64).range(1..=1024))]
+    threads: Option<u64>,
+    #[command(flatten)]
+    cache: CacheFolder,
     #[command(flatten)]
     folder: DataFolder,
     /// Print JSON
@@ -103,6 +117,9 @@ fn ptb(arguments: &Ptb) -> anyhow::Result<ExitCode> {
 }
 
 fn cifar10(arguments: &Cifar10) -> anyhow::Result<ExitCode> {
+    if let Some(from) = &arguments.from {
+        return searched(arguments, from);
+    }
     // What was asked is looked at before the table: it may be wrong without it.
     let cell: Option<Cell> = match &arguments.architecture {
         Some(text) => Some(text.trim().parse().map_err(|error| Error::Usage(format!("{error}")))?),
@@ -117,6 +134,26 @@ fn cifar10(arguments: &Cifar10) -> anyhow::Result<ExitCode> {
         (None, index) => table.index(index.unwrap_or_default())?,
     };
     let text = if arguments.json { format!("{:#}\n", document(&table, entry)?) } else { text(&table, entry)? };
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn searched(arguments: &Cifar10, from: &Path) -> anyhow::Result<ExitCode> {
+    let config = config_in(from)?;
+    let wrong = |problem: String| Error::Usage(format!("{}: {problem}", from.display()));
+    let settings = Settings::from_table(&config.settings).map_err(wrong)?;
+    if settings.experiment != settings::Experiment::Cifar10 {
+        return Err(wrong(format!("expected a search on CIFAR-10, found {}", settings.experiment.name())).into());
+    }
+    let threads = arguments.threads.map_or_else(available_threads, |threads| threads as usize);
+    let experiment = CellSearch::load(&arguments.folder.data, &arguments.cache.cache(), threads)?;
+    let cells = match arguments.cells {
+        Some(cells) => cells.into(),
+        None => settings.own::<Cifar10Settings>()?.compared_cells,
+    };
+    let measured = experiment.evaluate(from, &settings, cells)?;
+    let text =
+        if arguments.json { format!("{:#}\n", serde_json::to_value(&measured)?) } else { summary::measured(&measured) };
     print(&text)?;
     Ok(ExitCode::SUCCESS)
 }

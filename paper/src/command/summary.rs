@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::print;
 use crate::experiment::Experiment;
-use crate::experiment::cifar10::{Cifar10Result, FoundCell, Looked};
+use crate::experiment::cifar10::{Agreement, BestCell, Cifar10Result, Comparison, Found, FoundCell, Looked, Measured};
 use crate::experiment::ptb::retraining::RetrainingResult;
 use crate::experiment::ptb::search::{FoundCell as FoundRecurrent, PtbResult};
 use crate::experiment::ptb::{Choose, Perplexity, SizedCell};
@@ -71,48 +71,63 @@ pub(super) fn duration(seconds: f64) -> String {
     }
 }
 
+fn line(out: &mut String, name: &str, value: &str) {
+    writeln!(out, "  {name:<14} {value}").expect(FITS);
+}
+
+fn found_cells(out: &mut String, argmax: &FoundCell, best: Option<&BestCell>) {
+    let cells = [("argmax", Some(argmax)), ("process best", best.map(|best| &best.found))];
+    for (name, found) in cells {
+        let Some(FoundCell { cell, supernet_test_accuracy, .. }) = found else { continue };
+        line(out, name, &cell.cell);
+        for looked in cell.table.iter().flat_map(|table| &table.tasks) {
+            let Looked { task, test_accuracy, rank, rank_without_zero } = looked;
+            let without = rank_without_zero
+                .map_or_else(String::new, |rank| format!(", {} of {} without zero", rank.rank, rank.of));
+            line(out, "", &format!("{test_accuracy:.2} % on {task}, rank {} of {}{without}", rank.rank, rank.of));
+        }
+        let (parameters, flops) = (cell.parameters as f64 / 1e6, cell.flops as f64 / 1e6);
+        line(out, "", &format!("{parameters:.2} M parameters, {flops:.1} M FLOPs"));
+        line(out, "", &format!("{:.1} % of the test images with the shared weights", 100.0 * supernet_test_accuracy));
+    }
+}
+
+fn agreement(comparison: &Comparison) -> String {
+    let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}"));
+    format!(
+        "rank correlation with the table {} by accuracy, {} by minibatch loss (Spearman, {} random cells)",
+        number(comparison.accuracy.spearman),
+        number(comparison.loss.spearman),
+        comparison.cells
+    )
+}
+
+/// What a run has found by its last checkpoint.
+pub(super) fn measured(measured: &Measured) -> String {
+    let Measured { method, steps_done, steps, found: Found { argmax, process_best, comparison } } = measured;
+    let mut out = format!("{method} on CIFAR-10, after {steps_done} of {steps} steps\n");
+    found_cells(&mut out, argmax, process_best.as_ref());
+    if let Some(comparison) = comparison {
+        line(&mut out, "supernet", &agreement(comparison));
+        for (name, unit, Agreement { mean, least, most, .. }) in
+            [("accuracy", "", &comparison.accuracy), ("minibatch loss", " nats", &comparison.loss)]
+        {
+            let text = format!("{name} of the random cells {mean:.3}{unit} in the mean, {least:.3} to {most:.3}");
+            line(&mut out, "", &text);
+        }
+    }
+    out
+}
+
 impl Summary for Cifar10Result {
     fn of_one(&self, folder: &Path) -> String {
         let mut out =
             format!("{} on CIFAR-10, preset {}, seed {}, trial {}\n", self.method, self.preset, self.seed, self.trial);
-        let mut line = |name: &str, value: String| writeln!(out, "  {name:<14} {value}").expect(FITS);
-        let mut cell = |name: &str, found: &FoundCell| {
-            line(name, found.cell.cell.clone());
-            for looked in found.cell.table.iter().flat_map(|table| &table.tasks) {
-                let Looked { task, test_accuracy, rank, rank_without_zero } = looked;
-                let without = rank_without_zero
-                    .map_or_else(String::new, |rank| format!(", {} of {} without zero", rank.rank, rank.of));
-                line("", format!("{test_accuracy:.2} % on {task}, rank {} of {}{without}", rank.rank, rank.of));
-            }
-            line(
-                "",
-                format!(
-                    "{:.2} M parameters, {:.1} M FLOPs",
-                    found.cell.parameters as f64 / 1e6,
-                    found.cell.flops as f64 / 1e6
-                ),
-            );
-            line(
-                "",
-                format!("{:.1} % of the test images with the shared weights", 100.0 * found.supernet_test_accuracy),
-            );
-        };
-        cell("argmax", &self.argmax);
-        if let Some(best) = &self.process_best {
-            cell("process best", &best.found);
-        }
+        found_cells(&mut out, &self.argmax, self.process_best.as_ref());
+        let mut line = |name: &str, value: String| line(&mut out, name, &value);
         line("entropy", format!("{:.2} of {:.2} nats", self.entropy, self.largest_entropy));
         if let Some(comparison) = &self.comparison {
-            let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}"));
-            line(
-                "supernet",
-                format!(
-                    "rank correlation with the table {} by accuracy, {} by minibatch loss (Spearman, {} random cells)",
-                    number(comparison.accuracy.spearman),
-                    number(comparison.loss.spearman),
-                    comparison.cells
-                ),
-            );
+            line("supernet", agreement(comparison));
         }
         line("speed", format!("{:.2} steps/s, {}", self.steps_per_second, duration(self.wall_seconds)));
         line("files", folder.display().to_string());

@@ -233,17 +233,59 @@ impl CellSearch {
         super::search(settings, plan, self.supernet(settings)?)
     }
 
+    /// What a run in a folder has found by its last checkpoint, finished or not, and how good that and so many random cells are with the
+    /// weights of then. The run is locked meanwhile, and not changed.
+    ///
+    /// # Errors
+    /// If there is no checkpoint, or it does not fit; [`Error::OtherData`] for other data than the run's.
+    pub fn evaluate(&self, folder: &Path, settings: &Settings, compared_cells: usize) -> Result<Measured> {
+        let (mut search, _) = super::at_checkpoint(folder, self, settings, Search::restore)?;
+        let found = self.found(settings, &mut search, compared_cells)?;
+        let (steps_done, steps) = (search.position(), search.steps());
+        Ok(Measured { method: settings.method.to_string(), steps_done, steps, found })
+    }
+
+    fn found(&self, settings: &Settings, search: &mut Search<Cifar10Network>, compared_cells: usize) -> Result<Found> {
+        let candidates = settings.own::<Cifar10Settings>()?.candidates();
+        let shape = search.supernet().space().shape().clone();
+        let Conclusion { mode, best, .. } = Conclusion::of(search);
+        let batch = Batch { trial: settings.trial, set: Set::Test, step: search.plan().iterations };
+        let mut found = |architecture: &Architecture| -> Result<FoundCell> {
+            let proposal = Proposal::one_hot(&shape, architecture, Want::Loss).map_err(Error::Search)?;
+            let evaluation = search.supernet_mut().evaluate(&Request { batch, proposal })?;
+            Ok(FoundCell {
+                cell: self.cell(&candidates, architecture)?,
+                supernet_test_loss: evaluation.loss,
+                supernet_test_accuracy: evaluation.accuracy.unwrap_or(f64::NAN),
+            })
+        };
+        let argmax = found(&mode)?;
+        let process_best = match best {
+            None => None,
+            Some(best) => {
+                let found = found(&best.architecture)?;
+                Some(BestCell { found, loss: best.loss, iteration: best.theta_steps })
+            }
+        };
+        Ok(Found { argmax, process_best, comparison: self.comparison(settings, search, compared_cells)? })
+    }
+
     /// Draws cells, the same for all methods of a seed and trial, and looks how the supernet's opinion of them goes with the table.
-    fn comparison(&self, settings: &Settings, search: &mut Search<Cifar10Network>) -> Result<Option<Comparison>> {
+    fn comparison(
+        &self,
+        settings: &Settings,
+        search: &mut Search<Cifar10Network>,
+        cells: usize,
+    ) -> Result<Option<Comparison>> {
         let own: Cifar10Settings = settings.own()?;
-        let Some(table) = self.table.as_ref().filter(|_| own.compared_cells > 0) else { return Ok(None) };
+        let Some(table) = self.table.as_ref().filter(|_| cells > 0) else { return Ok(None) };
         let (candidates, streams, trial) = (own.candidates(), Streams::new(settings.seed), settings.trial);
         let first_batch = search.plan().iterations;
         let minibatches = own.test_images.div_ceil(own.batch) as u64;
         let supernet = search.supernet_mut();
         let shape = supernet.space().shape().clone();
         let (mut known, mut accuracies, mut losses) = (Vec::new(), Vec::new(), Vec::new());
-        for cell in 0..own.compared_cells {
+        for cell in 0..cells {
             let mut random = streams.at(Purpose::RandomArchitectures, trial, cell as u64);
             let architecture = random_architecture(&shape, &mut random)?;
             known.push(table.architecture(&candidates, &architecture)?.accuracy(Task::Cifar10));
@@ -262,7 +304,7 @@ impl CellSearch {
         }
         let rewards: Vec<f64> = losses.iter().map(|loss| -loss).collect();
         Ok(Some(Comparison {
-            cells: own.compared_cells,
+            cells,
             accuracy: Agreement::of(&accuracies, &accuracies, &known),
             loss: Agreement::of(&losses, &rewards, &known),
         }))
@@ -427,13 +469,37 @@ pub struct BestCell {
     pub iteration: u64,
 }
 
+/// What a search has found.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Found {
+    /// The argmax cell.
+    pub argmax: FoundCell,
+    /// The process best; absent for methods that never evaluate a single cell.
+    pub process_best: Option<BestCell>,
+    /// How the supernet's opinion of random cells goes with the table; absent without a table, and if none were to be compared.
+    pub comparison: Option<Comparison>,
+}
+
+/// What a run has found by its last checkpoint.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Measured {
+    /// The method.
+    pub method: String,
+    /// Steps that the run has done.
+    pub steps_done: u64,
+    /// Steps of the run.
+    pub steps: u64,
+    /// The cells, with the weights of then.
+    #[serde(flatten)]
+    pub found: Found,
+}
+
 /// The supernet's opinion of cells that were drawn uniformly, beside their test accuracy on CIFAR-10 in the table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     /// Number of cells.
     pub cells: usize,
-    /// By the fraction of the test images that they classify correctly; the batch norms outside the candidates use their running
-    /// statistics.
+    /// By the fraction of the test images that they classify correctly.
     pub accuracy: Agreement,
     /// By the mean loss on minibatches of the half for `θ`, of as many images: what the updates of `θ` see. Correlations are those of
     /// minus the loss.
@@ -541,28 +607,10 @@ impl Experiment for CellSearch {
         _record: &Watched,
         wall_seconds: f64,
     ) -> Result<Cifar10Result> {
-        let candidates = settings.own::<Cifar10Settings>()?.candidates();
-        let shape = search.supernet().space().shape().clone();
+        let own: Cifar10Settings = settings.own()?;
         let plan = *search.plan();
-        let Conclusion { mode, best, entropy, largest_entropy } = Conclusion::of(search);
-        let batch = Batch { trial: settings.trial, set: Set::Test, step: plan.iterations };
-        let mut found = |architecture: &Architecture| -> Result<FoundCell> {
-            let proposal = Proposal::one_hot(&shape, architecture, Want::Loss).map_err(Error::Search)?;
-            let evaluation = search.supernet_mut().evaluate(&Request { batch, proposal })?;
-            Ok(FoundCell {
-                cell: self.cell(&candidates, architecture)?,
-                supernet_test_loss: evaluation.loss,
-                supernet_test_accuracy: evaluation.accuracy.unwrap_or(f64::NAN),
-            })
-        };
-        let argmax = found(&mode)?;
-        let process_best = match best {
-            None => None,
-            Some(best) => {
-                let found = found(&best.architecture)?;
-                Some(BestCell { found, loss: best.loss, iteration: best.theta_steps })
-            }
-        };
+        let Conclusion { entropy, largest_entropy, .. } = Conclusion::of(search);
+        let Found { argmax, process_best, comparison } = self.found(settings, search, own.compared_cells)?;
         let steps = search.steps();
         Ok(Cifar10Result {
             experiment: settings.experiment.name().to_owned(),
@@ -574,7 +622,7 @@ impl Experiment for CellSearch {
             theta_steps: plan.iterations,
             argmax,
             process_best,
-            comparison: self.comparison(settings, search)?,
+            comparison,
             entropy,
             largest_entropy,
             steps,

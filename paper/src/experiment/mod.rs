@@ -5,10 +5,12 @@ pub mod cifar10;
 pub mod ptb;
 pub mod toy;
 
+use std::path::Path;
 use std::time::Instant;
 
 use advantage_nas::random::Streams;
 use advantage_nas::search::{Best, Plan};
+use advantage_nas::state::State;
 use advantage_nas::{Architecture, Search, Supernet, Training, training};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -16,7 +18,7 @@ use toml::Table;
 
 use crate::build::Provenance;
 use crate::error::{Error, Result};
-use crate::run::{Ended, Orders, Process, Record, Run, drive};
+use crate::run::{Config, Ended, Orders, Process, Record, Run, drive};
 use crate::settings::Settings;
 
 /// What all runs of an experiment share, such as its data, and how one of them is made.
@@ -111,6 +113,24 @@ fn search<S: Supernet>(settings: &Settings, plan: Plan, supernet: S) -> Result<S
         Search::new(plan, streams, supernet, vec![(trial, strategy)])
     };
     build().map_err(Error::Settings)
+}
+
+/// The process of a run at its last checkpoint, and the state of its network. The run is locked meanwhile, and not changed.
+fn at_checkpoint<E: Experiment<Shared = ()>>(
+    folder: &Path,
+    experiment: &E,
+    settings: &Settings,
+    restore: impl FnOnce(&mut E::Process, &State) -> advantage_nas::Result<()>,
+) -> Result<(E::Process, State)> {
+    let config = Config::new(settings.table(), &experiment.data(), &experiment.provenance())?;
+    let run = Run::claim(folder, &config, true)?;
+    let checkpoint = run
+        .checkpoint()?
+        .ok_or_else(|| Error::Usage(format!("{}: there is no checkpoint yet to measure", folder.display())))?;
+    let mut process = experiment.build(settings, &())?;
+    restore(&mut process, &checkpoint.state)
+        .map_err(|error| Error::damaged(&run.checkpoint_path(), format!("not a usable checkpoint: {error}")))?;
+    Ok((process, checkpoint.state.below("supernet")))
 }
 
 /// What the search of one trial has come to.

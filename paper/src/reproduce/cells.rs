@@ -293,9 +293,8 @@ fn quality(all: &[Searches]) -> String {
     }
     let mut out = grid.markdown();
     out.push_str(
-        "\nThe supernet's numbers are with the shared weights: the argmax cell on test images, with running statistics in the batch \
-         norms outside the candidates; random cells on minibatches of the half for the architecture. Correlations are Spearman's, of \
-         those random cells, with minus the loss and with the accuracy on test images. Time: of the updates, with whatever ran \
+        "\nThe supernet's numbers are with the shared weights: the argmax cell on test images; random cells on minibatches \
+         of the half for the architecture. Correlations are Spearman's, of those random cells, with minus the loss and with the accuracy on test images. Time: of the updates, with whatever ran \
          beside them.\n",
     );
     out

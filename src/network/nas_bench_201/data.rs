@@ -190,7 +190,8 @@ impl std::fmt::Debug for Images {
     }
 }
 
-fn check_share(what: &'static str, words: usize, count: usize) -> Result<()> {
+/// Checks that so many things, each of so many words, don't take more than a step's share of a random stream.
+pub(super) fn check_share(what: &'static str, words: usize, count: usize) -> Result<()> {
     let limit = WORDS_PER_STEP as usize / words;
     if count <= limit {
         return Ok(());

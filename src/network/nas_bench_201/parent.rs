@@ -92,7 +92,7 @@ pub enum Norm {
     Without,
     /// Without scale and shift, always with the statistics of the minibatch.
     Plain,
-    /// With scale and shift; evaluated with running statistics.
+    /// With scale and shift, and running statistics, which are kept for stand-alone networks.
     Affine(Affine),
 }
 

@@ -11,8 +11,8 @@ use super::cell::Cell;
 use super::retraining::Retraining;
 use super::search::RecurrentSearch;
 use super::{Language, LanguageModel, Perplexity};
-use crate::error::{Error, Result};
-use crate::run::{Config, Run};
+use crate::error::Result;
+use crate::experiment::at_checkpoint;
 use crate::settings::{Experiment, Settings};
 
 /// What a run predicts.
@@ -36,18 +36,18 @@ impl Measured {
     /// Measures the run in a folder, whose settings these are. The run is locked meanwhile, and not changed.
     ///
     /// # Errors
-    /// If there is no checkpoint, or it does not fit; [`Error::OtherData`] for other texts than the run's.
+    /// If there is no checkpoint, or it does not fit; [`Error::OtherData`](crate::Error::OtherData) for other texts than the run's.
     pub fn of(folder: &Path, language: Language, settings: &Settings) -> Result<Self> {
         if settings.experiment == Experiment::PtbRetraining {
             let experiment = Retraining(language);
-            let (process, note) = resumed(folder, &experiment, settings, Training::restore)?;
+            let (process, note) = at_checkpoint(folder, &experiment, settings, Training::restore)?;
             let (architecture, counts) = (process.architecture().clone(), (process.position(), process.steps()));
             let mut model = experiment.0.model(settings, &experiment.0.tokens(settings)?)?;
             model.restore(&note)?;
             return Self::with(model, settings, &architecture, "its own".to_owned(), counts);
         }
         let experiment = RecurrentSearch(language);
-        let (process, note) = resumed(folder, &experiment, settings, Search::restore)?;
+        let (process, note) = at_checkpoint(folder, &experiment, settings, Search::restore)?;
         let mut architecture = Architecture::first(process.supernet().space().shape());
         process.strategy(0).mode_into(&mut architecture);
         let tokens = experiment.0.tokens(settings)?;
@@ -73,25 +73,4 @@ impl Measured {
         let (validation, test) = (perplexity(Set::Validation)?, perplexity(Set::Test)?);
         Ok(Self { cell: Cell::of(architecture)?.to_string(), weights, steps_done, steps, validation, test })
     }
-}
-
-/// The process of a run at its last checkpoint, and the state of its network.
-fn resumed<E>(
-    folder: &Path,
-    experiment: &E,
-    settings: &Settings,
-    restore: impl FnOnce(&mut E::Process, &advantage_nas::state::State) -> advantage_nas::Result<()>,
-) -> Result<(E::Process, advantage_nas::state::State)>
-where
-    E: crate::experiment::Experiment<Shared = ()>,
-{
-    let config = Config::new(settings.table(), &experiment.data(), &experiment.provenance())?;
-    let run = Run::claim(folder, &config, true)?;
-    let checkpoint = run
-        .checkpoint()?
-        .ok_or_else(|| Error::Usage(format!("{}: there is no checkpoint yet to measure", folder.display())))?;
-    let mut process = experiment.build(settings, &())?;
-    restore(&mut process, &checkpoint.state)
-        .map_err(|error| Error::damaged(&run.checkpoint_path(), format!("not a usable checkpoint: {error}")))?;
-    Ok((process, checkpoint.state.below("supernet")))
 }
