@@ -23,7 +23,7 @@ use crate::settings::Settings;
 
 /// What all runs of an experiment share, such as its data, and how one of them is made.
 pub trait Experiment: Sync {
-    /// What goes on in a run: a [`Search`] or a [`Training`](advantage_nas::Training).
+    /// What goes on in a run: a [`Search`] or a [`Training`].
     type Process: Process<Self::Record>;
     /// What the runs of a sweep share while they are worked on.
     type Shared: Sync;
