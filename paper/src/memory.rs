@@ -17,10 +17,10 @@ impl fmt::Display for Bytes {
     }
 }
 
-/// The memory of a machine in bytes; where a control group has less, that of the group.
+/// The memory of a machine in bytes; in a container whose control group has less, that of the group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Machine {
-    /// All of it, with the swap space.
+    /// All of it, with the swap space unless a group limits it.
     pub total: u64,
     /// What new processes can have without swapping.
     pub available: u64,
@@ -58,15 +58,19 @@ impl Machine {
     }
 }
 
-/// Refuses runs, `at_once` at the same time, that need more memory than this machine has; `needed` is that of every run in bytes.
+/// Refuses runs, `at_once` at the same time, that need more memory than this machine has; `needed` is that of every run in bytes, `shared`
+/// what there is once for all of them.
 ///
 /// # Errors
 /// [`Error::Memory`].
-pub fn check(mut needed: Vec<usize>, at_once: usize) -> Result<()> {
+pub fn check(mut needed: Vec<usize>, at_once: usize, shared: usize) -> Result<()> {
     // The largest may meet.
     needed.sort_unstable_by(|one, other| other.cmp(one));
     needed.truncate(at_once);
-    let sum = needed.iter().fold(0, |sum: usize, bytes| sum.saturating_add(*bytes));
+    if needed.is_empty() {
+        return Ok(());
+    }
+    let sum = needed.iter().fold(shared, |sum: usize, bytes| sum.saturating_add(*bytes));
     match Machine::this() {
         Some(machine) => machine.check(sum as u64, needed.len()),
         None => Ok(()),
@@ -96,11 +100,13 @@ mod tests {
     fn this_machine_holds_this_test() {
         let machine = Machine::this().expect("its memory is known here");
         assert!(machine.available <= machine.total && machine.total > 64 << 20, "{machine:?}");
-        check(vec![1 << 20; 3], 2).unwrap();
+        check(vec![1 << 20; 3], 2, 1 << 20).unwrap();
         // Two of them at once, though each alone would fit.
         let most = usize::try_from(machine.total).unwrap();
-        assert!(matches!(check(vec![1, most / 3 * 2, most / 3 * 2], 2), Err(Error::Memory { at_once: 2, .. })));
-        check(vec![1, most / 3 * 2, most / 3 * 2], 1).unwrap();
-        assert!(check(vec![usize::MAX; 2], 2).is_err());
+        assert!(matches!(check(vec![1, most / 3 * 2, most / 3 * 2], 2, 0), Err(Error::Memory { at_once: 2, .. })));
+        check(vec![1, most / 3 * 2, most / 3 * 2], 1, 0).unwrap();
+        assert!(check(vec![1, most / 3 * 2], 1, most / 2).is_err());
+        assert!(check(vec![usize::MAX; 2], 2, 1).is_err());
+        check(Vec::new(), 2, usize::MAX).unwrap();
     }
 }

@@ -13,6 +13,7 @@ use crate::pool;
 use crate::run::directory::survey;
 use crate::run::{Config, Orders, Run, Standing};
 use crate::settings::Settings;
+use crate::stop::Stop;
 
 /// Runs to be worked on.
 #[derive(Debug)]
@@ -65,7 +66,11 @@ impl<'a, E: Experiment> Sweep<'a, E> {
             tasks.push(Task { settings, config, path, standing, run: None });
         }
         let left = tasks.iter().filter(|task| task.standing != Standing::Finished).map(|task| &task.settings);
-        memory::check(left.clone().map(|settings| experiment.memory(settings)).collect::<Result<_>>()?, at_once)?;
+        memory::check(
+            left.clone().map(|settings| experiment.memory(settings)).collect::<Result<_>>()?,
+            at_once,
+            experiment.shared_memory(),
+        )?;
         let shared = experiment.share(&left.collect::<Vec<_>>())?;
         if let Some(first) = tasks.first_mut() {
             first.run = Some(first.claim(resume)?);
@@ -100,22 +105,35 @@ impl<'a, E: Experiment> Sweep<'a, E> {
         self.tasks.iter().filter(|task| task.standing != Standing::Finished)
     }
 
-    /// What the runs that are not finished take, found out by a few steps of one run of every kind; nothing if there are none, and for
-    /// experiments that are over before one has read it.
+    /// What the runs that are not finished take from their beginning, found out by a few steps of one run of every kind; nothing if there
+    /// are none or `stop` is requested meanwhile, and for experiments that are over before one has read it.
     ///
     /// # Errors
     /// As [`Experiment::estimate`].
-    pub fn estimate(&self) -> Result<Option<Estimates>> {
+    pub fn estimate(&self, stop: &Stop) -> Result<Option<Estimates>> {
         let mut kinds: BTreeMap<String, (usize, &Settings)> = BTreeMap::new();
         for task in self.open() {
             kinds.entry(self.experiment.kind(&task.settings)).or_insert((0, &task.settings)).0 += 1;
         }
         let mut estimates = Vec::new();
         for (kind, (runs, settings)) in kinds {
+            if stop.is_requested() {
+                return Ok(None);
+            }
             let Some(estimate) = self.experiment.estimate(settings)? else { return Ok(None) };
             estimates.push(KindEstimate { kind, runs, bytes: self.experiment.memory(settings)?, estimate });
         }
-        Ok((!estimates.is_empty()).then_some(Estimates { kinds: estimates, at_once: self.at_once }))
+        let processors = std::thread::available_parallelism().map_or(1, Into::into);
+        let threads = self.experiment.threads().min(processors);
+        let begun = self.open().filter(|task| task.standing == Standing::Started).count();
+        let estimates = Estimates {
+            kinds: estimates,
+            at_once: self.at_once,
+            begun,
+            shared: self.experiment.shared_memory(),
+            crowding: (self.at_once.min(self.left()) * threads) as f64 / processors as f64,
+        };
+        Ok((!estimates.kinds.is_empty()).then_some(estimates))
     }
 
     /// Works on all runs, as many at the same time as was said when they were prepared. The ends are in the order of the runs; a run without an end was not
@@ -145,6 +163,12 @@ pub struct Estimates {
     pub kinds: Vec<KindEstimate>,
     /// Runs at the same time.
     pub at_once: usize,
+    /// Runs of which some steps are done.
+    pub begun: usize,
+    /// Memory that all runs share, in bytes.
+    pub shared: usize,
+    /// Threads of the runs at the same time, over the processors.
+    pub crowding: f64,
 }
 
 /// What the runs of one kind take.
@@ -170,13 +194,15 @@ impl Estimates {
     /// Time of all runs in seconds.
     #[must_use]
     pub fn seconds(&self) -> f64 {
-        let one_by_one: f64 = self.kinds.iter().map(|kind| kind.runs as f64 * kind.estimate.seconds).sum();
-        // With fewer runs than places, and at the end of many, places stay empty.
-        let longest = self.kinds.iter().map(|kind| kind.estimate.seconds).fold(0.0, f64::max);
-        match self.kinds.as_slice() {
-            [kind] => kind.runs.div_ceil(self.at_once) as f64 * longest,
-            _ => longest.max(one_by_one / self.at_once as f64),
+        // Every run takes the first place that gets free.
+        let mut places = vec![0.0; self.at_once.min(self.runs()).max(1)];
+        for kind in &self.kinds {
+            for _ in 0..kind.runs {
+                let first = places.iter_mut().min_by(|one, other| f64::total_cmp(one, other)).expect("there is one");
+                *first += kind.estimate.seconds;
+            }
         }
+        places.into_iter().fold(0.0, f64::max) * self.crowding.max(1.0)
     }
 
     /// Most memory at the same time, in bytes.
@@ -185,7 +211,7 @@ impl Estimates {
         let mut each: Vec<usize> =
             self.kinds.iter().flat_map(|kind| std::iter::repeat_n(kind.bytes, kind.runs.min(self.at_once))).collect();
         each.sort_unstable_by(|one, other| other.cmp(one));
-        each.iter().take(self.at_once).sum()
+        self.shared + each.iter().take(self.at_once).sum::<usize>()
     }
 }
 
@@ -227,20 +253,25 @@ mod tests {
             bytes,
             estimate: Estimate { seconds, detail: String::new() },
         });
-        Estimates { kinds: kinds.collect(), at_once }
+        Estimates { kinds: kinds.collect(), at_once, begun: 0, shared: 5, crowding: 0.5 }
     }
 
     #[test]
     fn estimates_of_many_runs() {
         // Of one kind: whole rounds.
         let five = estimates(&[(5, 100, 10.0)], 2);
-        assert_eq!((five.runs(), five.seconds(), five.bytes()), (5, 30.0, 200));
+        assert_eq!((five.runs(), five.seconds(), five.bytes()), (5, 30.0, 205));
         let one = estimates(&[(1, 100, 10.0)], 8);
-        assert_eq!((one.seconds(), one.bytes()), (10.0, 100));
+        assert_eq!((one.seconds(), one.bytes()), (10.0, 105));
         // Of several: the largest may meet, and places are filled as they get free.
         let several = estimates(&[(3, 100, 10.0), (1, 700, 50.0), (1, 300, 20.0)], 2);
-        assert_eq!((several.runs(), several.seconds(), several.bytes()), (5, 50.0, 1000));
+        assert_eq!((several.runs(), several.seconds(), several.bytes()), (5, 60.0, 1005));
         let several = estimates(&[(3, 100, 10.0), (1, 700, 50.0), (1, 300, 20.0)], 1);
-        assert_eq!((several.seconds(), several.bytes()), (100.0, 700));
+        assert_eq!((several.seconds(), several.bytes()), (100.0, 705));
+        let five = estimates(&[(1, 1, 10.0), (1, 1, 10.0), (1, 1, 10.0), (1, 1, 10.0), (1, 1, 10.0)], 4);
+        assert_eq!(five.seconds(), 20.0);
+        // Four runs of one thread on two processors take turns.
+        let crowded = Estimates { crowding: 2.0, ..five };
+        assert_eq!(crowded.seconds(), 40.0);
     }
 }

@@ -98,7 +98,7 @@ pub(super) fn run(experiment: Experiment) -> anyhow::Result<ExitCode> {
             let corpus = corpus.map(|corpus| Override::new("ptb.corpus", corpus));
             let settings = dump.settings(settings::Experiment::Ptb, corpus)?;
             let language = Language::load(&folder.data, &settings, available_threads())?;
-            memory::check(vec![RecurrentSearch(language.clone()).memory(&settings)?], 1)?;
+            memory::check(vec![RecurrentSearch(language.clone()).memory(&settings)?], 1, 0)?;
             ptb::dump::dump(language, &settings, after)?.write(&dump.out)?;
             dump.said(&settings, &format!("the step of theta after {after} others"))
         }
@@ -107,7 +107,7 @@ pub(super) fn run(experiment: Experiment) -> anyhow::Result<ExitCode> {
             let settings = dump.settings(settings::Experiment::Cifar10, None)?;
             cifar10::plan(&settings)?;
             let experiment = CellSearch::load(&folder.data, &cache.cache(), available_threads())?;
-            memory::check(vec![experiment.memory(&settings)?], 1)?;
+            memory::check(vec![experiment.memory(&settings)?], 1, experiment.shared_memory())?;
             let (kind, of) = match step {
                 Kind::Theta => (StepKind::Theta, "theta"),
                 Kind::Weights => (StepKind::Weights, "the weights"),

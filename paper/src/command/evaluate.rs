@@ -15,9 +15,12 @@ use super::summary::perplexity;
 use super::{print, summary};
 use crate::data::nas_bench_201::{Benchmark, CELLS, Entry, Rank, Task};
 use crate::error::Error;
+use crate::experiment::Experiment as _;
 use crate::experiment::cifar10::{CellSearch, Cifar10Settings};
 use crate::experiment::ptb::Language;
 use crate::experiment::ptb::evaluation::Measured;
+use crate::experiment::ptb::search::RecurrentSearch;
+use crate::memory;
 use crate::run::directory::config_in;
 use crate::settings::{self, Settings};
 
@@ -101,6 +104,7 @@ fn ptb(arguments: &Ptb) -> anyhow::Result<ExitCode> {
     }
     let threads = arguments.threads.map_or_else(available_threads, |threads| threads as usize);
     let language = Language::load(&arguments.folder.data, &settings, threads)?;
+    memory::check(vec![RecurrentSearch(language.clone()).memory(&settings)?], 1, 0)?;
     let measured = Measured::of(&arguments.from, language, &settings)?;
     let Measured { cell, steps_done, steps, validation, test, .. } = &measured;
     if arguments.json {
@@ -151,6 +155,12 @@ fn searched(arguments: &Cifar10, from: &Path) -> anyhow::Result<ExitCode> {
         Some(cells) => cells.into(),
         None => settings.own::<Cifar10Settings>()?.compared_cells,
     };
+    if arguments.cells.is_some_and(|cells| cells > 0) && experiment.table.is_none() {
+        return Err(
+            Error::Usage("--cells compares with the table of NAS-Bench-201, which is not there".to_owned()).into()
+        );
+    }
+    memory::check(vec![experiment.memory(&settings)?], 1, experiment.shared_memory())?;
     let measured = experiment.evaluate(from, &settings, cells)?;
     let text =
         if arguments.json { format!("{:#}\n", serde_json::to_value(&measured)?) } else { summary::measured(&measured) };

@@ -65,7 +65,7 @@ enum Command {
         #[command(subcommand)]
         action: data::Action,
     },
-    /// Measure a result: a cell in the benchmark table, the perplexity of a trained network
+    /// Measure a result: a cell in the benchmark table, the cells of a search, the perplexity of a trained network
     Evaluate {
         #[command(subcommand)]
         experiment: evaluate::Experiment,

@@ -282,7 +282,7 @@ impl Cells {
         let places: Vec<PathBuf> = runs.iter().map(|(place, _)| place.clone()).collect();
         let sweep = Sweep::prepare(&experiment, runs, true, jobs)?;
         sweep.warn_of_other_builds();
-        announce(&sweep, self.quiet)?;
+        announce(&sweep, self.quiet, &stop)?;
         let progress = Progress::over(experiment.steps(&all[0])?.saturating_mul(sweep.left() as u64), self.quiet);
         let orders = Orders { stop: &stop, stop_after: None, checkpoint_every: CHECKPOINT_EVERY, progress: &progress };
         let ends = sweep.work(&orders);
@@ -408,7 +408,7 @@ impl Table3 {
         let steps = experiment.steps(&runs[0].1)?;
         let sweep = Sweep::prepare(experiment, runs, true, jobs)?;
         sweep.warn_of_other_builds();
-        announce(&sweep, self.quiet)?;
+        announce(&sweep, self.quiet, stop)?;
         let progress = Progress::over(steps.saturating_mul(sweep.left() as u64), self.quiet);
         let orders = Orders { stop, stop_after: None, checkpoint_every: CHECKPOINT_EVERY, progress: &progress };
         let ends = sweep.work(&orders);

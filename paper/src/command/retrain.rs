@@ -100,7 +100,7 @@ pub(super) fn run(experiment: Experiment) -> anyhow::Result<ExitCode> {
     let stop = Stop::on_signals()?;
     let sweep = Sweep::prepare(&experiment, [(folder.clone(), settings.clone())], arguments.resume, 1)?;
     let left = sweep.left();
-    announce(&sweep, arguments.quiet)?;
+    announce(&sweep, arguments.quiet, &stop)?;
     let progress = Progress::over(steps.saturating_mul(left as u64), arguments.quiet);
     let orders = Orders {
         stop: &stop,

@@ -266,7 +266,7 @@ impl Search {
         let sweep = Sweep::prepare(experiment, runs, self.resume, at_once)?;
 
         let left = sweep.left();
-        summary::announce(&sweep, self.quiet)?;
+        summary::announce(&sweep, self.quiet, &stop)?;
         let progress = Progress::over(steps.saturating_mul(left as u64), self.quiet);
         let orders = Orders {
             stop: &stop,

@@ -12,6 +12,7 @@ use crate::experiment::ptb::{Choose, Perplexity, SizedCell};
 use crate::experiment::toy::ToyResult;
 use crate::memory::Bytes;
 use crate::statistics::median;
+use crate::stop::Stop;
 use crate::sweep::{Estimates, KindEstimate, Sweep};
 
 const FITS: &str = "writing to a string does not fail";
@@ -35,17 +36,30 @@ impl Summary for ToyResult {
     }
 }
 
-/// Says what the runs of a sweep are going to take, unless it was asked for quiet.
-pub(super) fn announce<E: Experiment>(sweep: &Sweep<'_, E>, quiet: bool) -> anyhow::Result<()> {
-    if !quiet && let Some(estimates) = sweep.estimate()? {
-        print(&announcement(&estimates))?;
+/// Says what the runs of a sweep are going to take, unless it was asked for quiet. Where that can't be found out, the runs themselves
+/// will say why.
+pub(super) fn announce<E: Experiment>(sweep: &Sweep<'_, E>, quiet: bool, stop: &Stop) -> anyhow::Result<()> {
+    if quiet {
+        return Ok(());
     }
-    Ok(())
+    match sweep.estimate(stop) {
+        Ok(Some(estimates)) => print(&announcement(&estimates)),
+        Ok(None) => Ok(()),
+        Err(error) => {
+            tracing::warn!("no estimate: {error}");
+            Ok(())
+        }
+    }
 }
 
 fn announcement(estimates: &Estimates) -> String {
-    let takes = format!("about {} and {}", duration(estimates.seconds()), Bytes(estimates.bytes() as u64));
     let runs = estimates.runs();
+    let begun = match estimates.begun {
+        0 => String::new(),
+        _ if runs == 1 => " from the beginning".to_owned(),
+        begun => format!(" from the beginning, {begun} of them are begun,"),
+    };
+    let takes = format!("about {} and {}{begun}", duration(estimates.seconds()), Bytes(estimates.bytes() as u64));
     let at_a_time = format!("{} at a time", estimates.at_once.min(runs));
     match estimates.kinds.as_slice() {
         [only] if runs == 1 => format!("{takes}: {}\n", only.estimate.detail),
@@ -95,7 +109,7 @@ fn found_cells(out: &mut String, argmax: &FoundCell, best: Option<&BestCell>) {
 fn agreement(comparison: &Comparison) -> String {
     let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}"));
     format!(
-        "rank correlation with the table {} by accuracy, {} by minibatch loss (Spearman, {} random cells)",
+        "rank correlation with the table {} by accuracy, {} by minibatch loss (Spearman, random cells: {})",
         number(comparison.accuracy.spearman),
         number(comparison.loss.spearman),
         comparison.cells

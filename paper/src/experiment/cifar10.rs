@@ -563,18 +563,31 @@ impl Experiment for CellSearch {
         Ok(Watched { candidates, table: self.table.clone(), shown: None })
     }
 
+    fn shared_memory(&self) -> usize {
+        let images = &self.images;
+        (images.training.len() + images.test.as_ref().map_or(0, Images::len)) * PIXELS
+    }
+
+    fn threads(&self) -> usize {
+        self.threads
+    }
+
     fn memory(&self, settings: &Settings) -> Result<usize> {
         let own: Cifar10Settings = settings.own()?;
-        Ok(self.planned(settings)?.total() + (own.images + own.test_images) * PIXELS)
+        let planned = self.planned(settings)?;
+        // Weights and velocities, as numbers and as the bytes of the file.
+        let checkpoint = 4 * planned.parameters;
+        Ok(planned.total() + checkpoint + (own.images + own.test_images) * PIXELS)
     }
 
     fn estimate(&self, settings: &Settings) -> Result<Option<Estimate>> {
         let own: Cifar10Settings = settings.own()?;
         let plan = plan(settings)?;
-        let pace = Pace::of_search(plan, |plan| self.search(settings, plan))?;
+        let pace = Pace::of_search(plan, settings.trial, |plan| self.search(settings, plan))?;
         let rows = plan.iterations.div_ceil(plan.interval) + 1;
         // Two final cells; every compared cell twice.
-        let evaluations = rows as f64 + 2.0 + 2.0 * own.compared_cells as f64;
+        let compared = if self.table.is_some() { own.compared_cells } else { 0 };
+        let evaluations = rows as f64 + 2.0 + 2.0 * compared as f64;
         let weight_steps = plan.warmup + plan.iterations;
         Ok(Some(Estimate {
             seconds: weight_steps as f64 * pace.weights

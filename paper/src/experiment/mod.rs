@@ -11,6 +11,8 @@ use std::time::Instant;
 use advantage_nas::random::Streams;
 use advantage_nas::search::{Best, Plan};
 use advantage_nas::state::State;
+use advantage_nas::strategy::{Proposal, Want};
+use advantage_nas::supernet::{Batch, Request, Set};
 use advantage_nas::{Architecture, Search, Supernet, Training, training};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -68,7 +70,18 @@ pub trait Experiment: Sync {
         wall_seconds: f64,
     ) -> Result<Self::Outcome>;
 
-    /// Memory that a run takes in bytes, from its sizes: nothing is built for it. Nothing to speak of for small networks.
+    /// Memory of what all runs share, such as the data, in bytes.
+    fn shared_memory(&self) -> usize {
+        0
+    }
+
+    /// Threads of every run.
+    fn threads(&self) -> usize {
+        1
+    }
+
+    /// Memory that a run takes in bytes, with its checkpoint and without what all runs share; from its sizes, nothing is built for it.
+    /// Nothing to speak of for small networks.
     ///
     /// # Errors
     /// As [`Experiment::build`].
@@ -168,9 +181,10 @@ pub struct Estimate {
     pub detail: String,
 }
 
-/// Steps are timed at least so often, and for so many seconds.
-const TIMED: u32 = 3;
+/// Steps are timed for so many seconds, and at least one.
 const TIMED_SECONDS: f64 = 1.0;
+/// Updates of each kind that the timed process has at least: one before the clock starts, one that is timed, and the last.
+const UPDATES: u64 = 3;
 
 /// How long the parts of a run take, each once, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -182,37 +196,47 @@ struct Pace {
 
 impl Pace {
     /// Of a search, found out in another one that begins with updates of both kinds in turn and is not evaluated between them.
-    fn of_search<S: Supernet>(plan: Plan, build: impl FnOnce(Plan) -> Result<Search<S>>) -> Result<Self> {
-        let mut search = build(Plan { warmup: 0, interval: u64::MAX, ..plan })?;
+    fn of_search<S: Supernet>(plan: Plan, trial: u32, build: impl FnOnce(Plan) -> Result<Search<S>>) -> Result<Self> {
+        let iterations = plan.iterations.max(UPDATES);
+        let mut search = build(Plan { warmup: 0, interval: u64::MAX, iterations, ..plan })?;
         let timed = |search: &mut Search<S>| timed(|| search.advance(&mut ()));
-        // The first steps fill caches.
+        // The first steps fill caches, and the second is evaluated.
         timed(&mut search)?;
-        let theta_and_evaluation = timed(&mut search)?;
+        timed(&mut search)?;
         let (mut weights, mut theta, mut pairs) = (0.0, 0.0, 0);
-        while (pairs < TIMED || weights + theta < TIMED_SECONDS) && search.position() + 2 < search.steps() {
+        while (pairs == 0 || weights + theta < TIMED_SECONDS) && search.position() + 2 < search.steps() {
             weights += timed(&mut search)?;
             theta += timed(&mut search)?;
             pairs += 1;
         }
-        let (weights, theta) = (weights / f64::from(pairs.max(1)), theta / f64::from(pairs.max(1)));
-        Ok(Self { weights, theta, evaluation: (theta_and_evaluation - theta).max(0.0) })
+        let (weights, theta) = (weights / f64::from(pairs), theta / f64::from(pairs));
+        let evaluation = Self::of_evaluation(search.supernet_mut(), trial)?;
+        Ok(Self { weights, theta, evaluation })
     }
 
     /// Of a training, found out in another one.
     fn of_training<S: Supernet>(
         plan: training::Plan,
+        trial: u32,
         build: impl FnOnce(training::Plan) -> Result<Training<S>>,
     ) -> Result<Self> {
-        let mut training = build(training::Plan { interval: u64::MAX, ..plan })?;
+        let mut training = build(training::Plan { interval: u64::MAX, steps: plan.steps.max(UPDATES), ..plan })?;
         let timed = |training: &mut Training<S>| timed(|| training.advance(&mut ()));
-        let weights_and_evaluation = timed(&mut training)?;
+        timed(&mut training)?;
         let (mut weights, mut steps) = (0.0, 0);
-        while (steps < TIMED || weights < TIMED_SECONDS) && training.position() + 1 < training.steps() {
+        while (steps == 0 || weights < TIMED_SECONDS) && training.position() + 1 < training.steps() {
             weights += timed(&mut training)?;
             steps += 1;
         }
-        let weights = weights / f64::from(steps.max(1));
-        Ok(Self { weights, theta: 0.0, evaluation: (weights_and_evaluation - weights).max(0.0) })
+        let evaluation = Self::of_evaluation(training.supernet_mut(), trial)?;
+        Ok(Self { weights: weights / f64::from(steps), theta: 0.0, evaluation })
+    }
+
+    fn of_evaluation<S: Supernet>(supernet: &mut S, trial: u32) -> Result<f64> {
+        let shape = supernet.space().shape().clone();
+        let proposal = Proposal::one_hot(&shape, &Architecture::first(&shape), Want::Loss)?;
+        let request = Request { batch: Batch { trial, set: Set::Test, step: 0 }, proposal };
+        timed(|| supernet.evaluate(&request).map(drop))
     }
 }
 

@@ -157,6 +157,8 @@ pub fn drive<R: Record, P: Process<R>>(
     }
     let logs = run.logs(&P::logs(record.columns()), checkpoint.as_ref())?;
     let saved_at = checkpoint.is_some().then(|| process.position());
+    // As large as the network.
+    drop(checkpoint);
     let mut watch = Watch { record, run, orders, logs, saved_at, clock, earlier_seconds };
     let outcome = process.run(orders.stop_after, &mut watch)?;
     watch.save(process)?;

@@ -98,12 +98,17 @@ impl Data {
     /// that use the minibatch's statistics take away what all images of a minibatch have in common, which must not be their class.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for the test set, if there is none.
+    /// [`Error::Unsupported`] for the test set, if there is none; [`Error::Data`] for another number of test images than at the beginning.
     pub fn evaluated(&self, set: Set) -> Result<(&Images, &Arc<[u32]>)> {
         let [tested, training, validation] = &self.orders;
         match (set, &self.test) {
             (Set::Training, _) => Ok((&self.images, training)),
             (Set::Validation, _) => Ok((&self.images, validation)),
+            (Set::Test, Some(images)) if images.len() != tested.len() => {
+                let problem =
+                    format!("expected those that the data was made with, {}, got {}", tested.len(), images.len());
+                Err(Error::Data { what: "test images", problem })
+            }
             (Set::Test, Some(images)) => Ok((images, tested)),
             (Set::Test, None) => {
                 let reason = "it was built without test images";
@@ -150,5 +155,7 @@ mod tests {
         }
         let without = Data::new(images(20), None, &Streams::new(0)).unwrap();
         assert!(matches!(without.evaluated(Set::Test), Err(Error::Unsupported { .. })));
+        let other = Data { test: Some(images(20)), ..without };
+        assert!(matches!(other.evaluated(Set::Test), Err(Error::Data { .. })));
     }
 }

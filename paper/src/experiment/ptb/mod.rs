@@ -234,7 +234,10 @@ impl Language {
     fn memory(&self, settings: &Settings) -> Result<usize> {
         let tokens = self.tokens(settings)?;
         let parent = Parent::new(PtbSettings::of(settings)?.sizes(tokens.vocabulary.len())).map_err(Error::Settings)?;
-        Ok(LanguageModel::memory_of(&parent, 1))
+        // The weights, as numbers and as the bytes of the file.
+        let weights: usize =
+            parent.parameters().iter().map(|parameter| parameter.shape.iter().product::<usize>()).sum();
+        Ok(LanguageModel::memory_of(&parent, 1) + 2 * weights * size_of::<f32>())
     }
 
     /// The network of a run before its first step. During a search, nothing looks at the test text: what its log shows is measured on the

@@ -88,6 +88,10 @@ impl Experiment for Retraining {
         Ok(plan(settings, &tokens)?.steps)
     }
 
+    fn threads(&self) -> usize {
+        self.0.threads
+    }
+
     fn memory(&self, settings: &Settings) -> Result<usize> {
         self.0.memory(settings)
     }
@@ -100,7 +104,7 @@ impl Experiment for Retraining {
     fn estimate(&self, settings: &Settings) -> Result<Option<Estimate>> {
         let tokens = self.0.tokens(settings)?;
         let plan = plan(settings, &tokens)?;
-        let pace = Pace::of_training(plan, |plan| self.training(settings, &tokens, plan))?;
+        let pace = Pace::of_training(plan, settings.trial, |plan| self.training(settings, &tokens, plan))?;
         let rows = plan.steps.div_ceil(plan.interval) + 1;
         // And once more both texts.
         let seconds = plan.steps as f64 * pace.weights + (rows + 2) as f64 * pace.evaluation;

@@ -131,6 +131,10 @@ impl Experiment for RecurrentSearch {
         Ok(PtbSettings::of(settings)?.plan(tokens.training.len(), settings.interval)?.steps(true))
     }
 
+    fn threads(&self) -> usize {
+        self.0.threads
+    }
+
     fn memory(&self, settings: &Settings) -> Result<usize> {
         self.0.memory(settings)
     }
@@ -138,7 +142,9 @@ impl Experiment for RecurrentSearch {
     fn estimate(&self, settings: &Settings) -> Result<Option<Estimate>> {
         let tokens = self.0.tokens(settings)?;
         let plan = PtbSettings::of(settings)?.plan(tokens.training.len(), settings.interval)?;
-        let pace = Pace::of_search(plan, |plan| experiment::search(settings, plan, self.0.model(settings, &tokens)?))?;
+        let pace = Pace::of_search(plan, settings.trial, |plan| {
+            experiment::search(settings, plan, self.0.model(settings, &tokens)?)
+        })?;
         let iterations = plan.iterations;
         let rows = iterations.div_ceil(plan.interval) + 1;
         // And the two final cells.
