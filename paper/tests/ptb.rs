@@ -66,45 +66,21 @@ fn put_corpus(data: &Path) {
 const WHOLE: [&str; 6] =
     ["--set", "ptb.training_lines=0", "--set", "ptb.validation_lines=0", "--set", "ptb.test_lines=0"];
 
+/// The arguments of a tiny run of a command on that corpus.
+fn tiny<'a>(command: &'a str, data: &'a Path, out: &'a Path) -> Vec<&'a str> {
+    let own =
+        [command, "ptb", "--quiet", "--preset", "tiny", "--corpus", "chain", "--data", text(data), "--out", text(out)];
+    [&own[..], &WHOLE].concat()
+}
+
 /// The arguments of a tiny search on that corpus.
 fn search<'a>(data: &'a Path, out: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
-    let mut arguments = vec![
-        "search",
-        "ptb",
-        "--quiet",
-        "--preset",
-        "tiny",
-        "--corpus",
-        "chain",
-        "--data",
-        text(data),
-        "--out",
-        text(out),
-    ];
-    arguments.extend(WHOLE);
-    arguments.extend(more);
-    arguments
+    [&tiny("search", data, out)[..], more].concat()
 }
 
 /// The arguments of a tiny retraining on that corpus.
 fn retrain<'a>(data: &'a Path, out: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
-    let mut arguments = vec![
-        "retrain",
-        "ptb",
-        "--quiet",
-        "--preset",
-        "tiny",
-        "--corpus",
-        "chain",
-        "--data",
-        text(data),
-        "--out",
-        text(out),
-    ];
-    arguments.extend(["--architecture", TANH]);
-    arguments.extend(WHOLE);
-    arguments.extend(more);
-    arguments
+    [&tiny("retrain", data, out)[..], &["--architecture", TANH], more].concat()
 }
 
 /// What a finished run leaves, without its times and its checkpoint.

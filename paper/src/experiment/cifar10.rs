@@ -248,9 +248,9 @@ impl CellSearch {
     fn found(&self, settings: &Settings, search: &mut Search<Cifar10Network>, compared_cells: usize) -> Result<Found> {
         let candidates = settings.own::<Cifar10Settings>()?.candidates();
         let shape = search.supernet().space().shape().clone();
-        let Conclusion { mode, best, .. } = Conclusion::of(search);
+        let conclusion = Conclusion::of(search);
         let batch = Batch { trial: settings.trial, set: Set::Test, step: search.plan().iterations };
-        let mut found = |architecture: &Architecture| -> Result<FoundCell> {
+        let found = |architecture: &Architecture| -> Result<FoundCell> {
             let proposal = Proposal::one_hot(&shape, architecture, Want::Loss).map_err(Error::Search)?;
             let evaluation = search.supernet_mut().evaluate(&Request { batch, proposal })?;
             Ok(FoundCell {
@@ -259,14 +259,8 @@ impl CellSearch {
                 supernet_test_accuracy: evaluation.accuracy.unwrap_or(f64::NAN),
             })
         };
-        let argmax = found(&mode)?;
-        let process_best = match best {
-            None => None,
-            Some(best) => {
-                let found = found(&best.architecture)?;
-                Some(BestCell { found, loss: best.loss, iteration: best.theta_steps })
-            }
-        };
+        let (argmax, best) = conclusion.each(found)?;
+        let process_best = best.map(|(found, best)| BestCell { found, loss: best.loss, iteration: best.theta_steps });
         Ok(Found { argmax, process_best, comparison: self.comparison(settings, search, compared_cells)? })
     }
 

@@ -159,6 +159,13 @@ struct Conclusion {
 }
 
 impl Conclusion {
+    /// What there is to say of the argmax architecture, and of the process best.
+    fn each<F>(&self, mut found: impl FnMut(&Architecture) -> Result<F>) -> Result<(F, Option<(F, &Best)>)> {
+        let argmax = found(&self.mode)?;
+        let best = self.best.as_ref().map(|best| found(&best.architecture).map(|found| (found, best)));
+        Ok((argmax, best.transpose()?))
+    }
+
     fn of<S: Supernet>(search: &Search<S>) -> Self {
         let shape = search.supernet().space().shape();
         let mut mode = Architecture::first(shape);

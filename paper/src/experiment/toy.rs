@@ -144,9 +144,9 @@ impl Experiment for ToyRegression {
     ) -> Result<ToyResult> {
         let space = search.supernet().space().clone();
         let iterations = search.plan().iterations;
-        let Conclusion { mode, best, .. } = Conclusion::of(search);
+        let conclusion = Conclusion::of(search);
         let batch = Batch { trial: settings.trial, set: Set::Test, step: iterations };
-        let mut found = |architecture: &Architecture| -> Result<Found> {
+        let found = |architecture: &Architecture| -> Result<Found> {
             let proposal = Proposal::one_hot(space.shape(), architecture, Want::Loss)?;
             Ok(Found {
                 named: named(&space, architecture),
@@ -154,14 +154,9 @@ impl Experiment for ToyRegression {
                 edges_right: architecture.agreement(&watched.teacher),
             })
         };
-        let argmax = found(&mode)?;
-        let process_best = match best {
-            None => None,
-            Some(best) => {
-                let found = found(&best.architecture)?;
-                Some(ProcessBest { found, loss: best.loss, iteration: best.theta_steps })
-            }
-        };
+        let (argmax, best) = conclusion.each(found)?;
+        let process_best =
+            best.map(|(found, best)| ProcessBest { found, loss: best.loss, iteration: best.theta_steps });
         Ok(ToyResult {
             experiment: settings.experiment.name().to_owned(),
             method: settings.method.to_string(),

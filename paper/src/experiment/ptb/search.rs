@@ -186,21 +186,15 @@ impl Experiment for RecurrentSearch {
         let sizes = own.sizes(tokens.vocabulary.len());
         let shape = search.supernet().space().shape().clone();
         let plan = *search.plan();
-        let Conclusion { mode, best, entropy, largest_entropy } = Conclusion::of(search);
+        let conclusion = Conclusion::of(search);
         let batch = Batch { trial: settings.trial, set: Set::Validation, step: plan.iterations };
-        let mut found = |architecture: &Architecture| -> Result<FoundCell> {
+        let found = |architecture: &Architecture| -> Result<FoundCell> {
             let proposal = Proposal::one_hot(&shape, architecture, Want::Loss)?;
             let evaluation = search.supernet_mut().evaluate(&Request { batch, proposal })?;
             Ok(FoundCell { cell: SizedCell::new(&sizes, architecture)?, supernet_validation: evaluation.into() })
         };
-        let argmax = found(&mode)?;
-        let process_best = match best {
-            None => None,
-            Some(best) => {
-                let found = found(&best.architecture)?;
-                Some(BestCell { found, loss: best.loss, iteration: best.theta_steps })
-            }
-        };
+        let (argmax, best) = conclusion.each(found)?;
+        let process_best = best.map(|(found, best)| BestCell { found, loss: best.loss, iteration: best.theta_steps });
         let steps = search.steps();
         Ok(PtbResult {
             experiment: settings.experiment.name().to_owned(),
@@ -216,8 +210,8 @@ impl Experiment for RecurrentSearch {
             argmax,
             process_best,
             chosen: settings.get::<RetrainingSettings>("retraining")?.choose.of(settings.method),
-            entropy,
-            largest_entropy,
+            entropy: conclusion.entropy,
+            largest_entropy: conclusion.largest_entropy,
             steps,
             wall_seconds,
             steps_per_second: steps as f64 / wall_seconds.max(f64::MIN_POSITIVE),
