@@ -3,7 +3,7 @@
 //! paper's network and a small one; one thread and two. Random images, so no data is needed.
 
 use advantage_nas::network::nas_bench_201::{
-    BATCH, Candidates, Data, EDGES, Images, PIXELS, Parent, Skeleton, WeightSettings,
+    BATCH, Candidates, Data, EDGES, Images, PIXELS, Parent, Skeleton, paper_sgd,
 };
 use advantage_nas::random::Streams;
 use advantage_nas::strategy::{Feedback, Proposal, Step, StepKind, Want};
@@ -27,8 +27,7 @@ fn supernet(skeleton: Skeleton, threads: usize) -> NasBench201Supernet<f32> {
     )
     .expect("whole images with labels");
     let streams = Streams::new(0);
-    let settings =
-        Settings { batch: BATCH, weights: WeightSettings::paper(), simultaneous: Simultaneous::One, threads };
+    let settings = Settings { batch: BATCH, weights: paper_sgd(), simultaneous: Simultaneous::One, threads };
     let parent = Parent::new(skeleton, &Candidates::without_zero()).expect("a valid skeleton");
     let data = Data::new(images, None, &streams).expect("enough images");
     NasBench201Supernet::new(parent, settings, data, &streams, &[0]).expect("valid settings")

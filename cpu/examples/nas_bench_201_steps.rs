@@ -8,7 +8,7 @@
 use std::time::Instant;
 
 use advantage_nas::network::nas_bench_201::{
-    BATCH, Candidates, Data, EDGES, Images, PIXELS, Parent, Skeleton, WeightSettings,
+    BATCH, Candidates, Data, EDGES, Images, PIXELS, Parent, Skeleton, paper_sgd,
 };
 use advantage_nas::random::Streams;
 use advantage_nas::strategy::{Proposal, Step, StepKind, Want};
@@ -48,8 +48,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         (0..10).map(|class| class.to_string()).collect::<Vec<_>>(),
     )?;
     let streams = Streams::new(0);
-    let settings =
-        Settings { batch: BATCH, weights: WeightSettings::paper(), simultaneous: Simultaneous::One, threads };
+    let settings = Settings { batch: BATCH, weights: paper_sgd(), simultaneous: Simultaneous::One, threads };
     let parent = Parent::new(skeleton, &candidates)?;
     let data = Data::new(images, None, &streams)?;
     let mut supernet = NasBench201Supernet::<f32>::new(parent, settings, data, &streams, &[0])?;

@@ -68,7 +68,7 @@ fn recurrent_steps_do_not_allocate() {
 /// One step of each kind with as many candidates at once as there is room for, so that a later one finds nothing to grow.
 #[test]
 fn steps_of_nas_bench_201_do_not_allocate() {
-    use advantage_nas::network::nas_bench_201::{Candidates, Data, Images, PIXELS, Parent, Skeleton, WeightSettings};
+    use advantage_nas::network::nas_bench_201::{Candidates, Data, Images, PIXELS, Parent, Skeleton, paper_sgd};
     use advantage_nas::strategy::{Feedback, Proposal, Step, StepKind, Want};
     use advantage_nas::supernet::{Batch, Request, Set};
     use advantage_nas::{Architecture, OpTable};
@@ -82,7 +82,7 @@ fn steps_of_nas_bench_201_do_not_allocate() {
         (0..10).map(|class| class.to_string()).collect::<Vec<_>>(),
     );
     let data = Data::new(images.unwrap(), None, &streams).unwrap();
-    let settings = Settings { batch: 5, weights: WeightSettings::paper(), simultaneous: Simultaneous::All, threads: 1 };
+    let settings = Settings { batch: 5, weights: paper_sgd(), simultaneous: Simultaneous::All, threads: 1 };
     let parent = Parent::new(skeleton, &candidates).unwrap();
     let mut supernet = NasBench201Supernet::<f32>::new(parent, settings, data, &streams, &[0]).unwrap();
     let shape = supernet.space().shape().clone();

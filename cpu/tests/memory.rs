@@ -1,9 +1,7 @@
 //! What a supernet takes is planned from its sizes, before it is built. Claim C20: what it takes beside its weights and their optimiser does not grow with the number of candidates if proposals
 //! are sparse, and grows with it if they are dense. Counted at the allocator, over the construction and steps of both kinds.
 
-use advantage_nas::network::nas_bench_201::{
-    Candidates, Data, Images, Operation, PIXELS, Parent, Skeleton, WeightSettings,
-};
+use advantage_nas::network::nas_bench_201::{Candidates, Data, Images, Operation, PIXELS, Parent, Skeleton, paper_sgd};
 use advantage_nas::network::recurrent::{self, Recurrent, Texts};
 use advantage_nas::random::Streams;
 use advantage_nas::strategy::{Feedback, Proposal, Step, StepKind, Want};
@@ -54,7 +52,7 @@ fn peak(count: usize, simultaneous: Simultaneous) -> (usize, Memory) {
     let data = data(&streams);
     let parent = Parent::new(Skeleton { cells: 1, channels: 4, classes: 2 }, &candidates(count)).unwrap();
     let [first, second] = proposals(&parent, simultaneous);
-    let settings = Settings { batch: BATCH, weights: WeightSettings::paper(), simultaneous, threads: 1 };
+    let settings = Settings { batch: BATCH, weights: paper_sgd(), simultaneous, threads: 1 };
     let mut memory = None;
     let allocated = allocation_counter::measure(|| {
         let mut supernet = NasBench201Supernet::<f32>::new(parent, settings, data, &streams, &[0]).unwrap();

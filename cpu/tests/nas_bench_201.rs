@@ -2,10 +2,9 @@
 //! (central differences of the plain one), removals, unit outputs, updates, evaluation; and that threads, saving and earlier
 //! questions change nothing.
 
+use advantage_nas::network::Sgd;
 use advantage_nas::network::nas_bench_201::parent::{Affine, Convolution, Layer, NORM_EPSILON, NORM_MOMENTUM, Norm};
-use advantage_nas::network::nas_bench_201::{
-    Candidates, Data, Images, Operation, PIXELS, Parent, Skeleton, WeightSettings,
-};
+use advantage_nas::network::nas_bench_201::{Candidates, Data, Images, Operation, PIXELS, Parent, Skeleton, paper_sgd};
 use advantage_nas::optim::{Nesterov, add_weight_decay, clip_norm};
 use advantage_nas::random::Streams;
 use advantage_nas::strategy::{Feedback, Proposal, Step, StepKind, Want};
@@ -247,7 +246,7 @@ fn data(count: usize, classes: usize) -> Data {
 const TINY: Skeleton = Skeleton { cells: 1, channels: 2, classes: 4 };
 
 fn settings(batch: usize, simultaneous: Simultaneous, threads: usize) -> Settings {
-    Settings { batch, weights: WeightSettings::paper(), simultaneous, threads }
+    Settings { batch, weights: paper_sgd(), simultaneous, threads }
 }
 
 fn supernet<T: Stored>(skeleton: Skeleton, candidates: &Candidates, settings: Settings) -> NasBench201Supernet<T> {
@@ -379,7 +378,7 @@ fn gradients_equal_central_differences_of_the_plain_network() {
 
         for (index, parameter) in plain.parent.parameters().iter().enumerate() {
             let gradient = supernet.parameter(TRIAL, index, Part::Gradient).unwrap();
-            if parameter.candidate.is_some_and(|place| !proposal.active()[place]) {
+            if !parameter.owner.takes_part(&proposal, None) {
                 assert!(gradient.iter().all(|slope| *slope == 0.0));
                 continue;
             }
@@ -428,7 +427,7 @@ fn unit_outputs_equal_central_differences() {
 fn weight_steps_are_those_of_the_optimiser() {
     let candidates = Candidates::without_zero();
     let (mut supernet, mut plain, mut rng) = both(&candidates, 4, 4);
-    let WeightSettings { momentum, weight_decay, clip_norm: limit, .. } = WeightSettings::paper();
+    let Sgd { momentum, weight_decay, clip_norm: limit, .. } = paper_sgd();
     let count = plain.parent.parameters().len();
     let mut velocities: Vec<Vec<f64>> = plain.parameters.iter().map(|values| vec![0.0; values.len()]).collect();
     for number in 0..3 {
@@ -437,9 +436,8 @@ fn weight_steps_are_those_of_the_optimiser() {
         supernet.pass(&request).unwrap();
         let (images, labels) = supernet.minibatch();
         let answer = plain.answer(images, labels, proposal.weights(), &Question::default());
-        let active: Vec<usize> = (0..count)
-            .filter(|index| plain.parent.parameters()[*index].candidate.is_none_or(|place| proposal.active()[place]))
-            .collect();
+        let active: Vec<usize> =
+            (0..count).filter(|index| plain.parent.parameters()[*index].owner.takes_part(&proposal, None)).collect();
         let all = |values: &[Vec<f64>]| active.iter().flat_map(|index| values[*index].clone()).collect::<Vec<f64>>();
         let gradients: Vec<Vec<f64>> =
             (0..count).map(|index| supernet.parameter(TRIAL, index, Part::Gradient).unwrap()).collect();
@@ -680,7 +678,7 @@ fn what_does_not_fit_is_an_error() {
     let no_threads = build(TINY, settings(4, Simultaneous::One, 0), data(10, 4)).unwrap_err();
     assert_eq!(no_threads.to_string(), "the number of threads must be at least 1, got 0");
     assert!(build(TINY, settings(0, Simultaneous::One, 1), data(10, 4)).is_err());
-    let weights = WeightSettings { momentum: 1.0, ..WeightSettings::paper() };
+    let weights = Sgd { momentum: 1.0, ..paper_sgd() };
     assert!(build(TINY, Settings { weights, ..right }, data(10, 4)).is_err());
     let mut without_test = data(10, 4);
     without_test.test = None;

@@ -10,10 +10,14 @@ mod network;
 mod plan;
 mod weights;
 
+pub use advantage_nas::network::Part;
 pub use plan::{Memory, Simultaneous};
-pub use weights::{Part, Update};
+pub use weights::Update;
 
-use advantage_nas::network::nas_bench_201::{Data, Images, Minibatches, PIXELS, Parent, Sample, WeightSettings};
+use advantage_nas::network::Sgd;
+use advantage_nas::network::nas_bench_201::{
+    Data, Images, Minibatches, PIXELS, Parent, Sample, evaluation_minibatches,
+};
 use advantage_nas::random::Streams;
 use advantage_nas::state::State;
 use advantage_nas::strategy::{Feedback, Proposal, Step, Want};
@@ -32,7 +36,7 @@ pub struct Settings {
     /// Images of a minibatch.
     pub batch: usize,
     /// How the weights are trained.
-    pub weights: WeightSettings,
+    pub weights: Sgd,
     /// Candidates of an edge that a proposal may have active at once.
     pub simultaneous: Simultaneous,
     /// Threads; they change no number.
@@ -195,7 +199,7 @@ impl<T: Stored> NasBench201Supernet<T> {
     /// [`Error::Unsupported`] for another trial.
     pub fn update(&mut self, trial: u32, rate: f64) -> Result<f64> {
         let trial = self.find(trial)?;
-        let WeightSettings { momentum, weight_decay, clip_norm, .. } = self.settings.weights;
+        let Sgd { momentum, weight_decay, clip_norm, .. } = self.settings.weights;
         let update = Update { rate, momentum, decay: weight_decay, clip_norm };
         Ok(self.network.update(&mut self.trials[trial].weights, &update))
     }
@@ -301,23 +305,20 @@ impl<T: Stored> Supernet for NasBench201Supernet<T> {
         Ok(loss)
     }
 
-    /// The images as they are, each once, in the order of [`Data::evaluated`], in minibatches of nearly equal size and at most the usual
-    /// one. All batch norms use the minibatch's statistics, as in the steps of a search: the running ones are those of the mixture of cells that was
+    /// The images as they are, each once, in the order of [`Data::evaluated`], in the minibatches of [`evaluation_minibatches`]. All batch norms use the minibatch's statistics, as in the steps of a search: the running ones are those of the mixture of cells that was
     /// trained, and with them a single cell classifies little better than chance.
     fn evaluate(&mut self, request: &Request) -> Result<Evaluation> {
         let trial = self.find(request.batch.trial)?;
         let data = self.data.clone();
         let (images, order) = data.evaluated(request.batch.set)?;
         let count = order.len();
-        let minibatches = count.div_ceil(self.settings.batch);
         let mut evaluation = Outcome::default();
-        for minibatch in 0..minibatches {
-            let [start, end] = [minibatch, minibatch + 1].map(|place| place * count / minibatches);
+        for minibatch in evaluation_minibatches(count, self.settings.batch) {
             self.samples.clear();
-            self.samples.extend(order[start..end].iter().map(|image| Sample::plain(*image)));
+            self.samples.extend(order[minibatch.clone()].iter().map(|image| Sample::plain(*image)));
             self.load(Some(images))?;
             let outcome = self.forward(trial, &request.proposal, None, Statistics::Minibatch)?;
-            evaluation.loss += outcome.loss * (end - start) as f64;
+            evaluation.loss += outcome.loss * minibatch.len() as f64;
             evaluation.correct += outcome.correct;
         }
         let loss = evaluation.loss / count as f64;

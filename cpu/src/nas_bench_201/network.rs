@@ -1008,6 +1008,7 @@ fn interleave<T: Element>(image: &[f32], size: Size, out: &mut [Pixel<T>]) {
 
 #[cfg(test)]
 mod tests {
+    use advantage_nas::network::Part;
     use advantage_nas::network::nas_bench_201::{Candidates, EDGES, Operation as Candidate, Skeleton};
     use advantage_nas::random::Streams;
     use advantage_nas::strategy::Want;
@@ -1017,7 +1018,6 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::super::plan::Simultaneous;
-    use super::super::weights::Part;
     use super::*;
 
     /// A network whose first cell is examined: its output is node 4, after images, stem and two nodes.

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use advantage_nas::network::Parameter;
 use advantage_nas::network::nas_bench_201::Parent;
-use advantage_nas::network::nas_bench_201::parent::{Layer, Parameter};
+use advantage_nas::network::nas_bench_201::parent::Layer;
 
 use crate::layer::convolution::Convolution;
 use crate::layer::winograd::{self, Winograd};

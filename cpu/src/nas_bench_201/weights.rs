@@ -1,7 +1,7 @@
 //! The weights of one trial: every parameter with its gradient and velocity, the running statistics, and the update.
 
 use advantage_nas::network::nas_bench_201::Parent;
-use advantage_nas::network::nas_bench_201::parent::Parameter;
+use advantage_nas::network::{Parameter, Part, initial_values};
 use advantage_nas::random::Streams;
 use advantage_nas::state::{Entry, State};
 use advantage_nas::{Error, Result};
@@ -25,17 +25,6 @@ pub(super) struct Tensor<T> {
     pub(super) active: bool,
     /// Sum of the squares of the gradient.
     squares: f64,
-}
-
-/// Which numbers of a parameter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// The weights themselves.
-    Value,
-    /// Their gradient in the last pass, zero for parameters that took no part.
-    Gradient,
-    /// The velocity of the optimiser.
-    Velocity,
 }
 
 impl<T: Element> Tensor<T> {
@@ -120,7 +109,7 @@ pub struct Update {
 
 impl<T: Element> Weights<T> {
     pub(super) fn new(parent: &Parent, streams: &Streams, trial: u32) -> Self {
-        let values = parent.initial_values(streams, trial);
+        let values = initial_values(parent.parameters(), streams, trial);
         let tensors = parent.parameters().iter().zip(values).map(|(parameter, values)| {
             let mut tensor = Tensor::new(&parameter.shape);
             for ((pixel, lane), value) in places(&parameter.shape).zip(values) {
@@ -189,9 +178,9 @@ impl<T: Element> Weights<T> {
     {
         let mut state = State::new();
         for (index, parameter) in parameters.iter().enumerate() {
-            for (part, suffix) in [(Part::Value, ""), (Part::Velocity, ".velocity")] {
+            for part in [Part::Value, Part::Velocity] {
                 let entry = Entry { shape: parameter.shape.clone(), values: T::values(self.read(index, part)) };
-                state.insert(format!("{}{suffix}", parameter.name), entry);
+                state.insert(format!("{}{}", parameter.name, part.suffix()), entry);
             }
         }
         for (index, running) in self.running.iter().enumerate() {
@@ -207,8 +196,8 @@ impl<T: Element> Weights<T> {
     {
         let mut restored = self.clone();
         for (index, parameter) in parameters.iter().enumerate() {
-            for (part, suffix) in [(Part::Value, ""), (Part::Velocity, ".velocity")] {
-                let values = T::stored(state, &format!("{}{suffix}", parameter.name), parameter.len())?;
+            for part in [Part::Value, Part::Velocity] {
+                let values = T::stored(state, &format!("{}{}", parameter.name, part.suffix()), parameter.len())?;
                 restored.write(index, part, &values)?;
             }
         }

@@ -189,13 +189,14 @@ pub(super) struct HeadWanted {
 
 #[cfg(test)]
 mod tests {
+    use advantage_nas::network::Part;
     use advantage_nas::network::recurrent::{ParameterKind, Parent, Recurrent};
     use advantage_nas::random::Streams;
     use advantage_nas::tolerance::assert_close;
     use rand::{Rng, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 
-    use super::super::weights::{Part, Weights};
+    use super::super::weights::Weights;
     use super::*;
 
     const WORDS: usize = 1030;

@@ -14,7 +14,7 @@ mod network;
 mod pointwise;
 mod weights;
 
-pub use weights::Part;
+pub use advantage_nas::network::Part;
 
 use advantage_nas::network::recurrent::{Parent, Texts, WeightSettings};
 use advantage_nas::random::Streams;

@@ -103,8 +103,8 @@ impl<T: Element> Network<T> {
                 active: std::array::from_fn(|k| proposal.active()[(edge, k)]),
             };
         }
-        for (tensor, parameter) in weights.tensors.iter_mut().zip(self.parent.parameters()) {
-            tensor.active = match parameter.kind {
+        for tensor in &mut weights.tensors {
+            tensor.active = match tensor.kind {
                 ParameterKind::Cell(CellMatrix::Edge { edge }) => self.choice.edges[edge].read(),
                 _ => true,
             };

@@ -1,6 +1,7 @@
 //! The weights of one trial: every parameter with its gradient, and the update.
 
-use advantage_nas::network::recurrent::{Parameter, ParameterKind, Parent};
+use advantage_nas::network::recurrent::{ParameterKind, Parent};
+use advantage_nas::network::{Parameter, Part, initial_values};
 use advantage_nas::random::Streams;
 use advantage_nas::state::{Entry, State};
 use advantage_nas::{Error, Result};
@@ -37,14 +38,13 @@ pub(super) struct Tensor<T> {
 }
 
 /// Pixels of the values of a parameter, and of its transposed matrix.
-fn lengths(parameter: &Parameter) -> (usize, usize) {
-    let shape = &*parameter.shape;
-    let length = match (parameter.kind, shape) {
+fn lengths(kind: ParameterKind, shape: &[usize]) -> (usize, usize) {
+    let length = match (kind, shape) {
         (ParameterKind::Embedding, &[words, units]) => words * blocks(units),
         (_, &[outputs, inputs]) => blocks(outputs) * inputs,
         _ => blocks(shape.iter().product()),
     };
-    let transposed = match (parameter.kind, shape) {
+    let transposed = match (kind, shape) {
         (ParameterKind::Cell(_) | ParameterKind::OutputWeight, &[outputs, inputs]) => blocks(inputs) * outputs,
         _ => 0,
     };
@@ -52,16 +52,15 @@ fn lengths(parameter: &Parameter) -> (usize, usize) {
 }
 
 impl<T: Element> Tensor<T> {
-    fn new(parameter: &Parameter) -> Self {
-        let shape = parameter.shape.clone();
-        let (length, transposed) = lengths(parameter);
+    fn new(kind: ParameterKind, shape: &[usize]) -> Self {
+        let (length, transposed) = lengths(kind, shape);
         let mut value = vec![Pixel::default(); length];
-        if parameter.kind == ParameterKind::OutputBias {
+        if kind == ParameterKind::OutputBias {
             value.fill(Pixel([T::of(NO_WORD); LANES]));
         }
         Self {
-            kind: parameter.kind,
-            shape,
+            kind,
+            shape: shape.to_vec(),
             value,
             gradient: vec![Pixel::default(); length],
             transposed: vec![Pixel::default(); transposed],
@@ -99,15 +98,6 @@ impl<T: Element> Tensor<T> {
     }
 }
 
-/// Which numbers of a parameter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// The weights themselves.
-    Value,
-    /// Their gradient in the last pass, zero for parameters that took no part.
-    Gradient,
-}
-
 /// Everything that a trial learns.
 #[derive(Clone, Debug)]
 pub(super) struct Weights<T> {
@@ -117,14 +107,15 @@ pub(super) struct Weights<T> {
 impl<T: Element> Weights<T> {
     /// Pixels of the weights of a network: values, gradients, transposed matrices.
     pub(super) fn pixels(parent: &Parent) -> usize {
-        let pixels = parent.parameters().iter().map(lengths).map(|(length, transposed)| 2 * length + transposed);
-        pixels.sum()
+        let parameters = parent.parameters().iter().zip(parent.kinds());
+        let lengths = parameters.map(|(parameter, kind)| lengths(*kind, &parameter.shape));
+        lengths.map(|(length, transposed)| 2 * length + transposed).sum()
     }
 
     pub(super) fn new(parent: &Parent, streams: &Streams, trial: u32) -> Self {
-        let values = parent.initial_values(streams, trial);
-        let tensors = parent.parameters().iter().zip(values).map(|(parameter, values)| {
-            let mut tensor = Tensor::new(parameter);
+        let values = initial_values(parent.parameters(), streams, trial);
+        let tensors = parent.kinds().iter().zip(values).map(|(kind, values)| {
+            let mut tensor = Tensor::new(*kind, values.shape());
             for ((pixel, lane), value) in tensor.places().zip(values) {
                 tensor.value[pixel].0[lane] = T::of_f32(value);
             }
@@ -139,7 +130,8 @@ impl<T: Element> Weights<T> {
         let pixels = match part {
             Part::Value => &tensor.value,
             Part::Gradient if tensor.active => &tensor.gradient,
-            Part::Gradient => return vec![T::zero(); tensor.shape.iter().product()],
+            // There is no velocity without momentum.
+            Part::Gradient | Part::Velocity => return vec![T::zero(); tensor.shape.iter().product()],
         };
         tensor.places().map(|(pixel, lane)| pixels[pixel].0[lane]).collect()
     }
@@ -155,6 +147,10 @@ impl<T: Element> Weights<T> {
         let pixels = match part {
             Part::Value => &mut tensor.value,
             Part::Gradient => &mut tensor.gradient,
+            Part::Velocity => {
+                let reason = "there is none without momentum";
+                return Err(Error::Unsupported { operation: "overwrite the velocity", reason });
+            }
         };
         for ((pixel, lane), &value) in places.zip(values) {
             pixels[pixel].0[lane] = T::of(value);

@@ -2,8 +2,9 @@
 //! `paper/README.md`.
 
 use advantage_nas::Supernet;
+use advantage_nas::network::Sgd;
 use advantage_nas::network::nas_bench_201::parent::{NORM_EPSILON, NORM_MOMENTUM};
-use advantage_nas::network::nas_bench_201::{CHANNELS, EDGES, IMAGE, WeightSettings, edge_ends};
+use advantage_nas::network::nas_bench_201::{CHANNELS, EDGES, IMAGE, edge_ends};
 use advantage_nas::search::Saves;
 use advantage_nas::strategy::{Feedback, Step, StepKind, Want};
 use advantage_nas::supernet::{Request, Set};
@@ -123,7 +124,7 @@ fn of_step(
     mut supernet: Cifar10Network,
 ) -> Result<Dump> {
     let own: cifar10::Cifar10Settings = settings.own()?;
-    let weights: WeightSettings = settings.get("weights")?;
+    let weights: Sgd = settings.get("weights")?;
     let (proposal, trial) = (&request.proposal, request.batch.trial);
     let parent = supernet.parent().clone();
     let mut dump = Dump::new();

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use advantage_nas::network::nas_bench_201::{Candidates, Data, Images, PIXELS, Parent, Skeleton, WeightSettings};
+use advantage_nas::network::Sgd;
+use advantage_nas::network::nas_bench_201::{Candidates, Data, Images, PIXELS, Parent, Skeleton};
 use advantage_nas::random::{Purpose, Streams};
 use advantage_nas::search::{Plan, ProcessBest, Snapshot};
 use advantage_nas::strategy::table1::{Hotness, Propagation, TABLE_1};
@@ -131,7 +132,7 @@ pub fn plan(settings: &Settings) -> Result<Plan> {
         check_count(name, count, 2 * CLASSES, most)?;
     }
     let plan = own.plan(settings.interval)?;
-    settings.get::<WeightSettings>("weights")?.check().map_err(Error::Settings)?;
+    settings.get::<Sgd>("weights")?.check().map_err(Error::Settings)?;
     let parent = own.parent()?;
     let streams = Streams::new(settings.seed);
     settings
@@ -224,7 +225,7 @@ impl CellSearch {
 
     fn network_settings(&self, settings: &Settings) -> Result<nas_bench_201::Settings> {
         let own: Cifar10Settings = settings.own()?;
-        let weights: WeightSettings = settings.get("weights")?;
+        let weights: Sgd = settings.get("weights")?;
         let simultaneous = simultaneous(settings.method);
         Ok(nas_bench_201::Settings { batch: own.batch, weights, simultaneous, threads: self.threads })
     }
@@ -701,8 +702,8 @@ mod tests {
         assert_eq!(plan.process_best, ProcessBest::ThetaSteps);
         assert_eq!(plan.steps(true), 58_593);
 
-        let weights: WeightSettings = settings.get("weights").unwrap();
-        let expected = WeightSettings { learning_rate: 0.1, momentum: 0.9, weight_decay: 5e-4, clip_norm: 1.0 };
+        let weights: Sgd = settings.get("weights").unwrap();
+        let expected = Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 5e-4, clip_norm: 1.0 };
         assert_eq!(weights, expected);
         let theta = settings.method_settings.theta;
         assert_eq!((theta.learning_rate, theta.beta1, theta.beta2, theta.epsilon), (3e-4, 0.5, 0.999, 1e-8));

@@ -5,9 +5,7 @@
 
 use std::fmt::Write;
 
-use advantage_nas::network::nas_bench_201::{
-    Candidates, Data, Images, Operation, PIXELS, Parent, Skeleton, WeightSettings,
-};
+use advantage_nas::network::nas_bench_201::{Candidates, Data, Images, Operation, PIXELS, Parent, Skeleton, paper_sgd};
 use advantage_nas::random::Streams;
 use advantage_nas::search::{Plan, ProcessBest};
 use advantage_nas::strategy::{Method, MethodSettings};
@@ -93,7 +91,7 @@ pub fn measure(question: &Question) -> Result<Measured> {
     let data = Data::new(images.clone(), Some(images), &streams)?;
     let simultaneous = simultaneous(method);
     // One thread: every thread has its own room for one image.
-    let settings = Settings { batch, weights: WeightSettings::paper(), simultaneous, threads: 1 };
+    let settings = Settings { batch, weights: paper_sgd(), simultaneous, threads: 1 };
     let [before, _] = resident()?;
     let supernet = NasBench201Supernet::<f32>::new(parent, settings, data, &streams, &[0])?;
     let memory = *supernet.memory();

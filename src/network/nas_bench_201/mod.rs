@@ -4,7 +4,7 @@
 //!
 //! - `cell`: operations, the cell and its text, candidates
 //! - `skeleton`: the network around the cells; parameters and FLOPs of a stand-alone network
-//! - `parent`: the parent network of a search as a graph: tensors, layers, parameters, initial values
+//! - `parent`: the parent network of a search as a graph: tensors, layers, parameters
 //! - `training`: how the weights are trained, and on what
 //! - `data`: images, halves, normalisation, minibatches, augmentation
 //!
@@ -20,4 +20,4 @@ pub use cell::{Candidates, Cell, EDGES, NODES, Operation, edge_ends};
 pub use data::{BATCH, CHANNELS, Halves, IMAGE, Images, Minibatches, Normalization, PADDING, PIXELS, Sample};
 pub use parent::Parent;
 pub use skeleton::{Cost, Skeleton};
-pub use training::{Data, WeightSettings};
+pub use training::{Data, evaluation_minibatches, paper_sgd};

@@ -1,22 +1,16 @@
 //! The parent network of a search: the skeleton with all candidates on all edges, as a graph of tensors.
 
-use rand::Rng;
-use rand_distr::StandardNormal;
-
 use super::cell::{Candidates, EDGES, NODES, Operation, edge_ends};
 use super::data::{CHANNELS, IMAGE};
 use super::skeleton::Skeleton;
 use crate::error::Result;
-use crate::random::{Purpose, Streams, WORDS_PER_STEP};
+use crate::network::{Initial, Owner, Parameter};
 use crate::space::SearchSpace;
 
 /// Added to the variances of batch norms.
 pub const NORM_EPSILON: f64 = 1e-5;
 /// What a minibatch adds to the running statistics of the batch norms with scale and shift.
 pub const NORM_MOMENTUM: f64 = 0.1;
-
-/// Words of the random stream that a normal number may use; it needs two, seldom more.
-const WORDS_PER_NORMAL: usize = 4;
 
 /// A graph of tensors in the order in which they can be computed: node 0 is the minibatch of images, the last node is what the head
 /// reads. All cells share the edge weights.
@@ -118,47 +112,6 @@ pub struct Head {
     pub bias: usize,
 }
 
-/// A parameter: what is trained.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parameter {
-    /// Its name, a path with dots.
-    pub name: String,
-    /// Its dimensions: `[output channels, input channels, height, width]` of filters.
-    pub shape: Vec<usize>,
-    /// How it starts.
-    pub initial: Initial,
-    /// The edge and candidate that it belongs to; `None` for the skeleton's, which take part in every step.
-    pub candidate: Option<(usize, usize)>,
-}
-
-impl Parameter {
-    /// Number of values.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.shape.iter().product()
-    }
-
-    /// Never true.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-/// How a parameter starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Initial {
-    /// All zero.
-    Zeros,
-    /// All one.
-    Ones,
-    /// Normal with standard deviation `1/√fan_in`.
-    Normal {
-        /// Inputs of one output.
-        fan_in: usize,
-    },
-}
-
 /// Running mean and variance of a batch norm.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Running {
@@ -192,8 +145,8 @@ impl Parent {
         let channels = skeleton.stage_channels(Skeleton::STAGES - 1);
         let norm = builder.affine("head.norm", channels);
         let normal = Initial::Normal { fan_in: channels };
-        let weight = builder.parameter("head.linear.weight", vec![skeleton.classes, channels], normal, None);
-        let bias = builder.parameter("head.linear.bias", vec![skeleton.classes], Initial::Zeros, None);
+        let weight = builder.parameter("head.linear.weight", vec![skeleton.classes, channels], normal, Owner::Always);
+        let bias = builder.parameter("head.linear.bias", vec![skeleton.classes], Initial::Zeros, Owner::Always);
         let Builder { nodes, parameters, running } = builder;
         let head = Head { norm, weight, bias };
         let (candidates, space) = (candidates.clone(), candidates.space());
@@ -241,27 +194,6 @@ impl Parent {
     pub fn running(&self) -> &[Running] {
         &self.running
     }
-
-    /// The initial values of every parameter in a trial, in the order of [`Parent::parameters`]; drawn one parameter at a time, so that
-    /// they need no room beside the weights themselves.
-    ///
-    /// Every parameter has its own steps in the stream of [`Purpose::Weights`], as many as its share of words takes.
-    pub fn initial_values(&self, streams: &Streams, trial: u32) -> impl Iterator<Item = Vec<f32>> {
-        let mut step = 0;
-        self.parameters.iter().map(move |parameter| {
-            let mut rng = streams.at(Purpose::Weights, trial, step);
-            step += ((parameter.len() * WORDS_PER_NORMAL) as u64).div_ceil(WORDS_PER_STEP as u64);
-            match parameter.initial {
-                Initial::Zeros => vec![0.0; parameter.len()],
-                Initial::Ones => vec![1.0; parameter.len()],
-                Initial::Normal { fan_in } => {
-                    let deviation = 1.0 / (fan_in as f64).sqrt();
-                    let mut draw = || (deviation * rng.sample::<f64, _>(StandardNormal)) as f32;
-                    (0..parameter.len()).map(|_| draw()).collect()
-                }
-            }
-        })
-    }
 }
 
 /// An input without a choice.
@@ -282,35 +214,22 @@ impl Builder {
         self.nodes.len() - 1
     }
 
-    fn parameter(
-        &mut self,
-        name: impl Into<String>,
-        shape: Vec<usize>,
-        initial: Initial,
-        candidate: Option<(usize, usize)>,
-    ) -> usize {
-        self.parameters.push(Parameter { name: name.into(), shape, initial, candidate });
+    fn parameter(&mut self, name: impl Into<String>, shape: Vec<usize>, initial: Initial, owner: Owner) -> usize {
+        self.parameters.push(Parameter { name: name.into(), shape, initial, owner });
         self.parameters.len() - 1
     }
 
     fn affine(&mut self, name: &str, channels: usize) -> Affine {
-        let scale = self.parameter(format!("{name}.weight"), vec![channels], Initial::Ones, None);
-        let shift = self.parameter(format!("{name}.bias"), vec![channels], Initial::Zeros, None);
+        let scale = self.parameter(format!("{name}.weight"), vec![channels], Initial::Ones, Owner::Always);
+        let shift = self.parameter(format!("{name}.bias"), vec![channels], Initial::Zeros, Owner::Always);
         self.running.push(Running { name: name.to_owned(), channels });
         Affine { scale, shift, running: self.running.len() - 1 }
     }
 
-    fn filters(
-        &mut self,
-        name: &str,
-        inputs: usize,
-        outputs: usize,
-        kernel: usize,
-        candidate: Option<(usize, usize)>,
-    ) -> usize {
+    fn filters(&mut self, name: &str, inputs: usize, outputs: usize, kernel: usize, owner: Owner) -> usize {
         let shape = vec![outputs, inputs, kernel, kernel];
         let initial = Initial::Normal { fan_in: inputs * kernel * kernel };
-        self.parameter(format!("{name}.conv.weight"), shape, initial, candidate)
+        self.parameter(format!("{name}.conv.weight"), shape, initial, owner)
     }
 
     /// A convolution of the skeleton.
@@ -323,7 +242,7 @@ impl Builder {
         (kernel, stride): (usize, usize),
         norm: bool,
     ) -> Layer {
-        let weight = self.filters(name, inputs, outputs, kernel, None);
+        let weight = self.filters(name, inputs, outputs, kernel, Owner::Always);
         let norm = if norm { Norm::Affine(self.affine(&format!("{name}.norm"), outputs)) } else { Norm::Without };
         Layer::Convolution(Convolution { relu, kernel, stride, weight, norm })
     }
@@ -349,7 +268,8 @@ impl Builder {
                     Operation::AveragePooling => Layer::AveragePooling,
                     Operation::Convolution { kernel } => {
                         let name = format!("{name}.edges.{edge}.candidates.{candidate}");
-                        let weight = self.filters(&name, channels, channels, kernel, Some((edge, candidate)));
+                        let weight =
+                            self.filters(&name, channels, channels, kernel, Owner::Candidate { edge, candidate });
                         Layer::Convolution(Convolution { relu: true, kernel, stride: 1, weight, norm: Norm::Plain })
                     }
                 });
@@ -365,7 +285,9 @@ impl Builder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::network::initial_values;
     use crate::network::nas_bench_201::Cell;
+    use crate::random::Streams;
 
     #[test]
     fn parameters_are_those_of_the_stand_alone_network() {
@@ -395,7 +317,7 @@ mod tests {
                 for (candidate, layer) in input.layers.iter().enumerate() {
                     if let (Layer::Convolution(layer), Some(edge)) = (layer, input.edge) {
                         let parameter = &parent.parameters()[layer.weight];
-                        assert_eq!(parameter.candidate, Some((edge, candidate)));
+                        assert_eq!(parameter.owner, Owner::Candidate { edge, candidate });
                         assert_eq!(parameter.shape[2], layer.kernel);
                     }
                 }
@@ -412,7 +334,7 @@ mod tests {
     fn initial_values_have_the_variance_of_their_fan_in() {
         let parent =
             Parent::new(Skeleton { cells: 1, channels: 16, classes: 10 }, &Candidates::without_zero()).unwrap();
-        let of_trial = |trial| parent.initial_values(&Streams::new(1), trial).collect::<Vec<_>>();
+        let of_trial = |trial| initial_values(parent.parameters(), &Streams::new(1), trial).collect::<Vec<_>>();
         let values = of_trial(0);
         assert_eq!(values, of_trial(0));
         assert_ne!(values, of_trial(1));
@@ -430,6 +352,7 @@ mod tests {
                     let allowed = 6.0 * (2.0 / values.len() as f64).sqrt();
                     assert!((squares * fan_in as f64 - 1.0).abs() < allowed, "{}", parameter.name);
                 }
+                Initial::Uniform { .. } => panic!("{} is uniform", parameter.name),
             }
         }
         // Stem, 3 cells of 12, 2 blocks of 3, the linear layer.

@@ -1,62 +1,37 @@
 //! How the weights of the parent network are trained, and on what.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::data::{Halves, Images, Normalization, check_share};
 use crate::error::{Error, Result};
-use crate::optim::cosine;
+use crate::network::Sgd;
 use crate::random::{Purpose, Streams, shuffle};
 use crate::supernet::Set;
 
-/// The optimiser of the weights: stochastic gradient descent with Nesterov momentum.
-///
-/// Weight decay is added to the gradient, then its global norm is clipped. Weights of candidates that take no part in a step stay
-/// as they are: neither decay nor momentum moves them.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WeightSettings {
-    /// Learning rate at the start; a cosine over all epochs takes it to zero.
-    pub learning_rate: f64,
-    /// Nesterov momentum.
-    pub momentum: f64,
-    /// Weight decay.
-    pub weight_decay: f64,
-    /// Largest norm of the gradient.
-    pub clip_norm: f64,
+/// How the paper's experiment trains the weights.
+#[must_use]
+pub fn paper_sgd() -> Sgd {
+    Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 5e-4, clip_norm: 1.0 }
 }
 
-impl WeightSettings {
-    /// Those of the paper's experiment.
-    #[must_use]
-    pub fn paper() -> Self {
-        Self { learning_rate: 0.1, momentum: 0.9, weight_decay: 5e-4, clip_norm: 1.0 }
-    }
-
-    /// Checks the settings.
-    ///
-    /// # Errors
-    /// [`Error::Setting`] unless the learning rate and the decay are at least 0, the momentum is in `[0, 1)` and the norm positive.
-    pub fn check(&self) -> Result<()> {
-        let Self { learning_rate, momentum, weight_decay, clip_norm } = *self;
-        let fits = |value: f64| value >= 0.0 && value.is_finite();
-        for (name, value, expected, fits) in [
-            ("the learning rate of the weights", learning_rate, "finite and at least 0", fits(learning_rate)),
-            ("the momentum of the weights", momentum, "at least 0 and below 1", (0.0..1.0).contains(&momentum)),
-            ("the decay of the weights", weight_decay, "finite and at least 0", fits(weight_decay)),
-            ("the limit of the weights' gradient norm", clip_norm, "positive", clip_norm > 0.0),
-        ] {
-            if !fits {
-                return Err(Error::Setting { name, expected, got: value.to_string() });
-            }
-        }
-        Ok(())
-    }
-
-    /// Learning rate at a place of the schedule, see [`Step::schedule`](crate::strategy::Step::schedule).
-    #[must_use]
-    pub fn rate(&self, schedule: f64) -> f64 {
-        self.learning_rate * cosine(schedule)
-    }
+/// How an evaluation cuts a set of `count` images into minibatches: as few as there can be with at most `batch` images each, of nearly
+/// equal size. Batch norms that use the minibatch's statistics see the cut, so that every backend has to make the same one.
+///
+/// ```
+/// use advantage_nas::network::nas_bench_201::evaluation_minibatches;
+///
+/// assert!(evaluation_minibatches(10, 4).eq([0..3, 3..6, 6..10]));
+/// ```
+///
+/// # Panics
+/// For minibatches of no image.
+pub fn evaluation_minibatches(count: usize, batch: usize) -> impl ExactSizeIterator<Item = Range<usize>> {
+    let minibatches = count.div_ceil(batch);
+    (0..minibatches).map(move |minibatch| {
+        let [start, end] = [minibatch, minibatch + 1].map(|place| place * count / minibatches);
+        start..end
+    })
 }
 
 /// The images of a search. Cheap to clone.
@@ -128,6 +103,24 @@ mod tests {
         let labels: Vec<u8> = (0..count).map(|image| (image * 10 / count) as u8).collect();
         let pixels: Vec<u8> = (0..count * PIXELS).map(|place| (place * 7 % 251) as u8).collect();
         Images::new(pixels, labels, (0..10).map(|class| class.to_string()).collect::<Vec<_>>()).unwrap()
+    }
+
+    #[test]
+    fn evaluations_cut_a_set_into_equal_minibatches() {
+        for (count, batch) in [(10, 4), (10, 5), (10, 1), (3, 64), (10_000, 64), (25_000, 96), (1, 1), (0, 7)] {
+            let minibatches: Vec<_> = evaluation_minibatches(count, batch).collect();
+            let mut end = 0;
+            for minibatch in &minibatches {
+                assert_eq!(minibatch.start, end);
+                end = minibatch.end;
+                assert!((1..=batch).contains(&minibatch.len()));
+            }
+            assert_eq!(end, count);
+            let sizes = minibatches.iter().map(Range::len);
+            assert!(sizes.clone().max() <= sizes.min().map(|size| size + 1), "{count} in minibatches of {batch}");
+            // One fewer would be too few.
+            assert!(minibatches.is_empty() || (minibatches.len() - 1) * batch < count);
+        }
     }
 
     #[test]

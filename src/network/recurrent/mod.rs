@@ -13,7 +13,7 @@
 //!
 //! - `cell`: operations, edges, the search space
 //! - `sizes`: the sizes that can be chosen; parameters of a stand-alone network
-//! - `parent`: parameters and their initial values
+//! - `parent`: the parameters
 //! - `training`: how the weights are trained, and on what: texts, segments, dropout masks
 //!
 //! Files, layers and devices are elsewhere.
@@ -24,6 +24,6 @@ mod sizes;
 mod training;
 
 pub use cell::{CANDIDATES, EDGES, NODES, Operation, edge_ends, space};
-pub use parent::{CellMatrix, Parameter, ParameterKind, Parent};
+pub use parent::{CellMatrix, ParameterKind, Parent};
 pub use sizes::Recurrent;
 pub use training::{Dropout, MaskPart, Texts, WeightSettings};

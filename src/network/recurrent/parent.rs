@@ -1,11 +1,9 @@
 //! The parent network of a search: all parameters, the cell's shared by the candidates of an edge.
 
-use rand::RngCore;
-
 use super::cell::{EDGES, space};
 use super::sizes::Recurrent;
 use crate::error::Result;
-use crate::random::{Purpose, Streams, WORDS_PER_STEP, symmetric_uniform};
+use crate::network::{Initial, Owner, Parameter};
 use crate::space::SearchSpace;
 
 /// A matrix of the cell, `[units, units]`: outputs, inputs.
@@ -44,37 +42,13 @@ pub enum ParameterKind {
     OutputBias,
 }
 
-/// A parameter: what is trained.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parameter {
-    /// Its name, a path with dots.
-    pub name: String,
-    /// Its dimensions; of matrices outputs, then inputs.
-    pub shape: Vec<usize>,
-    /// What it is for.
-    pub kind: ParameterKind,
-}
-
-impl Parameter {
-    /// Number of values.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.shape.iter().product()
-    }
-
-    /// Never true.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
 /// The parent network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parent {
     sizes: Recurrent,
     space: SearchSpace,
     parameters: Vec<Parameter>,
+    kinds: Vec<ParameterKind>,
 }
 
 impl Parent {
@@ -87,9 +61,16 @@ impl Parent {
     pub fn new(sizes: Recurrent) -> Result<Self> {
         sizes.check()?;
         let Recurrent { vocabulary, units, .. } = sizes;
-        let mut parameters = Vec::new();
-        let mut add =
-            |name: String, shape: &[usize], kind| parameters.push(Parameter { name, shape: shape.to_vec(), kind });
+        let initial = Initial::Uniform { range: sizes.initial_range as f32 };
+        let (mut parameters, mut kinds) = (Vec::new(), Vec::new());
+        let mut add = |name: String, shape: &[usize], kind| {
+            let owner = match kind {
+                ParameterKind::Cell(CellMatrix::Edge { edge }) => Owner::Edge { edge },
+                _ => Owner::Always,
+            };
+            parameters.push(Parameter { name, shape: shape.to_vec(), initial, owner });
+            kinds.push(kind);
+        };
         add("embedding.weight".to_owned(), &[vocabulary, units], ParameterKind::Embedding);
         for (name, matrix) in [
             ("input_gate", CellMatrix::InputGate),
@@ -106,7 +87,7 @@ impl Parent {
         }
         add("output.weight".to_owned(), &[vocabulary, units], ParameterKind::OutputWeight);
         add("output.bias".to_owned(), &[vocabulary], ParameterKind::OutputBias);
-        Ok(Self { sizes, space: space(), parameters })
+        Ok(Self { sizes, space: space(), parameters, kinds })
     }
 
     /// The sizes.
@@ -127,35 +108,27 @@ impl Parent {
         &self.parameters
     }
 
+    /// What every parameter is for, in the order of [`Parent::parameters`].
+    #[must_use]
+    pub fn kinds(&self) -> &[ParameterKind] {
+        &self.kinds
+    }
+
     /// Index of the parameter of a kind.
     ///
     /// # Panics
     /// For an edge that there is not.
     #[must_use]
     pub fn index(&self, kind: ParameterKind) -> usize {
-        self.parameters.iter().position(|parameter| parameter.kind == kind).expect("an edge from 0 to 5")
-    }
-
-    /// The initial values of every parameter in a trial, in the order of [`Parent::parameters`].
-    ///
-    /// Every value is the [`symmetric_uniform`] of one word times the range, rounded to `f32`. Every parameter has its own steps in the
-    /// stream of [`Purpose::Weights`], as many as its share of words takes.
-    #[must_use]
-    pub fn initial_values(&self, streams: &Streams, trial: u32) -> Vec<Vec<f32>> {
-        let range = self.sizes.initial_range as f32;
-        let mut step = 0;
-        let values = self.parameters.iter().map(|parameter| {
-            let mut rng = streams.at(Purpose::Weights, trial, step);
-            step += (parameter.len() as u64).div_ceil(WORDS_PER_STEP as u64);
-            (0..parameter.len()).map(|_| range * symmetric_uniform(rng.next_u32())).collect()
-        });
-        values.collect()
+        self.kinds.iter().position(|candidate| *candidate == kind).expect("an edge from 0 to 5")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::network::initial_values;
+    use crate::random::Streams;
 
     #[test]
     fn parameters_are_the_formulas() {
@@ -178,7 +151,8 @@ mod tests {
     fn initial_values_are_uniform_and_distinct() {
         let sizes = Recurrent { vocabulary: 5_000, units: 300, initial_range: 0.2, ..Recurrent::paper() };
         let parent = Parent::new(sizes).unwrap();
-        let values = parent.initial_values(&Streams::new(3), 1);
+        let of_trial = |trial| initial_values(parent.parameters(), &Streams::new(3), trial).collect::<Vec<_>>();
+        let values = of_trial(1);
         for (parameter, values) in parent.parameters().iter().zip(&values) {
             assert_eq!(values.len(), parameter.len());
             assert!(values.iter().all(|value| value.abs() <= 0.2));
@@ -191,10 +165,11 @@ mod tests {
             assert!((square - 0.04 / 3.0).abs() <= 5.0 * error, "{}: mean square {square}", parameter.name);
         }
         // The embedding takes two steps of the stream, so the next parameter does not begin inside it.
-        assert_ne!(values[0][1 << 20], values[1][0]);
-        let starts: std::collections::HashSet<u32> = values.iter().map(|values| values[0].to_bits()).collect();
+        let of = |parameter: usize, value: usize| values[parameter].iter().nth(value).unwrap().to_bits();
+        assert_ne!(of(0, 1 << 20), of(1, 0));
+        let starts: std::collections::HashSet<u32> = (0..values.len()).map(|parameter| of(parameter, 0)).collect();
         assert_eq!(starts.len(), values.len());
-        assert_eq!(parent.initial_values(&Streams::new(3), 1), values);
-        assert_ne!(parent.initial_values(&Streams::new(3), 2)[1], values[1]);
+        assert_eq!(of_trial(1), values);
+        assert_ne!(of_trial(2)[1], values[1]);
     }
 }

@@ -6,10 +6,10 @@ use rand::RngCore;
 
 use super::sizes::Recurrent;
 use crate::error::{Error, Result};
-use crate::optim::cosine;
+use crate::network::Sgd;
 use crate::random::{Purpose, Streams};
 
-/// The optimiser of the weights: stochastic gradient descent on the clipped gradient.
+/// The optimiser of the weights: stochastic gradient descent on the clipped gradient, [`Sgd`] without momentum and decay.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WeightSettings {
@@ -29,25 +29,23 @@ impl WeightSettings {
     /// Checks the settings.
     ///
     /// # Errors
-    /// [`Error::Setting`] unless the learning rate is at least 0 and the norm positive.
+    /// As [`Sgd::check`].
     pub fn check(&self) -> Result<()> {
-        let Self { learning_rate, clip_norm } = *self;
-        let rate = learning_rate >= 0.0 && learning_rate.is_finite();
-        for (name, value, expected, fits) in [
-            ("the learning rate of the weights", learning_rate, "finite and at least 0", rate),
-            ("the limit of the weights' gradient norm", clip_norm, "positive", clip_norm > 0.0),
-        ] {
-            if !fits {
-                return Err(Error::Setting { name, expected, got: value.to_string() });
-            }
-        }
-        Ok(())
+        Sgd::from(*self).check()
     }
 
-    /// Learning rate at a place of the schedule, see [`Step::schedule`](crate::strategy::Step::schedule).
+    /// Learning rate at a place of the schedule, see [`Sgd::rate`].
     #[must_use]
     pub fn rate(&self, schedule: f64) -> f64 {
-        self.learning_rate * cosine(schedule)
+        Sgd::from(*self).rate(schedule)
+    }
+}
+
+/// Without momentum and decay.
+impl From<WeightSettings> for Sgd {
+    fn from(settings: WeightSettings) -> Self {
+        let WeightSettings { learning_rate, clip_norm } = settings;
+        Self { learning_rate, momentum: 0.0, weight_decay: 0.0, clip_norm }
     }
 }
 
