@@ -7,11 +7,9 @@
 //! at least 20 generic instances with probability below 10⁻¹⁰⁴. The rewards without an edge are entries of their own, not
 //! tied to the rewards with it.
 
-mod common;
-
+use crate::common::*;
 use advantage_nas::estimator::{advantages, policy_gradient};
 use advantage_nas::{Architecture, Error, OpTable, Shape};
-use common::*;
 use proptest::prelude::*;
 
 fn advantages_of(reward: &Q, removals: &[Q]) -> Vec<Q> {

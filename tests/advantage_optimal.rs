@@ -2,8 +2,7 @@
 //! baseline is made of past samples only; unbiased by enumeration whatever the averages; and with the true averages the second
 //! moment is `V*`, the variance of an edge of two candidates zero.
 
-mod common;
-
+use crate::common::*;
 use advantage_nas::estimator::ZeroRule;
 use advantage_nas::strategy::{
     AdvantageBaseline, AdvantageKind, AdvantageNas, AdvantageSettings, Feedback, ProductStrategy, Proposal, Step,
@@ -11,7 +10,6 @@ use advantage_nas::strategy::{
 };
 use advantage_nas::tolerance::{F64_FEW_ROUNDINGS, F64_SUMS, assert_all_close, assert_close};
 use advantage_nas::{Edge, SearchSpace};
-use common::*;
 
 const DECAY: f64 = 0.8;
 

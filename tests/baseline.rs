@@ -5,15 +5,13 @@
 //! total degree at most 16 (four weights of `μ` in `d_j`, `w_j` and the variance, degree 2 in the rewards) in numbers drawn
 //! uniformly from at least 10⁶ values; a false one passes at least 20 generic instances with probability below 10⁻⁹⁵.
 
-mod common;
-
+use crate::common::*;
 use advantage_nas::estimator::{
     CandidateAverages, EdgeBaselines, MovingAverage, optimal_baseline, optimal_baseline_of_drawn, optimal_weights,
     policy_gradient,
 };
 use advantage_nas::tolerance::{F64_FEW_ROUNDINGS, assert_close};
 use advantage_nas::{Architecture, Error, Shape};
-use common::*;
 use proptest::prelude::*;
 
 /// `E‖(r_j − b)(e_j − μ)‖² − ‖E[(r_j − b)(e_j − μ)]‖²` of one edge by enumeration.

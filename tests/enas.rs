@@ -2,12 +2,10 @@
 //! from given losses (gradients by finite differences of `ln p(a)` and the entropies, a scalar Adam), the baseline, and that
 //! a fixed reward table is learned.
 
-mod common;
-
+use crate::common::*;
 use advantage_nas::strategy::{Enas, EnasSettings, Feedback, Proposal, Step, StepKind, Strategy, Want};
 use advantage_nas::tolerance::{CENTRAL_DIFFERENCE, CENTRAL_STEP, F64_SUMS, assert_all_close, assert_close};
 use advantage_nas::{Architecture, OpTable, Shape};
-use common::*;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 

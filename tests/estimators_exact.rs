@@ -2,8 +2,7 @@
 //! the corners, and the estimators in `f32` and `f64` against themselves in exact rationals. The theorems are in the files of
 //! the estimators: `reinforce`, `advantage`, `first_order`, `zero_op`, `baseline`.
 
-mod common;
-
+use crate::common::*;
 use advantage_nas::OpTable;
 use advantage_nas::estimator::{
     EdgeBaselines, MovingAverage, Scalar, ZeroOperation, ZeroRule, advantages, first_order, minibatch_reward,
@@ -12,7 +11,6 @@ use advantage_nas::estimator::{
 use advantage_nas::tolerance::{
     CENTRAL_DIFFERENCE, CENTRAL_STEP, F32_FEW_ROUNDINGS, F64_FEW_ROUNDINGS, assert_all_close, assert_close,
 };
-use common::*;
 use num_traits::{FromPrimitive, ToPrimitive};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;

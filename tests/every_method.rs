@@ -1,8 +1,7 @@
 //! What holds for every method: built by name, it goes on bit for bit from a saved state, alone and inside a search; states that
 //! do not fit, answers of another kind or another space, and settings outside their range are errors that change nothing.
 
-mod common;
-
+use crate::common::*;
 use advantage_nas::random::Streams;
 use advantage_nas::search::{Observer, Plan, ProcessBest, Saves, Snapshot};
 use advantage_nas::state::{Entry, State, Values};
@@ -12,7 +11,6 @@ use advantage_nas::strategy::{
 };
 use advantage_nas::supernet::{Evaluation, Request, Supernet};
 use advantage_nas::{Edge, Error, OpTable, Result, Search, SearchSpace, Shape};
-use common::*;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 

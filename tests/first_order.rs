@@ -6,11 +6,9 @@
 //! instances. The sides differ by a polynomial of total degree at most 6, which passes at least 20 generic instances with
 //! probability below 10⁻¹⁰⁴ unless it is zero.
 
-mod common;
-
+use crate::common::*;
 use advantage_nas::estimator::{advantages, first_order, policy_gradient};
 use advantage_nas::{Architecture, Error, OpTable, Shape};
-use common::*;
 use proptest::prelude::*;
 
 fn first_order_of(reward_gradient: &[Vec<Q>], a: &[usize]) -> Vec<Q> {

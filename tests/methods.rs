@@ -2,8 +2,7 @@
 //! made-up answers with a softmax, an Adam and an estimate of the test's own, and what each estimate is in expectation (by
 //! exact enumeration, by finite differences, by Monte Carlo) against the closed forms of the derivations (claims C16 to C19).
 
-mod common;
-
+use crate::common::*;
 use advantage_nas::strategy::{
     Darts, Feedback, Gdas, GdasSettings, Nasp, Parsec, ParsecSettings, ProductStrategy, Proposal, ProxylessNas,
     RateSchedule, Snas, SnasSettings, Step, StepKind, Strategy, ThetaSettings, Want,
@@ -12,7 +11,6 @@ use advantage_nas::tolerance::{
     CENTRAL_DIFFERENCE, CENTRAL_STEP, F64_FEW_ROUNDINGS, F64_SUMS, assert_all_close, assert_close,
 };
 use advantage_nas::{Error, OpTable, Shape};
-use common::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::Open01;

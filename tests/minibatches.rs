@@ -1,13 +1,11 @@
 //! CIFAR-10's halves and minibatches, recomputed from the words of a second ChaCha8: where every word of their streams goes.
 
-mod common;
-
 use std::collections::HashMap;
 
+use crate::common::chacha;
 use advantage_nas::network::nas_bench_201::{BATCH, Images, Minibatches, PIXELS, Sample};
 use advantage_nas::random::Streams;
 use advantage_nas::supernet::Set;
-use common::chacha;
 
 /// The words of one step, whole blocks at a time.
 struct Words {

@@ -1,15 +1,13 @@
 //! Optimisers: Adam against Algorithm 1 of Kingma & Ba written out for one parameter, Nesterov momentum by hand, weight decay
 //! before clipping, the norm clip, the cosine schedule, and what is refused.
 
-mod common;
-
+use crate::common::*;
 use advantage_nas::Error;
 use advantage_nas::optim::{Adam, Nesterov, add_weight_decay, clip_norm, cosine};
 use advantage_nas::state::State;
 use advantage_nas::tolerance::{
     F32_FEW_ROUNDINGS, F64_FEW_ROUNDINGS, F64_SUMS, assert_all_close, assert_close, within,
 };
-use common::*;
 use proptest::prelude::*;
 
 proptest! {

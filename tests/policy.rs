@@ -5,15 +5,13 @@
 //! (Pearson's chi-square, p-value from `statrs`) and its level α, divided by the number of rows that it tests; a control shows
 //! that the same test rejects a law that is slightly wrong.
 
-mod common;
-
+use crate::common::*;
 use advantage_nas::policy::{INITIAL_LEAD, score};
 use advantage_nas::random::{Purpose, Streams};
 use advantage_nas::tolerance::{
     CENTRAL_DIFFERENCE, CENTRAL_STEP, F64_FEW_ROUNDINGS, F64_SUMS, assert_all_close, assert_close, within,
 };
 use advantage_nas::{Architecture, Error, OpTable, Policy, Shape};
-use common::*;
 use proptest::prelude::*;
 use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -484,8 +482,8 @@ fn gumbel_softmax_is_its_formula() {
             let noisy: Vec<f64> = row
                 .iter()
                 .map(|logit| {
-                    let low = u64::from(common::chacha::word(17, 0, place));
-                    let high = u64::from(common::chacha::word(17, 0, place + 1));
+                    let low = u64::from(chacha::word(17, 0, place));
+                    let high = u64::from(chacha::word(17, 0, place + 1));
                     place += 2;
                     let u = ((high << 32 | low) >> 12) as f64 * 2.0f64.powi(-52) + 2.0f64.powi(-53);
                     (logit - (-u.ln()).ln()) / temperature
@@ -544,7 +542,7 @@ fn seeded_architectures_are_pinned() {
     for (step, pinned) in PINNED.into_iter().enumerate() {
         let drawn = policy.sample(&mut streams.at(Purpose::Architecture, 1, step as u64));
         assert_eq!(drawn.choices(), pinned);
-        let uniform = |edge: u128| common::chacha::uniform(3, 1 << 16, ((step as u128) << 20) + 2 * edge);
+        let uniform = |edge: u128| chacha::uniform(3, 1 << 16, ((step as u128) << 20) + 2 * edge);
         for (edge, choice) in pinned.iter().enumerate() {
             let quarter = (4.0 * uniform(edge as u128)) as usize;
             let expected = if edge < 3 { quarter } else { [0, 0, 1, 2][quarter] };
@@ -566,8 +564,7 @@ fn seeded_pairs_are_the_inverted_distribution() {
     for step in 0..200 {
         let pairs = policy.sample_two(&mut Streams::new(4).at(Purpose::Architecture, 0, step)).unwrap();
         for (edge, row) in rows.iter().enumerate() {
-            let uniform =
-                |draw: u128| common::chacha::uniform(4, 0, (u128::from(step) << 20) + 4 * edge as u128 + 2 * draw);
+            let uniform = |draw: u128| chacha::uniform(4, 0, (u128::from(step) << 20) + 4 * edge as u128 + 2 * draw);
             let all: Vec<(usize, f64)> = softmax(row).into_iter().enumerate().collect();
             let first = invert(&all, uniform(0));
             let left: Vec<(usize, f64)> = all.into_iter().filter(|(j, _)| *j != first).collect();

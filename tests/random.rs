@@ -1,10 +1,8 @@
 //! Seeded numbers: every stream of [`Streams::at`] is ChaCha8 at the documented place, checked word by word against a second
 //! implementation, which itself is checked against published vectors.
 
-mod common;
-
+use crate::common::chacha;
 use advantage_nas::random::{Purpose, Streams, WORDS_PER_STEP, symmetric_uniform};
-use common::chacha;
 use rand::{Rng, RngCore};
 
 const PURPOSES: [(Purpose, u64); 14] = [

@@ -6,11 +6,9 @@
 //! `μ` and 1 in the rewards, each drawn uniformly from at least 10⁶ values in the generic half of the instances. A polynomial
 //! that is not zero vanishes at such a point with probability below 6·10⁻⁶, at 20 of them (of about 48) below 10⁻¹⁰⁴.
 
-mod common;
-
+use crate::common::*;
 use advantage_nas::estimator::{minibatch_reward, reinforce, reinforce_mean, reinforce_with_baseline};
 use advantage_nas::{Architecture, Error, OpTable, Shape};
-use common::*;
 use proptest::prelude::*;
 
 fn estimate(reward: &Q, baseline: Option<&Q>, a: &[usize], mu: &[Vec<Q>]) -> Rows<Q> {

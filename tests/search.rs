@@ -2,8 +2,7 @@
 //! snapshots, the process best, pauses, divergence and refusals; a search saved and restored at *every* step goes on bit for
 //! bit, and trials in lockstep equal the same trials alone.
 
-mod common;
-
+use crate::common::*;
 use advantage_nas::estimator::ZeroRule;
 use advantage_nas::random::Streams;
 use advantage_nas::search::{Observer, Outcome, Plan, ProcessBest, Saves, Snapshot, ThetaStep};
@@ -15,7 +14,6 @@ use advantage_nas::strategy::{
 use advantage_nas::supernet::{Batch, Evaluation, Request, Set, Supernet};
 use advantage_nas::tolerance::{F64_FEW_ROUNDINGS, assert_close};
 use advantage_nas::{Architecture, Edge, Error, OpTable, Result, Search, SearchSpace, Shape};
-use common::*;
 use rand::RngCore;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -288,7 +286,7 @@ fn algorithm_1_step_by_step() {
     assert_eq!(search.run(None, &mut Watcher::new(&log)).unwrap(), Outcome::Finished);
     assert_eq!(search.position(), 8);
 
-    let word = |position: u128| common::chacha::word(11, 7 << 16, position << 20);
+    let word = |position: u128| chacha::word(11, 7 << 16, position << 20);
     let third = 1.0 / 3.0;
     let expected = [
         format!("propose Warmup progress 0.0 schedule 0.0 word {}", word(0)),
@@ -345,7 +343,7 @@ fn fixed_weights_leave_theta_steps_only() {
     let mut search = Search::new(Plan::theta_only(2, 1), Streams::new(1), net, strategies).unwrap();
     assert_eq!(search.steps(), 2);
     search.run(None, &mut Watcher::new(&log)).unwrap();
-    let word = |position: u128| common::chacha::word(1, 0, position << 20);
+    let word = |position: u128| chacha::word(1, 0, position << 20);
     let expected = [
         "evaluate trial 0 Test 0: 0 0".into(),
         "snapshot trial 0 theta 0 weights 0 loss None mode 0 0 evaluation 4.0/10 probability 0.0 entropy 0.0".into(),

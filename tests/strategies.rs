@@ -1,8 +1,7 @@
 //! Every implemented strategy against an independent derivation on a tiny space: what it proposes, the first updates of `θ`
 //! from given losses with a softmax and an Adam of the test's own, state that goes on bit for bit, and what is refused.
 
-mod common;
-
+use crate::common::*;
 use advantage_nas::estimator::ZeroRule;
 use advantage_nas::random::Streams;
 use advantage_nas::state::State;
@@ -12,7 +11,6 @@ use advantage_nas::strategy::{
 };
 use advantage_nas::tolerance::{F64_SUMS, assert_all_close};
 use advantage_nas::{Architecture, Edge, Error, OpTable, SearchSpace, Shape};
-use common::*;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 

@@ -2,8 +2,7 @@
 //! activates and whether that depends on how many there are, the form of the weights and their sum (claim C1), whether random
 //! numbers are drawn, what is asked for; the proposals of weight steps and of the warm-up; and that every method has its row.
 
-mod common;
-
+use crate::common::*;
 use advantage_nas::random::Streams;
 use advantage_nas::strategy::table1::{Hotness, Propagation, Row, TABLE_1};
 use advantage_nas::strategy::{
@@ -11,7 +10,6 @@ use advantage_nas::strategy::{
 };
 use advantage_nas::tolerance::{F64_SUMS, assert_close};
 use advantage_nas::{Architecture, SearchSpace};
-use common::*;
 use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 

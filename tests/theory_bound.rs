@@ -1,6 +1,6 @@
 //! Theorem 4.1: a large random search for violations of the improvement bound (claim C5).
 //!
-//! `ADVNAS_BOUND_INSTANCES=100000000 cargo test --release --test theory_bound` searches longer.
+//! `ADVNAS_BOUND_INSTANCES=100000000 cargo test --release -p advantage-nas --test main theory_bound` searches longer.
 
 use advantage_nas_theory::bound::{RANGE, SHARP};
 use advantage_nas_theory::estimators::Core;

@@ -1,7 +1,6 @@
 //! Eq. (7): where it equals Eq. (6), its error elsewhere, and the bias that follows (claims C7, C7b).
 
-mod theory_support;
-
+use crate::theory_support;
 use advantage_nas::{Architecture, OpTable, estimator};
 use advantage_nas_theory::enumerate::{Estimator, gradient, moments};
 use advantage_nas_theory::estimators::Core;

@@ -1,7 +1,6 @@
 //! The generators of the theory's tests reach the corners that they are for.
 
-mod theory_support;
-
+use crate::theory_support;
 use std::collections::BTreeSet;
 
 use advantage_nas_theory::number::{Rational, rational, whole};

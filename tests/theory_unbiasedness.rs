@@ -5,8 +5,7 @@
 //! the identities were false, a generic case would show it with probability at least 1 − 7/96 (Schwartz, Zippel), and all of some 120
 //! generic cases would miss it with probability below 10⁻¹³⁰.
 
-mod theory_support;
-
+use crate::theory_support;
 use advantage_nas::{Architecture, OpTable};
 use advantage_nas_theory::enumerate::{Estimator, LIMIT, Law, gradient, moments, moments_over_minibatches};
 use advantage_nas_theory::estimators::Core;

@@ -4,8 +4,7 @@
 //! Degrees: at most 8 in the weights of an edge and 2 in the rewards; a false identity would survive one generic case with
 //! probability at most 10/96, and some 120 of them with probability below 10⁻¹¹⁰ (Schwartz, Zippel).
 
-mod theory_support;
-
+use crate::theory_support;
 use advantage_nas::OpTable;
 use advantage_nas_theory::enumerate::{Estimator, gradient, moments};
 use advantage_nas_theory::estimators::Core;

@@ -1,7 +1,6 @@
 //! Footnote 4 and the optimal baseline (claims C14, C15), exactly, on the core's code.
 
-mod theory_support;
-
+use crate::theory_support;
 use advantage_nas::estimator::{ZeroOperation, ZeroRule, optimal_baseline, optimal_weights};
 use advantage_nas::{Edge, OpTable, SearchSpace, estimator};
 use advantage_nas_theory::enumerate::{Estimator, LIMIT, Law, Moments, alternatives, gradient, moments};

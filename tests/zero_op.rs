@@ -3,11 +3,9 @@
 //!
 //! How unlikely a false identity would survive: see `advantage.rs`; the same instances, the same degrees.
 
-mod common;
-
+use crate::common::*;
 use advantage_nas::estimator::{ZeroOperation, ZeroRule, policy_gradient};
 use advantage_nas::{Architecture, Edge, Error, SearchSpace, Shape};
-use common::*;
 use proptest::prelude::*;
 
 /// A space with the given candidates whose edges have the zero operations `zeros`.

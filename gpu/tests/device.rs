@@ -1,19 +1,16 @@
 //! The device layer on the software CUDA device, and on machines that have nothing: what is missing is said, nothing
 //! panics.
-#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
-
-mod support;
 
 use std::fs;
 use std::process::Command;
 
+use crate::support::{self, device, in_child, numbers_only, say};
 use advantage_nas::network::toy::Toy;
 use advantage_nas::random::Streams;
 use advantage_nas_gpu::device::{Source, compile, compiler_version, devices};
 use advantage_nas_gpu::toy::ToySupernet;
 use advantage_nas_gpu::{Device, Error};
 use advantage_nas_software_cuda::SoftwareDevice;
-use support::{device, in_child, numbers_only, say};
 
 /// Runs a test again in a child where the loader finds only what is in a folder.
 fn in_child_with(test: &str, folder: &std::path::Path) -> bool {
@@ -33,7 +30,7 @@ fn in_child_with(test: &str, folder: &std::path::Path) -> bool {
 #[test]
 fn without_libraries() {
     let folder = tempfile::tempdir().unwrap();
-    if !in_child_with("without_libraries", folder.path()) {
+    if !in_child_with("device::without_libraries", folder.path()) {
         return;
     }
     match devices() {
@@ -62,7 +59,7 @@ fn with_a_library_that_lacks_functions() {
         say("SKIPPED with_a_library_that_lacks_functions: g++ is not installed");
         return;
     }
-    if in_child_with("with_a_library_that_lacks_functions", folder.path()) {
+    if in_child_with("device::with_a_library_that_lacks_functions", folder.path()) {
         let message = devices().unwrap_err().to_string();
         assert!(message.contains("too old: its library has no cuInit; needed is one for CUDA 12.0"), "{message}");
     }
@@ -70,7 +67,7 @@ fn with_a_library_that_lacks_functions() {
 
 #[test]
 fn without_a_device() {
-    if in_child("without_a_device", |device| vec![device.devices(0)]) {
+    if in_child("device::without_a_device", |device| vec![device.devices(0)]) {
         let error = Device::open(0, support::cache()).unwrap_err();
         assert!(matches!(error, Error::NoDevice { .. }), "{error}");
         assert!(error.to_string().contains("CUDA_ERROR_NO_DEVICE"), "{error}");
@@ -81,7 +78,7 @@ fn without_a_device() {
 #[test]
 fn with_a_driver_that_does_not_start() {
     let all = |device: SoftwareDevice| [34, 803, 999, 1234].map(|status| device.clone().init(status)).to_vec();
-    if in_child("with_a_driver_that_does_not_start", all) {
+    if in_child("device::with_a_driver_that_does_not_start", all) {
         let error = devices().unwrap_err();
         assert!(matches!(error, Error::NoDevice { .. }), "{error}");
         let parts = match std::env::var("SOFTWARE_CUDA_INIT").unwrap().as_str() {
@@ -96,7 +93,7 @@ fn with_a_driver_that_does_not_start() {
 
 #[test]
 fn with_an_old_driver() {
-    if in_child("with_an_old_driver", |device| vec![device.driver(11_080)]) {
+    if in_child("device::with_an_old_driver", |device| vec![device.driver(11_080)]) {
         let error = devices().unwrap_err();
         let expected = "the CUDA driver is too old: it supports CUDA 11.8; needed is one for CUDA 12.0 or newer";
         assert_eq!(error.to_string(), expected);
@@ -106,7 +103,7 @@ fn with_an_old_driver() {
 /// A driver of the 12 series opens, but code of a compiler of the 13 series is not for it.
 #[test]
 fn with_a_compiler_that_is_newer_than_the_driver() {
-    if in_child("with_a_compiler_that_is_newer_than_the_driver", |device| vec![device.driver(12_040)]) {
+    if in_child("device::with_a_compiler_that_is_newer_than_the_driver", |device| vec![device.driver(12_040)]) {
         let error = ToySupernet::new(&device(), Toy::paper(), &Streams::new(0), &[0]).unwrap_err();
         assert!(error.to_string().contains("it supports CUDA 12.4, the compiler is that of 13."), "{error}");
         assert!(error.to_string().contains("(NVRTC of CUDA 12 would do)"), "{error}");
@@ -115,7 +112,7 @@ fn with_a_compiler_that_is_newer_than_the_driver() {
 
 #[test]
 fn devices_are_described() {
-    if in_child("devices_are_described", |device| vec![device.devices(2).capability(8, 0)]) {
+    if in_child("device::devices_are_described", |device| vec![device.devices(2).capability(8, 0)]) {
         let devices = devices().unwrap();
         assert_eq!(devices.len(), 2);
         assert_eq!((devices[1].ordinal, devices[1].architecture().as_str()), (1, "sm_80"));
@@ -127,7 +124,7 @@ fn devices_are_described() {
 
 #[test]
 fn memory_is_accounted_for_before_it_is_taken() {
-    if in_child("memory_is_accounted_for_before_it_is_taken", |device| vec![device.memory(64 << 20)]) {
+    if in_child("device::memory_is_accounted_for_before_it_is_taken", |device| vec![device.memory(64 << 20)]) {
         let device = device();
         let (free, total) = device.memory().unwrap();
         let error = device.zeros::<f32>("something large", 1 << 25).unwrap_err();
@@ -144,7 +141,7 @@ fn memory_is_accounted_for_before_it_is_taken() {
 
 #[test]
 fn buffers_hold_what_was_written() {
-    if in_child("buffers_hold_what_was_written", numbers_only) {
+    if in_child("device::buffers_hold_what_was_written", numbers_only) {
         let device = device();
         let mut buffer = device.zeros::<u32>("numbers", 5).unwrap();
         buffer.write(&[1, 2, 3]).unwrap();
@@ -171,7 +168,7 @@ const BROKEN: Source = Source {
 
 #[test]
 fn errors_of_the_compiler_have_flags_file_and_line() {
-    if in_child("errors_of_the_compiler_have_flags_file_and_line", numbers_only) {
+    if in_child("device::errors_of_the_compiler_have_flags_file_and_line", numbers_only) {
         let error = compile::compile(&BROKEN, "sm_90", &["-DMORE"]).unwrap_err().to_string();
         let parts =
             ["can't compile broken for sm_90", "--gpu-architecture=sm_90", "--fmad=false", "-DMORE", "two.cu", "none"];
@@ -190,7 +187,7 @@ const SOUND: Source = Source {
 
 #[test]
 fn compiled_kernels_are_cached() {
-    if !in_child("compiled_kernels_are_cached", numbers_only) {
+    if !in_child("device::compiled_kernels_are_cached", numbers_only) {
         return;
     }
     let cache = tempfile::tempdir().unwrap();

@@ -1,9 +1,7 @@
 //! The toy regression on the software CUDA device: every kernel and its naive version against the host, the supernet
 //! against that of the CPU, searches step by step. The checks are those of `advnas gpu check`.
-#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
-mod support;
-
+use crate::support::{ORDERS, all_orders, device, expect, in_child, numbers_only, run, say, software_device};
 use advantage_nas::network::toy::Toy;
 use advantage_nas::random::Streams;
 use advantage_nas::strategy::{Feedback, Proposal, Want};
@@ -17,7 +15,6 @@ use advantage_nas_gpu::kernels::toy::Kernels;
 use advantage_nas_gpu::together::Table;
 use advantage_nas_gpu::toy::ToySupernet;
 use advantage_nas_software_cuda::{Checks, SoftwareDevice};
-use support::{ORDERS, all_orders, device, expect, in_child, numbers_only, run, say, software_device};
 
 fn double(toy: Toy, streams: &Streams, trials: &[u32]) -> advantage_nas::Result<Box<dyn Supernet>> {
     Ok(Box::new(OnCpu::<f64>::new(toy, streams, trials)?))
@@ -36,21 +33,21 @@ const SMALL: [Toy; 3] = [
 
 #[test]
 fn kernels_equal_the_host() {
-    if in_child("kernels_equal_the_host", all_orders) {
+    if in_child("toy::kernels_equal_the_host", all_orders) {
         expect("kernels", &toy::kernels(&device(), &SMALL).unwrap());
     }
 }
 
 #[test]
 fn the_supernet_equals_that_of_the_cpu() {
-    if in_child("the_supernet_equals_that_of_the_cpu", all_orders) {
+    if in_child("toy::the_supernet_equals_that_of_the_cpu", all_orders) {
         expect("supernet", &toy::supernet(&device(), &SMALL[1..2], &double).unwrap());
     }
 }
 
 #[test]
 fn the_supernet_of_the_paper_equals_that_of_the_cpu() {
-    if in_child("the_supernet_of_the_paper_equals_that_of_the_cpu", numbers_only) {
+    if in_child("toy::the_supernet_of_the_paper_equals_that_of_the_cpu", numbers_only) {
         expect("supernet of the paper", &toy::supernet(&device(), &[Toy::paper()], &double).unwrap());
     }
 }
@@ -58,7 +55,7 @@ fn the_supernet_of_the_paper_equals_that_of_the_cpu() {
 /// 50 steps with every method: the same architectures, losses to 1e-5 relative plus 1e-7 absolute.
 #[test]
 fn searches_are_those_of_the_cpu() {
-    if in_child("searches_are_those_of_the_cpu", numbers_only) {
+    if in_child("toy::searches_are_those_of_the_cpu", numbers_only) {
         expect("searches", &toy::searches(&device(), Toy::paper(), &[0, 1], 50, &single).unwrap());
     }
 }
@@ -133,7 +130,7 @@ const BARRIER: &str = "__syncthreads();";
 /// Without any one of its barriers, a kernel is found to be wrong in some order of its threads.
 #[test]
 fn every_barrier_is_needed() {
-    const TEST: &str = "every_barrier_is_needed";
+    const TEST: &str = "toy::every_barrier_is_needed";
     let barriers = barriers();
     if SoftwareDevice::is_active() {
         let (module, file, barrier) = barriers[std::env::var(CHANGE).unwrap().parse::<usize>().unwrap()];
@@ -161,7 +158,7 @@ fn every_barrier_is_needed() {
 /// kernel's parameters, and says of which kernel they are.
 #[test]
 fn wrong_arguments_are_reported() {
-    if !in_child("wrong_arguments_are_reported", numbers_only) {
+    if !in_child("toy::wrong_arguments_are_reported", numbers_only) {
         return;
     }
     let device = device();
@@ -203,7 +200,7 @@ const FAULTS: [(&str, &str); 14] = [
 
 #[test]
 fn faults_in_the_kernels_are_found() {
-    const TEST: &str = "faults_in_the_kernels_are_found";
+    const TEST: &str = "toy::faults_in_the_kernels_are_found";
     if SoftwareDevice::is_active() {
         let (from, to) = FAULTS[std::env::var(CHANGE).unwrap().parse::<usize>().unwrap()];
         return compare_changed(&changed(&kernels::toy::SOURCE, LAST, |text| text.replacen(from, to, 1)));
@@ -218,7 +215,7 @@ fn faults_in_the_kernels_are_found() {
 /// A kernel fails after its launch has succeeded; the error says after which, and with which flags.
 #[test]
 fn faults_are_said_to_be_after_their_kernel() {
-    if !in_child("faults_are_said_to_be_after_their_kernel", |device| vec![device.checks(Checks::Memory)]) {
+    if !in_child("toy::faults_are_said_to_be_after_their_kernel", |device| vec![device.checks(Checks::Memory)]) {
         return;
     }
     let device = device();
@@ -236,7 +233,7 @@ fn faults_are_said_to_be_after_their_kernel() {
 /// What was asked before leaves no trace, and neither does what is asked at the same time.
 #[test]
 fn answers_depend_on_the_request_alone() {
-    if !in_child("answers_depend_on_the_request_alone", numbers_only) {
+    if !in_child("toy::answers_depend_on_the_request_alone", numbers_only) {
         return;
     }
     let toy = Toy { edges: 3, candidates: 4, batch: 33 };
@@ -272,7 +269,7 @@ fn answers_depend_on_the_request_alone() {
 
 #[test]
 fn what_does_not_fit_is_an_error() {
-    if !in_child("what_does_not_fit_is_an_error", numbers_only) {
+    if !in_child("toy::what_does_not_fit_is_an_error", numbers_only) {
         return;
     }
     let toy = Toy { edges: 3, candidates: 4, batch: 33 };
@@ -301,7 +298,7 @@ fn what_does_not_fit_is_an_error() {
 /// it.
 #[test]
 fn searches_at_one_table() {
-    if !in_child("searches_at_one_table", numbers_only) {
+    if !in_child("toy::searches_at_one_table", numbers_only) {
         return;
     }
     let toy = Toy { edges: 2, candidates: 3, batch: 10 };

@@ -1,16 +1,14 @@
 //! Searches on CIFAR-10 and what is made of them, on small images and a table that the tests draw: pausing and resuming, threads, errors,
 //! tables and figures. No data set is needed.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use crate::support::{Finished, fail, result, start, succeed};
 use advantage_nas::network::nas_bench_201::{Cell, Operation};
-use support::{Finished, fail, result, start, succeed};
 
 /// A folder with CIFAR-10 in its official form, of noise in the colour of its class, and a table of NAS-Bench-201 in which a cell's
 /// accuracy is known from its operations.

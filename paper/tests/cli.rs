@@ -1,12 +1,10 @@
 //! What the command says and how it ends, above all when something is wrong.
 
-mod support;
-
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 
-use support::{advnas, fail, files, run, small, start, succeed, wait_until};
+use crate::support::{self, advnas, fail, files, run, small, start, succeed, wait_until};
 
 #[test]
 fn help_and_version() {

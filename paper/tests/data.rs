@@ -1,10 +1,10 @@
 //! The data sets by the command: checked, downloaded, looked up; on files that the tests make, and on the real ones where they are.
 
-mod support;
-
 use std::fs;
 use std::path::Path;
 
+use crate::support::server::{Reply, Server};
+use crate::support::{advnas, fail, real_data, run, start, succeed, wait_until};
 use advantage_nas::network::nas_bench_201::{Candidates, Cell, Normalization, Operation};
 use advantage_nas::random::Streams;
 use advantage_nas_paper::data::Cache;
@@ -12,8 +12,6 @@ use advantage_nas_paper::data::cifar10::{Cifar10, Kind};
 use advantage_nas_paper::data::nas_bench_201::{Benchmark, Task};
 use advantage_nas_paper::data::ptb;
 use serde_json::Value;
-use support::server::{Reply, Server};
-use support::{advnas, fail, real_data, run, start, succeed, wait_until};
 
 const ALL_3X3: &str = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|nor_conv_3x3~0|nor_conv_3x3~1|nor_conv_3x3~2|";
 

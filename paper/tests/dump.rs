@@ -1,15 +1,13 @@
 //! `advnas dump cifar10` on the real images: every documented tensor is there, the loss is that of the logits, the update that of the
 //! gradients, and the proposals are the methods'. (Whether the gradients are right needs another program that differentiates.)
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use crate::support::{fail, real_data, succeed};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
-use support::{fail, real_data, succeed};
 
 /// Roundings of single precision in the update.
 const SINGLE: f64 = 1e-6;

@@ -1,16 +1,14 @@
 //! Downloads from a server on this machine: resumed, interrupted, wrong, refused.
 
-mod support;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::support::server::{Reply, Request, Server};
 use advantage_nas_paper::data::fetch::{Item, Outcome, Patience, fetch};
 use advantage_nas_paper::progress::Progress;
 use advantage_nas_paper::{Error, Result};
 use md5::{Digest, Md5};
-use support::server::{Reply, Request, Server};
 
 /// Larger than what a socket buffers, and no two blocks alike.
 fn content() -> Vec<u8> {

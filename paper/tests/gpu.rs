@@ -1,15 +1,12 @@
 //! The command with CUDA devices: without any, and on the software device, whose results are emulated.
-#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
-
-mod support;
 
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::{self, Answer, advnas, files, result, small};
 use advantage_nas_software_cuda::{Checks, SoftwareDevice};
-use support::{Answer, advnas, files, result, small};
 
 /// The command where the loader finds no CUDA.
 fn bare(arguments: &[&str]) -> Answer {

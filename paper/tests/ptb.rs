@@ -1,12 +1,11 @@
 //! The recurrent cell on texts: corpora, perplexity, pauses and kills, the command line. The texts are made here; one test reads the Penn
 //! Treebank where it is.
 
-mod support;
-
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
+use crate::support::{fail, files, real_data, result, run, start, succeed, wait_until};
 use advantage_nas::network::recurrent::{ParameterKind, Parent, Recurrent, Texts, WeightSettings};
 use advantage_nas::random::Streams;
 use advantage_nas::strategy::{Proposal, Want};
@@ -18,7 +17,6 @@ use advantage_nas_paper::data::corpus::{Corpus, Lines};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::Value;
-use support::{fail, files, real_data, result, run, start, succeed, wait_until};
 
 const TANH: &str = "|tanh~0|+|tanh~0|tanh~1|+|tanh~0|tanh~1|tanh~2|";
 

@@ -1,11 +1,10 @@
 //! A search that was killed, interrupted or paused and then resumed leaves what an uninterrupted one leaves, bit for bit.
 
-mod support;
-
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::support::{self, Finished, fail, files, result, run, signal, small, start, succeed, wait_until};
 use advantage_nas::state::State;
 use advantage_nas::strategy::Method;
 use advantage_nas_paper::Error;
@@ -14,7 +13,6 @@ use advantage_nas_paper::run::{Checkpoint, Config};
 use advantage_nas_paper::settings::{Experiment, Settings};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use support::{Finished, fail, files, result, run, signal, small, start, succeed, wait_until};
 
 /// Runs a search without interruption.
 fn uninterrupted(out: &Path, more: &[&str]) {

@@ -1,11 +1,9 @@
 //! The commands of the theory: `advnas verify` and `advnas variance`.
 
-mod support;
-
 use std::fs;
 
+use crate::support::{self, fail, run, succeed};
 use serde_json::Value;
-use support::{fail, run, succeed};
 
 /// An instance by hand: two edges, μ = 1/2, r₁ = (2, 0), r₂ = (−1, 0), as in the ledger (claim C11).
 const INSTANCE: &str = r#"

@@ -4,9 +4,6 @@
 //! Nothing here calls the code under test for a value that is then expected; [`table`], [`rows`] and [`architecture`] only
 //! carry numbers across. The oracle is slow on purpose: nested loops over lists of lists, one formula each.
 
-// Every test file is a crate of its own and uses its own part.
-#![allow(dead_code)]
-
 pub mod chacha;
 
 use advantage_nas::state::{State, Values};

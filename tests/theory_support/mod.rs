@@ -1,8 +1,5 @@
 //! Generators for the tests of the theory: spaces, probabilities with all their corners, rewards. They shrink.
 
-// Every test file is a crate of its own and uses its own part.
-#![allow(dead_code)]
-
 use advantage_nas::{OpTable, Shape};
 use advantage_nas_theory::number::{Rational, rational, whole};
 use advantage_nas_theory::reward::{Affine, Monomial, Polynomial, SquaredLoss, Table};

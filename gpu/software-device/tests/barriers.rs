@@ -1,10 +1,8 @@
 //! The removal of any one `__syncthreads` is found: by the check for races in every order of threads, and by the
 //! numbers in some order.
 
-mod common;
-
+use crate::common::{context, module, say};
 use advantage_nas_software_cuda::{Checks, Order, SoftwareDevice};
-use common::{context, module, say};
 use cudarc::driver::{DriverError, LaunchConfig, PushKernelArg};
 
 const BARRIER: &str = "__syncthreads();";
@@ -93,7 +91,8 @@ fn child() {
 
 fn rerun(device: SoftwareDevice, barrier: &str) -> String {
     let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-    let command = device.apply(command.args(["child", "--exact", "--nocapture", "--ignored"]).env("BARRIER", barrier));
+    let command =
+        device.apply(command.args(["barriers::child", "--exact", "--nocapture", "--ignored"]).env("BARRIER", barrier));
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && text.contains("1 passed"), "barrier {barrier}: {text}");

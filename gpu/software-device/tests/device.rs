@@ -1,9 +1,7 @@
 //! Unmodified cudarc programs on the software device.
 
-mod common;
-
+use crate::common::{context, module, parent};
 use advantage_nas_software_cuda::{Checks, Order, SoftwareDevice};
-use common::{context, module, parent};
 use cudarc::driver::result;
 use cudarc::driver::sys::{self, CUresult};
 use cudarc::driver::{CudaContext, CudaStream, DriverError, LaunchConfig, PushKernelArg};
@@ -16,7 +14,7 @@ const SOUND: &str = include_str!("kernels/sound.cu");
 
 #[test]
 fn kernels_and_graphs_give_exact_results() {
-    if parent("kernels_and_graphs_give_exact_results", |device| device).is_some() {
+    if parent("device::kernels_and_graphs_give_exact_results", |device| device).is_some() {
         return;
     }
     let context = context();
@@ -59,7 +57,7 @@ fn kernels_and_graphs_give_exact_results() {
 #[test]
 #[ignore = "a measurement"]
 fn speed() {
-    if let Some(text) = parent("speed", |device| device) {
+    if let Some(text) = parent("device::speed", |device| device) {
         print!("{text}");
         return;
     }
@@ -105,7 +103,7 @@ fn every_order_gives_the_same_results() {
         let digests: Vec<String> = [Order::Ascending, Order::Descending, Order::Random(1), Order::Random(2)]
             .into_iter()
             .map(|order| {
-                let text = parent("every_order_gives_the_same_results", |device| device.order(order)).unwrap();
+                let text = parent("device::every_order_gives_the_same_results", |device| device.order(order)).unwrap();
                 text.lines().find(|line| line.starts_with("order ")).unwrap_or_default().to_owned()
             })
             .collect();
@@ -151,7 +149,7 @@ fn every_order_gives_the_same_results() {
 
 #[test]
 fn memory_is_counted_and_runs_out() {
-    if parent("memory_is_counted_and_runs_out", |device| device.memory(1 << 20)).is_some_and(|text| {
+    if parent("device::memory_is_counted_and_runs_out", |device| device.memory(1 << 20)).is_some_and(|text| {
         assert!(
             text.is_empty() || text.contains("allocation of 524289 bytes with 524288 of 1048576 bytes free"),
             "{text}"
@@ -173,7 +171,7 @@ fn memory_is_counted_and_runs_out() {
 
 #[test]
 fn no_device_and_old_driver() {
-    let name = "no_device_and_old_driver";
+    let name = "device::no_device_and_old_driver";
     if !SoftwareDevice::is_active() {
         parent(name, |device| device.devices(0));
         parent(name, |device| device.driver(12040).capability(8, 0));
@@ -196,7 +194,7 @@ fn no_device_and_old_driver() {
 
 #[test]
 fn without_a_compiler_nvrtc_says_so() {
-    if parent("without_a_compiler_nvrtc_says_so", |device| device.compiler("no-such-g++")).is_some() {
+    if parent("device::without_a_compiler_nvrtc_says_so", |device| device.compiler("no-such-g++")).is_some() {
         return;
     }
     let CompileError::CompileError { log, .. } = compile_ptx("// not compiled before").unwrap_err() else {
@@ -208,7 +206,7 @@ fn without_a_compiler_nvrtc_says_so() {
 
 #[test]
 fn compile_errors_have_the_place_and_the_option() {
-    if parent("compile_errors_have_the_place_and_the_option", |device| device).is_some() {
+    if parent("device::compile_errors_have_the_place_and_the_option", |device| device).is_some() {
         return;
     }
     let compile = |source: &str, options: CompileOptions| match compile_ptx_with_opts(source, options).unwrap_err() {
@@ -225,7 +223,7 @@ fn compile_errors_have_the_place_and_the_option() {
 /// CUBIN for a real architecture runs on devices of its major version; none is made for a virtual one.
 #[test]
 fn cubin_is_loaded_where_it_fits() {
-    if parent("cubin_is_loaded_where_it_fits", |device| device.capability(9, 0)).is_some() {
+    if parent("device::cubin_is_loaded_where_it_fits", |device| device.capability(9, 0)).is_some() {
         return;
     }
     let cubin = |arch: &str| {
@@ -257,7 +255,7 @@ fn cubin_is_loaded_where_it_fits() {
 /// A program compiled without checks is not taken from somebody's cache into a run with checks: it would find nothing.
 #[test]
 fn modules_for_other_checks_are_refused() {
-    let name = "modules_for_other_checks_are_refused";
+    let name = "device::modules_for_other_checks_are_refused";
     let file = SoftwareDevice::install().unwrap().folder().join("unchecked.ptx");
     if !SoftwareDevice::is_active() {
         parent(name, |device| device.checks(Checks::None));
@@ -276,7 +274,7 @@ fn modules_for_other_checks_are_refused() {
 
 #[test]
 fn captures_refuse_what_cuda_refuses() {
-    if parent("captures_refuse_what_cuda_refuses", |device| device).is_some() {
+    if parent("device::captures_refuse_what_cuda_refuses", |device| device).is_some() {
         return;
     }
     let context = context();
@@ -304,7 +302,7 @@ fn captures_refuse_what_cuda_refuses() {
 /// Work of a second stream joins a capture through events, in the order in which it was submitted.
 #[test]
 fn captures_fork_and_join() {
-    if parent("captures_fork_and_join", |device| device).is_some() {
+    if parent("device::captures_fork_and_join", |device| device).is_some() {
         return;
     }
     let context = context();
@@ -326,7 +324,7 @@ fn captures_fork_and_join() {
 
 #[test]
 fn events_measure_time_and_attributes_answer() {
-    if parent("events_measure_time_and_attributes_answer", |device| device).is_some() {
+    if parent("device::events_measure_time_and_attributes_answer", |device| device).is_some() {
         return;
     }
     let context = context();

@@ -1,9 +1,7 @@
 //! Every fault the device claims to find, planted: what the program is told, and that the message names the place.
 
-mod common;
-
+use crate::common::{context, module, parent, say};
 use advantage_nas_software_cuda::{Checks, SoftwareDevice};
-use common::{context, module, parent, say};
 use cudarc::driver::{CudaSlice, CudaStream, DriverError, LaunchArgs, LaunchConfig, PushKernelArg, sys::CUresult};
 use std::sync::Arc;
 
@@ -44,7 +42,7 @@ macro_rules! faults {
         $status:ident, [$($words:literal),*];)*) => { $(
         #[test]
         fn $test() {
-            let Some(text) = parent(stringify!($test), |device| device) else {
+            let Some(text) = parent(concat!("faults::", stringify!($test)), |device| device) else {
                 let stream = context().new_stream().unwrap();
                 let result = run(&stream, $kernel, $config, |$launch, $buffers| { $arguments; });
                 let DriverError(status) = result.expect_err("a fault");
@@ -122,7 +120,7 @@ faults! {
 
 #[test]
 fn use_after_free() {
-    let Some(text) = parent("use_after_free", |device| device) else {
+    let Some(text) = parent("faults::use_after_free", |device| device) else {
         let stream = context().new_stream().unwrap();
         let freed = {
             let slice = stream.alloc_zeros::<f32>(32).unwrap();
@@ -139,7 +137,7 @@ fn use_after_free() {
 
 #[test]
 fn double_free() {
-    let Some(text) = parent("double_free", |device| device) else {
+    let Some(text) = parent("faults::double_free", |device| device) else {
         let _context = context();
         // SAFETY: the second free is what is tested.
         unsafe {
@@ -157,7 +155,7 @@ fn double_free() {
 
 #[test]
 fn copy_past_the_end() {
-    let Some(text) = parent("copy_past_the_end", |device| device) else {
+    let Some(text) = parent("faults::copy_past_the_end", |device| device) else {
         let stream = context().new_stream().unwrap();
         let slice = stream.alloc_zeros::<f32>(8).unwrap();
         let address = cudarc::driver::DevicePtr::device_ptr(&slice, &stream).0;
@@ -175,7 +173,7 @@ fn copy_past_the_end() {
 #[test]
 fn guard_region_without_checks() {
     let unchecked = |device: SoftwareDevice| device.checks(Checks::None);
-    let Some(text) = parent("guard_region_without_checks", unchecked) else {
+    let Some(text) = parent("faults::guard_region_without_checks", unchecked) else {
         let stream = context().new_stream().unwrap();
         let result = run(&stream, "past_the_end", ONE_WARP, |launch, b| {
             launch.arg(&b[0]).arg(&5i32);
@@ -191,7 +189,7 @@ fn guard_region_without_checks() {
 /// Memory that nobody wrote is NaN: device memory, shared memory of both kinds, and again in a second block.
 #[test]
 fn unwritten_memory_is_nan() {
-    if parent("unwritten_memory_is_nan", |device| device).is_some() {
+    if parent("faults::unwritten_memory_is_nan", |device| device).is_some() {
         return;
     }
     let stream = context().new_stream().unwrap();
@@ -217,7 +215,7 @@ fn stack_overflow() {
         if let Some(why) = SoftwareDevice::missing() {
             return say(&format!("SKIPPED stack_overflow: {why}"));
         }
-        let output = SoftwareDevice::install().unwrap().rerun("stack_overflow").unwrap();
+        let output = SoftwareDevice::install().unwrap().rerun("faults::stack_overflow").unwrap();
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(
             !output.status.success()
@@ -235,7 +233,7 @@ fn stack_overflow() {
 /// The full message is in the file too; a setting that makes no sense is named.
 #[test]
 fn reports_are_kept_and_settings_checked() {
-    let name = "reports_are_kept_and_settings_checked";
+    let name = "faults::reports_are_kept_and_settings_checked";
     if SoftwareDevice::is_active() {
         let stream = context().new_stream().unwrap();
         let result = run(&stream, "trap", ONE_WARP, |launch, b| {

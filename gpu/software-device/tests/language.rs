@@ -1,8 +1,6 @@
 //! The CUDA C++ that kernels may use, against the same in Rust.
 
-mod common;
-
-use common::{context, module, parent};
+use crate::common::{context, module, parent};
 use cudarc::cublas::{CudaBlas, Gemm, GemmConfig, StridedBatchedConfig, sys::cublasOperation_t};
 use cudarc::driver::{CudaModule, CudaStream, DeviceRepr, LaunchConfig, PushKernelArg, ValidAsZeroBits, sys::CUresult};
 use std::sync::Arc;
@@ -54,7 +52,7 @@ fn bf16(x: f32) -> f32 {
 
 #[test]
 fn kernels_speak_the_language() {
-    if parent("kernels_speak_the_language", |device| device).is_some() {
+    if parent("language::kernels_speak_the_language", |device| device).is_some() {
         return;
     }
     let stream = context().default_stream();
@@ -148,7 +146,7 @@ fn kernels_speak_the_language() {
 
 #[test]
 fn cublas_multiplies() {
-    if let Some(text) = parent("cublas_multiplies", |device| device) {
+    if let Some(text) = parent("language::cublas_multiplies", |device| device) {
         assert!(text.is_empty() || text.contains("matrix B of batch entry 0: 480 bytes at byte 0 of"), "{text}");
         return;
     }

@@ -1,8 +1,6 @@
 //! Ring 1: the same kernels as on a GPU, run by the software CUDA device in a child process. What is measured there is
 //! emulated.
 
-#![allow(dead_code, reason = "every test file uses its own part")]
-
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;

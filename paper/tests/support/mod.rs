@@ -1,7 +1,5 @@
 //! Running the command in tests, and looking at what it leaves behind.
 
-#![allow(dead_code, reason = "every test file uses its own part")]
-
 pub mod server;
 
 use std::collections::BTreeMap;

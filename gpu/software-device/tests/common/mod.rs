@@ -1,5 +1,4 @@
 //! A test runs twice: in the test program, which starts a child on the software device, and in that child.
-#![allow(dead_code, reason = "each test program uses some of it")]
 
 use advantage_nas_software_cuda::SoftwareDevice;
 use cudarc::driver::{CudaContext, CudaModule};

@@ -1,0 +1,7 @@
+//! The supernets of the CPU against plain ones, and what they allocate.
+
+mod allocations;
+mod memory;
+mod nas_bench_201;
+mod recurrent;
+mod toy;

@@ -1,0 +1,7 @@
+//! The supernets of CUDA on the software device.
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+
+mod support;
+
+mod device;
+mod toy;

@@ -1,0 +1,15 @@
+//! The command and what it leaves behind.
+
+mod support;
+
+mod cifar10;
+mod cli;
+mod data;
+mod dump;
+mod fetch;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod gpu;
+mod ptb;
+mod reproduce;
+mod resume;
+mod theory;
