@@ -72,7 +72,7 @@ fn runs_of_another_build_are_named() {
     let out = folder.path().join("figure");
     succeed(figure_1(&out, &["--quiet"]));
     let rows = csv(&out);
-    assert_eq!(succeed(figure_1(&out, &["--quiet"])).stderr, []);
+    assert_eq!(succeed(figure_1(&out, &["--quiet"])).stderr, b"");
     for trial in ["gdas/trial-001", "nasp/trial-002"] {
         let config = out.join(trial).join("config.toml");
         let text = fs::read_to_string(&config).unwrap();
