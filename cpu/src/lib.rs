@@ -12,6 +12,7 @@ pub mod nas_bench_201;
 pub mod recurrent;
 mod stored;
 pub mod toy;
+mod weights;
 mod workers;
 
 pub use element::Element;

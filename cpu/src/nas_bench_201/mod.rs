@@ -1,18 +1,17 @@
 //! The parent network of section 5.2 on the CPU; it is described in [`advantage_nas::network::nas_bench_201`].
 //!
 //! - `plan`: what is kept in memory
-//! - `weights`: parameters, running statistics, the update
+//! - `learned`: weights and running statistics
 //! - `network`: one pass of a minibatch, forward and backward
 //!
 //! Here: minibatches, and the answers of a [`Supernet`].
 
+mod learned;
 mod network;
 mod plan;
-mod weights;
 
 pub use advantage_nas::network::Part;
 pub use plan::{Memory, Simultaneous};
-pub use weights::Update;
 
 use advantage_nas::network::Sgd;
 use advantage_nas::network::nas_bench_201::{
@@ -24,11 +23,13 @@ use advantage_nas::strategy::{Feedback, Proposal, Step, Want};
 use advantage_nas::supernet::{Batch, Evaluation, Request, Set};
 use advantage_nas::{Error, OpTable, Result, SearchSpace, Supernet};
 
+use ndarray::ArrayD;
+
 use crate::Stored;
 use crate::workers::Workers;
+use learned::Learned;
 use network::{Minibatch, Network, Outcome, Statistics, Wanted};
 use plan::Plan;
-use weights::Weights;
 
 /// What a supernet is built for, beside the network.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -60,7 +61,7 @@ pub struct NasBench201Supernet<T> {
 #[derive(Debug)]
 struct Trial<T> {
     number: u32,
-    weights: Weights<T>,
+    learned: Learned<T>,
     training: Minibatches,
     validation: Minibatches,
 }
@@ -105,7 +106,7 @@ impl<T: Stored> NasBench201Supernet<T> {
                 number,
                 training: minibatches(Set::Training)?,
                 validation: minibatches(Set::Validation)?,
-                weights: Weights::new(&parent, streams, number),
+                learned: Learned::new(&parent, streams, number),
             })
         });
         let trials = trials.collect::<Result<Vec<_>>>()?;
@@ -149,7 +150,7 @@ impl<T: Stored> NasBench201Supernet<T> {
     /// # Errors
     /// [`Error::Unsupported`] for another trial.
     pub fn parameter(&self, trial: u32, index: usize, part: Part) -> Result<Vec<T>> {
-        Ok(self.trials[self.find(trial)?].weights.read(index, part))
+        Ok(self.trials[self.find(trial)?].learned.weights.read(index, part).into_raw_vec_and_offset().0)
     }
 
     /// Overwrites numbers of a parameter.
@@ -161,7 +162,8 @@ impl<T: Stored> NasBench201Supernet<T> {
     /// [`Error::Unsupported`] for another trial, [`Error::Length`] unless there is one value for each number.
     pub fn set_parameter(&mut self, trial: u32, index: usize, part: Part, values: &[f64]) -> Result<()> {
         let trial = self.find(trial)?;
-        self.trials[trial].weights.write(index, part, values)
+        let values = ArrayD::from_shape_vec(vec![values.len()], values.iter().map(|value| T::of(*value)).collect());
+        self.trials[trial].learned.weights.write(index, part, values.map_err(Error::other)?.view())
     }
 
     /// Running mean and variance of a batch norm, `[channels]` each.
@@ -173,7 +175,7 @@ impl<T: Stored> NasBench201Supernet<T> {
     /// [`Error::Unsupported`] for another trial.
     pub fn running(&self, trial: u32, index: usize) -> Result<[Vec<f64>; 2]> {
         let channels = self.parent().running()[index].channels;
-        let running = &self.trials[self.find(trial)?].weights.running[index];
+        let running = &self.trials[self.find(trial)?].learned.running[index];
         Ok([running.mean[..channels].to_vec(), running.variance[..channels].to_vec()])
     }
 
@@ -186,7 +188,7 @@ impl<T: Stored> NasBench201Supernet<T> {
         let trial = self.draw(&request.batch)?;
         let wanted = Wanted { weights: true, edges: true, unit_outputs: false };
         let outcome = self.forward(trial, &request.proposal, None, Statistics::MinibatchAndUpdate)?;
-        self.network.backward(&mut self.trials[trial].weights, wanted);
+        self.network.backward(&mut self.trials[trial].learned, wanted);
         let mut edge_gradient = OpTable::filled(request.proposal.shape(), 0.0);
         self.network.edge_gradient(wanted, &request.proposal, &mut edge_gradient);
         Ok(Pass { loss: outcome.loss, logits: self.network.logits(), edge_gradient })
@@ -199,9 +201,7 @@ impl<T: Stored> NasBench201Supernet<T> {
     /// [`Error::Unsupported`] for another trial.
     pub fn update(&mut self, trial: u32, rate: f64) -> Result<f64> {
         let trial = self.find(trial)?;
-        let Sgd { momentum, weight_decay, clip_norm, .. } = self.settings.weights;
-        let update = Update { rate, momentum, decay: weight_decay, clip_norm };
-        Ok(self.network.update(&mut self.trials[trial].weights, &update))
+        Ok(self.network.update(&mut self.trials[trial].learned, &self.settings.weights, rate))
     }
 
     fn find(&self, trial: u32) -> Result<usize> {
@@ -248,7 +248,7 @@ impl<T: Stored> NasBench201Supernet<T> {
         statistics: Statistics,
     ) -> Result<Outcome> {
         let minibatch = Minibatch { images: &self.images, labels: &self.labels };
-        self.network.forward(&mut self.trials[trial].weights, minibatch, proposal, without, statistics)
+        self.network.forward(&mut self.trials[trial].learned, minibatch, proposal, without, statistics)
     }
 
     fn answer(&mut self, request: &Request, feedback: &mut Feedback) -> Result<()> {
@@ -261,7 +261,7 @@ impl<T: Stored> NasBench201Supernet<T> {
             Want::Gradient | Want::GradientWithUnitOutputs => {
                 let unit_outputs = want == Want::GradientWithUnitOutputs;
                 let wanted = Wanted { weights: false, edges: true, unit_outputs };
-                self.network.backward(&mut self.trials[trial].weights, wanted);
+                self.network.backward(&mut self.trials[trial].learned, wanted);
                 self.network.edge_gradient(wanted, proposal, &mut feedback.gradient);
             }
             Want::Removals => {
@@ -300,7 +300,7 @@ impl<T: Stored> Supernet for NasBench201Supernet<T> {
         let trial = self.draw(&request.batch)?;
         let loss = self.forward(trial, &request.proposal, None, Statistics::MinibatchAndUpdate)?.loss;
         let wanted = Wanted { weights: true, ..Wanted::default() };
-        self.network.backward(&mut self.trials[trial].weights, wanted);
+        self.network.backward(&mut self.trials[trial].learned, wanted);
         self.update(request.batch.trial, self.settings.weights.rate(step.schedule))?;
         Ok(loss)
     }
@@ -329,7 +329,7 @@ impl<T: Stored> Supernet for NasBench201Supernet<T> {
     fn save(&self) -> State {
         let mut state = State::new();
         for trial in &self.trials {
-            state.nest(&format!("trial-{}", trial.number), trial.weights.save(self.parent().parameters()));
+            state.nest(&format!("trial-{}", trial.number), trial.learned.save(self.parent().parameters()));
         }
         state
     }
@@ -337,12 +337,12 @@ impl<T: Stored> Supernet for NasBench201Supernet<T> {
     fn restore(&mut self, state: &State) -> Result<()> {
         let mut restored = Vec::new();
         for trial in &self.trials {
-            let mut weights = trial.weights.clone();
-            weights.restore(self.parent().parameters(), &state.below(&format!("trial-{}", trial.number)))?;
-            restored.push(weights);
+            let mut learned = trial.learned.clone();
+            learned.restore(self.parent().parameters(), &state.below(&format!("trial-{}", trial.number)))?;
+            restored.push(learned);
         }
-        for (trial, weights) in self.trials.iter_mut().zip(restored) {
-            trial.weights = weights;
+        for (trial, learned) in self.trials.iter_mut().zip(restored) {
+            trial.learned = learned;
         }
         Ok(())
     }

@@ -19,6 +19,7 @@
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
+use advantage_nas::network::Sgd;
 use advantage_nas::network::nas_bench_201::parent::NORM_MOMENTUM;
 use advantage_nas::network::nas_bench_201::parent::{Affine, Layer, Norm};
 use advantage_nas::network::nas_bench_201::{PIXELS, Parent};
@@ -26,8 +27,8 @@ use advantage_nas::strategy::Proposal;
 use advantage_nas::{Error, OpTable, Result};
 use pulp::Arch;
 
+use super::learned::Learned;
 use super::plan::{CHUNK, NodePlan, Plan, SlotPlan, geometry};
-use super::weights::{Update, Weights};
 use crate::Element;
 use crate::layer::batch_norm::{self, Backward, EPSILON, Moments, Slopes};
 use crate::layer::convolution::Convolution;
@@ -112,7 +113,7 @@ impl<T: Element> Channels<T> {
         block: usize,
         moments: &Moments,
         norm: Option<&Affine>,
-        weights: &mut Weights<T>,
+        learned: &mut Learned<T>,
         statistics: Statistics,
         edge_weight: f64,
     ) {
@@ -121,9 +122,9 @@ impl<T: Element> Channels<T> {
             let (mean, variance) = (moments.mean[lane], moments.variance(lane));
             let (mut scale, mut shift) = (1.0, 0.0);
             if let Some(norm) = norm {
-                scale = weights.tensors[norm.scale].value[block].0[lane].widen();
-                shift = weights.tensors[norm.shift].value[block].0[lane].widen();
-                let running = &mut weights.running[norm.running];
+                scale = learned.weights.value(norm.scale)[block].0[lane].widen();
+                shift = learned.weights.value(norm.shift)[block].0[lane].widen();
+                let running = &mut learned.running[norm.running];
                 if statistics == Statistics::MinibatchAndUpdate {
                     // Unbiased; of a single number there is none, and the variance is zero anyway.
                     let unbiased = moments.squares[lane] / (moments.count - 1.0).max(1.0);
@@ -145,16 +146,16 @@ impl<T: Element> Channels<T> {
         block: usize,
         slopes: &Slopes,
         norm: Option<&Affine>,
-        weights: &mut Weights<T>,
+        learned: &mut Learned<T>,
         edge_weight: f64,
         count: f64,
     ) -> f64 {
         for lane in 0..LANES {
             let mut scale = 1.0;
             if let Some(norm) = norm {
-                scale = weights.tensors[norm.scale].value[block].0[lane].widen();
-                weights.tensors[norm.scale].gradient[block].0[lane] = T::of(slopes.product[lane]);
-                weights.tensors[norm.shift].gradient[block].0[lane] = T::of(slopes.sum[lane]);
+                scale = learned.weights.value(norm.scale)[block].0[lane].widen();
+                learned.weights.gradient_mut(norm.scale)[block].0[lane] = T::of(slopes.product[lane]);
+                learned.weights.gradient_mut(norm.shift)[block].0[lane] = T::of(slopes.sum[lane]);
             }
             let inverse = self.inverse[block].0[lane].widen();
             let own = edge_weight * scale * inverse;
@@ -348,8 +349,8 @@ impl<T: Element> Network<T> {
     }
 
     /// Updates the weights that took part in the last pass; returns the norm of the gradient before clipping.
-    pub(super) fn update(&self, weights: &mut Weights<T>, update: &Update) -> f64 {
-        self.workers.run(|| weights.update(self.graph.arch, &self.workers, update))
+    pub(super) fn update(&self, learned: &mut Learned<T>, sgd: &Sgd, rate: f64) -> f64 {
+        self.workers.run(|| learned.weights.update(self.graph.arch, &self.workers, sgd, rate))
     }
 
     /// Logits of the last forward pass, `[images, classes]`.
@@ -365,7 +366,7 @@ impl<T: Element> Network<T> {
     /// [`Error::Length`] for an empty minibatch or too large a one.
     pub(super) fn forward(
         &mut self,
-        weights: &mut Weights<T>,
+        learned: &mut Learned<T>,
         minibatch: Minibatch<'_>,
         proposal: &Proposal,
         without: Option<usize>,
@@ -375,7 +376,7 @@ impl<T: Element> Network<T> {
         if images == 0 || images > self.graph.plan.batch {
             return Err(Error::Length { what: "images of a minibatch", expected: self.graph.plan.batch, got: images });
         }
-        self.graph.select(weights, proposal, without)?;
+        self.graph.select(learned, proposal, without)?;
         self.graph.images = images;
         for (index, chunk) in self.chunks.iter_mut().enumerate() {
             chunk.first = (index * CHUNK).min(images);
@@ -383,20 +384,20 @@ impl<T: Element> Network<T> {
         }
         let Self { graph, chunks, scratch, workers } = self;
         workers.run(|| {
-            let (arch, values) = (graph.arch, &*weights);
+            let (arch, values) = (graph.arch, &*learned);
             workers.each(&mut graph.slots, |slot| slot.ready(arch, values));
             for group in 0..graph.forward_groups.len() {
                 let nodes = graph.forward_groups[group].clone();
-                let (shared, values) = (&*graph, &*weights);
+                let (shared, values) = (&*graph, &*learned);
                 workers.each(chunks, |chunk| {
                     let mut scratch = scratch[workers.index()].lock().unwrap_or_else(PoisonError::into_inner);
                     for node in nodes.clone() {
                         shared.forward_node(node, chunk, minibatch, values, &mut scratch);
                     }
                 });
-                graph.join_moments(nodes, chunks, weights, statistics);
+                graph.join_moments(nodes, chunks, learned, statistics);
             }
-            let (shared, values) = (&*graph, &*weights);
+            let (shared, values) = (&*graph, &*learned);
             workers.each(chunks, |chunk| shared.forward_head(chunk, minibatch, values));
         });
         let mut outcome = Outcome::default();
@@ -409,11 +410,11 @@ impl<T: Element> Network<T> {
     }
 
     /// Backward pass of the last forward pass, which must have used the statistics of the minibatch.
-    pub(super) fn backward(&mut self, weights: &mut Weights<T>, wanted: Wanted) {
+    pub(super) fn backward(&mut self, learned: &mut Learned<T>, wanted: Wanted) {
         let Self { graph, chunks, scratch, workers } = self;
-        graph.turn_head(chunks, weights);
+        graph.turn_head(chunks, learned);
         workers.run(|| {
-            let (arch, values) = (graph.arch, &*weights);
+            let (arch, values) = (graph.arch, &*learned);
             workers.each(&mut graph.slots, |slot| slot.turn(arch, values));
             let last = graph.plan.nodes.len() - 1;
             let shared = &*graph;
@@ -421,7 +422,7 @@ impl<T: Element> Network<T> {
                 shared.backward_head(chunk);
                 shared.complete(last, chunk, wanted);
             });
-            graph.join_slopes(last, chunks, weights);
+            graph.join_slopes(last, chunks, learned);
             for group in 0..graph.backward_groups.len() {
                 let nodes = graph.backward_groups[group].clone();
                 let shared = &*graph;
@@ -435,12 +436,12 @@ impl<T: Element> Network<T> {
                     }
                 });
                 if wanted.weights {
-                    graph.join_weight_gradients(nodes.clone(), chunks, weights, workers);
+                    graph.join_weight_gradients(nodes.clone(), chunks, learned, workers);
                 }
                 for node in nodes.rev() {
                     for index in 0..graph.plan.completed_by[node].len() {
                         let source = graph.plan.completed_by[node][index];
-                        graph.join_slopes(source, chunks, weights);
+                        graph.join_slopes(source, chunks, learned);
                     }
                 }
             }
@@ -503,18 +504,18 @@ impl<T: Element> Slot<T> {
     }
 
     /// Readies its filters for the forward pass.
-    fn ready(&mut self, arch: Arch, weights: &Weights<T>) {
+    fn ready(&mut self, arch: Arch, learned: &Learned<T>) {
         if let (true, Some(winograd)) = (self.active(), &self.winograd) {
-            winograd.transform(arch, &weights.tensors[self.weight].value, &mut self.filters);
+            winograd.transform(arch, learned.weights.value(self.weight), &mut self.filters);
         }
     }
 
     /// Readies its filters for the backward pass. The images have no gradient.
-    fn turn(&mut self, arch: Arch, weights: &Weights<T>) {
+    fn turn(&mut self, arch: Arch, learned: &Learned<T>) {
         if !self.active() || self.plan.source == 0 {
             return;
         }
-        self.convolution.transpose(&weights.tensors[self.weight].value, &mut self.transposed);
+        self.convolution.transpose(learned.weights.value(self.weight), &mut self.transposed);
         if let Some(winograd) = &self.winograd {
             winograd.transform_back(arch, &self.transposed[..self.convolution.transposed_weights()], &mut self.filters);
         }
@@ -530,14 +531,12 @@ impl<T: Element> Slot<T> {
 
 impl<T: Element> Graph<T> {
     /// Lists what takes part in a pass, and where chunks have to wait for each other.
-    fn select(&mut self, weights: &mut Weights<T>, proposal: &Proposal, without: Option<usize>) -> Result<()> {
+    fn select(&mut self, learned: &mut Learned<T>, proposal: &Proposal, without: Option<usize>) -> Result<()> {
         self.parent.space().shape().expect("proposal", proposal.shape())?;
-        for tensor in &mut weights.tensors {
-            tensor.active = false;
-        }
+        learned.weights.active_mut().fill(false);
         let head = self.parent.head();
         for parameter in [head.norm.scale, head.norm.shift, head.weight, head.bias] {
-            weights.tensors[parameter].active = true;
+            learned.weights.active_mut()[parameter] = true;
         }
         self.readers.iter_mut().for_each(Vec::clear);
         self.terms.iter_mut().for_each(Vec::clear);
@@ -577,10 +576,10 @@ impl<T: Element> Graph<T> {
                             (chosen.relu, chosen.norm, chosen.weight) = (layer.relu, layer.norm, layer.weight);
                             chosen.edge_weight = weight;
                             chosen.slope = 0.0;
-                            weights.tensors[layer.weight].active = true;
+                            learned.weights.active_mut()[layer.weight] = true;
                             if let Norm::Affine(affine) = layer.norm {
-                                weights.tensors[affine.scale].active = true;
-                                weights.tensors[affine.shift].active = true;
+                                learned.weights.active_mut()[affine.scale] = true;
+                                learned.weights.active_mut()[affine.shift] = true;
                             }
                             self.readers[input.source].push(slot);
                             Operation::Convolve { slot }
@@ -669,7 +668,7 @@ impl<T: Element> Graph<T> {
         node: usize,
         chunk: &mut Chunk<T>,
         minibatch: Minibatch<'_>,
-        weights: &Weights<T>,
+        learned: &Learned<T>,
         scratch: &mut Scratch<T>,
     ) {
         let plan = &self.plan.nodes[node];
@@ -701,7 +700,7 @@ impl<T: Element> Graph<T> {
                     let Scratch { input, room, .. } = &mut *scratch;
                     winograd.forward(self.arch, input, border, &slot.filters, room, output);
                 } else {
-                    let filters = &weights.tensors[slot.weight].value;
+                    let filters = learned.weights.value(slot.weight);
                     slot.convolution.forward(self.arch, &scratch.input, border, filters, output);
                 }
                 if slot.norm != Norm::Without {
@@ -724,7 +723,7 @@ impl<T: Element> Graph<T> {
         &mut self,
         nodes: Range<usize>,
         chunks: &[Chunk<T>],
-        weights: &mut Weights<T>,
+        learned: &mut Learned<T>,
         statistics: Statistics,
     ) {
         let last = nodes.end == self.terms.len();
@@ -737,7 +736,7 @@ impl<T: Element> Graph<T> {
                 let affine = slot.affine();
                 for block in 0..self.plan.nodes[slot.plan.node].blocks {
                     let moments = join(chunks.iter().map(|chunk| &chunk.moments[index][block]));
-                    slot.channels.normalize(block, &moments, affine.as_ref(), weights, statistics, slot.edge_weight);
+                    slot.channels.normalize(block, &moments, affine.as_ref(), learned, statistics, slot.edge_weight);
                 }
             }
         }
@@ -745,13 +744,13 @@ impl<T: Element> Graph<T> {
             let norm = self.parent.head().norm;
             for block in 0..self.plan.nodes[self.terms.len() - 1].blocks {
                 let moments = join(chunks.iter().map(|chunk| &chunk.head.moments[block]));
-                self.head.normalize(block, &moments, Some(&norm), weights, statistics, 1.0);
+                self.head.normalize(block, &moments, Some(&norm), learned, statistics, 1.0);
             }
         }
     }
 
     /// Everything behind the last node, and the gradient up to the batch norm.
-    fn forward_head(&self, chunk: &mut Chunk<T>, minibatch: Minibatch<'_>, weights: &Weights<T>) {
+    fn forward_head(&self, chunk: &mut Chunk<T>, minibatch: Minibatch<'_>, learned: &Learned<T>) {
         let head = self.parent.head();
         let last = self.terms.len() - 1;
         let NodePlan { blocks, size, .. } = self.plan.nodes[last];
@@ -762,7 +761,7 @@ impl<T: Element> Graph<T> {
         own.weight_gradient.fill(Pixel::default());
         own.bias_gradient.fill(Pixel::default());
         (own.loss, own.correct) = (0.0, 0);
-        let (weight, bias) = (&weights.tensors[head.weight].value, &weights.tensors[head.bias].value);
+        let (weight, bias) = (learned.weights.value(head.weight), learned.weights.value(head.bias));
         for image in 0..chunk.images {
             let x = &chunk.values[last][image * length..][..length];
             let features = &mut own.features[image * blocks..][..blocks];
@@ -783,21 +782,21 @@ impl<T: Element> Graph<T> {
     }
 
     /// Adds up the gradients of the head's parameters, and sets up its batch norm's gradient.
-    fn turn_head(&mut self, chunks: &[Chunk<T>], weights: &mut Weights<T>) {
+    fn turn_head(&mut self, chunks: &[Chunk<T>], learned: &mut Learned<T>) {
         let head = *self.parent.head();
         let last = self.plan.nodes[self.terms.len() - 1];
         for (parameter, of) in [
             (head.weight, (|own| &own.weight_gradient) as fn(&HeadChunk<T>) -> &Vec<Pixel<T>>),
             (head.bias, |own| &own.bias_gradient),
         ] {
-            let gradient = &mut weights.tensors[parameter].gradient;
+            let gradient = learned.weights.gradient_mut(parameter);
             let parts = chunks.iter().map(|chunk| Summand::Scaled { x: of(&chunk.head), weight: T::one() });
             map::combine(self.arch, parts, Size { height: 1, width: gradient.len() }, gradient, true);
         }
         let count = (self.images * last.size.pixels()) as f64;
         for block in 0..last.blocks {
             let slopes = join_slopes(chunks.iter().map(|chunk| &chunk.head.slopes[block]));
-            self.head.turn(block, &slopes, Some(&head.norm), weights, 1.0, count);
+            self.head.turn(block, &slopes, Some(&head.norm), learned, 1.0, count);
         }
     }
 
@@ -853,7 +852,7 @@ impl<T: Element> Graph<T> {
     }
 
     /// Adds up the sums of the convolutions that lead to a node.
-    fn join_slopes(&mut self, node: usize, chunks: &[Chunk<T>], weights: &mut Weights<T>) {
+    fn join_slopes(&mut self, node: usize, chunks: &[Chunk<T>], learned: &mut Learned<T>) {
         let plan = self.plan.nodes[node];
         let count = (self.images * plan.size.pixels()) as f64;
         for term in &self.terms[node] {
@@ -866,7 +865,7 @@ impl<T: Element> Graph<T> {
             slot.slope = 0.0;
             for block in 0..plan.blocks {
                 let slopes = join_slopes(chunks.iter().map(|chunk| &chunk.slopes[index][block]));
-                slot.slope += slot.channels.turn(block, &slopes, affine.as_ref(), weights, slot.edge_weight, count);
+                slot.slope += slot.channels.turn(block, &slopes, affine.as_ref(), learned, slot.edge_weight, count);
             }
         }
     }
@@ -967,13 +966,13 @@ impl<T: Element> Graph<T> {
         &self,
         nodes: Range<usize>,
         chunks: &[Chunk<T>],
-        weights: &mut Weights<T>,
+        learned: &mut Learned<T>,
         workers: &Workers,
     ) {
         for term in self.terms[nodes].iter().flatten() {
             let Operation::Convolve { slot } = term.operation else { continue };
             let slot = &self.slots[slot];
-            workers.pieces(&mut weights.tensors[slot.weight].gradient, PIECE, |piece, out| {
+            workers.pieces(learned.weights.gradient_mut(slot.weight), PIECE, |piece, out| {
                 let range = piece * PIECE..piece * PIECE + out.len();
                 let parts = chunks.iter().map(|chunk| Summand::Scaled {
                     x: &chunk.weight_gradients[slot.plan.position][range.clone()],
@@ -1025,7 +1024,7 @@ mod tests {
 
     struct Examined {
         network: Network<f64>,
-        weights: Weights<f64>,
+        learned: Learned<f64>,
         images: Vec<f32>,
         /// Coefficients of a linear functional of the cell's output.
         functional: Vec<Pixel<f64>>,
@@ -1035,18 +1034,18 @@ mod tests {
         fn new(candidates: &[Candidate], rng: &mut ChaCha8Rng) -> Self {
             let candidates = Candidates::new(candidates).unwrap();
             let parent = Parent::new(Skeleton { cells: 1, channels: 3, classes: 2 }, &candidates).unwrap();
-            let weights = Weights::new(&parent, &Streams::new(0), 0);
+            let learned = Learned::new(&parent, &Streams::new(0), 0);
             let plan = Plan::new(&parent, 2, Simultaneous::All);
             let length = 2 * plan.nodes[OUTPUT].length();
             let functional = (0..length).map(|_| Pixel(std::array::from_fn(|_| rng.random_range(-1.0..1.0)))).collect();
             let images = (0..2 * PIXELS).map(|_| rng.random_range(-1.0..1.0)).collect();
-            Self { network: Network::new(parent, plan, Workers::new(1).unwrap()), weights, images, functional }
+            Self { network: Network::new(parent, plan, Workers::new(1).unwrap()), learned, images, functional }
         }
 
         /// The functional of the cell's output, with edge `without` left out.
         fn reward(&mut self, proposal: &Proposal, without: Option<usize>) -> f64 {
             let minibatch = Minibatch { images: &self.images, labels: &[0, 1] };
-            self.network.forward(&mut self.weights, minibatch, proposal, without, Statistics::Minibatch).unwrap();
+            self.network.forward(&mut self.learned, minibatch, proposal, without, Statistics::Minibatch).unwrap();
             let values = &self.network.chunks[0].values[OUTPUT][..self.functional.len()];
             map::product(
                 Arch::new(),
@@ -1065,17 +1064,17 @@ mod tests {
             chunks.iter_mut().for_each(|chunk| chunk.edge_slopes.iter_mut().for_each(|slopes| slopes.fill(0.0)));
             for slot in &mut graph.slots {
                 slot.slope = 0.0;
-                slot.turn(graph.arch, &self.weights);
+                slot.turn(graph.arch, &self.learned);
             }
             let scratch = scratch[0].get_mut().unwrap();
             graph.complete(OUTPUT, &mut chunks[0], wanted);
-            graph.join_slopes(OUTPUT, chunks, &mut self.weights);
+            graph.join_slopes(OUTPUT, chunks, &mut self.learned);
             for node in (2..=OUTPUT).rev() {
                 graph.backward_node(node, &mut chunks[0], wanted, scratch);
                 for source in graph.plan.completed_by[node].clone() {
                     if source > 1 {
                         graph.complete(source, &mut chunks[0], wanted);
-                        graph.join_slopes(source, chunks, &mut self.weights);
+                        graph.join_slopes(source, chunks, &mut self.learned);
                     }
                 }
             }
@@ -1131,16 +1130,16 @@ mod tests {
         let images: Vec<f32> = (0..count * PIXELS).map(|_| rng.random_range(-1.0..1.0)).collect();
         let labels: Vec<usize> = (0..count).map(|image| image % 2).collect();
         let gradients = |batch: usize, minibatches: &[usize]| {
-            let mut weights = Weights::<f64>::new(&parent, &Streams::new(0), 0);
+            let mut learned = Learned::<f64>::new(&parent, &Streams::new(0), 0);
             let plan = Plan::new(&parent, batch, Simultaneous::One);
             let mut network = Network::new(parent.clone(), plan, Workers::new(1).unwrap());
             for &count in minibatches {
                 let minibatch = Minibatch { images: &images[..count * PIXELS], labels: &labels[..count] };
-                network.forward(&mut weights, minibatch, &proposal, None, Statistics::Minibatch).unwrap();
-                network.backward(&mut weights, Wanted { weights: true, ..Wanted::default() });
+                network.forward(&mut learned, minibatch, &proposal, None, Statistics::Minibatch).unwrap();
+                network.backward(&mut learned, Wanted { weights: true, ..Wanted::default() });
             }
             let count = parent.parameters().len();
-            (0..count).map(|index| weights.read(index, Part::Gradient)).collect::<Vec<_>>()
+            (0..count).map(|index| learned.weights.read(index, Part::Gradient)).collect::<Vec<_>>()
         };
         let small = CHUNK - 1;
         assert_eq!(gradients(count, &[count, small]), gradients(small, &[small]));

@@ -2,14 +2,15 @@
 
 use std::fmt;
 
-use advantage_nas::network::Parameter;
 use advantage_nas::network::nas_bench_201::Parent;
 use advantage_nas::network::nas_bench_201::parent::Layer;
 
+use crate::Element;
 use crate::layer::convolution::Convolution;
 use crate::layer::winograd::{self, Winograd};
 use crate::layer::{Pixel, Size, blocks};
-use crate::nas_bench_201::weights::padded_length;
+use crate::nas_bench_201::learned::packing;
+use crate::weights::Weights;
 
 /// Images that are worked on together, by one thread. Their partial sums (statistics, gradients of weights) are added up in a
 /// fixed order, so that results don't depend on the number of threads.
@@ -183,14 +184,13 @@ impl Plan {
     }
 
     /// What is allocated, for numbers of type `T`.
-    pub(super) fn memory<T>(&self, parent: &Parent, trials: usize, threads: usize) -> Memory {
+    pub(super) fn memory<T: Element>(&self, parent: &Parent, trials: usize, threads: usize) -> Memory {
         let pixel = size_of::<Pixel<T>>();
         let images = self.chunks() * CHUNK;
-        let parameters = parent.parameters().iter().map(|parameter: &Parameter| padded_length(&parameter.shape));
-        let parameters = parameters.sum::<usize>() * pixel * trials;
+        let [parameters, optimizer] = Weights::<T>::bytes(parent.parameters().iter().map(packing), true);
         Memory {
-            parameters,
-            optimizer: 2 * parameters,
+            parameters: trials * parameters,
+            optimizer: trials * optimizer,
             tensors: images * self.nodes.iter().map(NodePlan::length).sum::<usize>() * pixel,
             outputs: images * self.slots.iter().map(|slot| self.output(slot)).sum::<usize>() * pixel,
             gradients: images * self.gradients.iter().sum::<usize>() * pixel,

@@ -1,0 +1,96 @@
+//! What one trial learns: its weights and the running statistics of batch norms.
+
+use advantage_nas::network::nas_bench_201::Parent;
+use advantage_nas::network::{Parameter, Part, initial_values};
+use advantage_nas::random::Streams;
+use advantage_nas::state::{Entry, State};
+use advantage_nas::{Error, Result};
+use ndarray::ArrayD;
+
+use crate::Element;
+use crate::Stored;
+use crate::layer::{LANES, blocks};
+use crate::weights::{Packing, Update, Weights};
+
+/// Pixels whose squares are added up at once, see [`Update`].
+const NORM_STRIP: usize = 128;
+
+/// How the layers read a parameter: channels in blocks of [`LANES`].
+pub(super) fn packing(parameter: &Parameter) -> Packing {
+    match *parameter.shape {
+        [outputs, inputs, height, width] => Packing::Filters { outputs, inputs, height, width },
+        [rows, columns] => Packing::Rows { rows, columns },
+        _ => Packing::Vector { length: parameter.len() },
+    }
+}
+
+/// Running mean and variance of a batch norm.
+#[derive(Clone, Debug)]
+pub(super) struct RunningStatistics {
+    channels: usize,
+    pub(super) mean: Vec<f64>,
+    pub(super) variance: Vec<f64>,
+}
+
+/// Everything that a trial learns.
+#[derive(Clone, Debug)]
+pub(super) struct Learned<T> {
+    pub(super) weights: Weights<T>,
+    pub(super) running: Vec<RunningStatistics>,
+}
+
+impl<T: Element> Learned<T> {
+    pub(super) fn new(parent: &Parent, streams: &Streams, trial: u32) -> Self {
+        let packings = parent.parameters().iter().map(packing).collect();
+        let mut weights = Weights::new(packings, Update { momentum: true, strip: NORM_STRIP });
+        weights.initialize(initial_values(parent.parameters(), streams, trial));
+        let running = parent.running().iter().map(|running| {
+            let length = blocks(running.channels) * LANES;
+            // Lanes beyond the channels keep variance 1 and mean 0.
+            RunningStatistics { channels: running.channels, mean: vec![0.0; length], variance: vec![1.0; length] }
+        });
+        Self { weights, running: running.collect() }
+    }
+
+    pub(super) fn save(&self, parameters: &[Parameter]) -> State
+    where
+        T: Stored,
+    {
+        let mut state = State::new();
+        for (index, parameter) in parameters.iter().enumerate() {
+            for part in [Part::Value, Part::Velocity] {
+                let values = self.weights.read(index, part).into_raw_vec_and_offset().0;
+                let entry = Entry { shape: parameter.shape.clone(), values: T::values(values) };
+                state.insert(format!("{}{}", parameter.name, part.suffix()), entry);
+            }
+        }
+        for (index, running) in self.running.iter().enumerate() {
+            state.insert_f64(format!("running.{index}.mean"), &running.mean[..running.channels]);
+            state.insert_f64(format!("running.{index}.variance"), &running.variance[..running.channels]);
+        }
+        state
+    }
+
+    pub(super) fn restore(&mut self, parameters: &[Parameter], state: &State) -> Result<()>
+    where
+        T: Stored,
+    {
+        let mut restored = self.clone();
+        for (index, parameter) in parameters.iter().enumerate() {
+            for part in [Part::Value, Part::Velocity] {
+                let values = T::stored(state, &format!("{}{}", parameter.name, part.suffix()), parameter.len())?;
+                let values = ArrayD::from_shape_vec(&*parameter.shape, values.into_iter().map(T::of).collect());
+                restored.weights.write(index, part, values.map_err(Error::other)?.view())?;
+            }
+        }
+        for (index, running) in restored.running.iter_mut().enumerate() {
+            let channels = running.channels;
+            let mean = state.f64(&format!("running.{index}.mean"), channels)?;
+            running.mean[..channels].copy_from_slice(mean);
+            let variance = state.f64(&format!("running.{index}.variance"), channels)?;
+            running.variance[..channels].copy_from_slice(variance);
+        }
+        *self = restored;
+        Ok(())
+    }
+}
