@@ -158,6 +158,13 @@ pub enum Error {
         loss: f64,
     },
 
+    /// Arrays that differ by more than is allowed.
+    #[error("{comparison}")]
+    Differs {
+        /// The comparison, as text.
+        comparison: String,
+    },
+
     /// A failure below the core: a device, a data set, a file of an observer.
     #[error(transparent)]
     Other(Box<dyn std::error::Error + Send + Sync>),

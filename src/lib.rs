@@ -48,6 +48,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod comparison;
 mod error;
 pub mod estimator;
 pub mod network;

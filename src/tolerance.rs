@@ -5,6 +5,8 @@
 
 use approx::{AbsDiffEq, RelativeEq};
 
+use crate::comparison::Comparison;
+
 /// Relative tolerance of a result that takes a handful of `f64` roundings.
 pub const F64_FEW_ROUNDINGS: f64 = 16.0 * f64::EPSILON;
 
@@ -23,6 +25,62 @@ pub const CENTRAL_DIFFERENCE: f64 = 1e-7;
 
 /// Step of a central difference in `f64`, near `ε^(1/3)`.
 pub const CENTRAL_STEP: f64 = 1e-5;
+
+/// How far two arrays may be apart; every entry is measured on its own unless another thing is said. Nothing but equal infinities is as
+/// close as an infinity, and nothing is as close as NaN.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Tolerance {
+    /// A share of the larger of both numbers, or `floor` if that is more; as [`close`].
+    Close {
+        /// Share of the larger number.
+        relative: f64,
+        /// What is always allowed.
+        floor: f64,
+    },
+    /// A share of the larger of both numbers, and `absolute` beside.
+    Sum {
+        /// Share of the larger number.
+        relative: f64,
+        /// What is allowed beside.
+        absolute: f64,
+    },
+    /// A share of the largest number that is expected, the same for all entries.
+    OfLargest(f64),
+    /// A share of the expected array's norm for the norm of the difference; as [`norm_difference`].
+    OfNorm(f64),
+    /// The same bits.
+    Bits,
+}
+
+impl Tolerance {
+    /// Whether the array is measured as a whole.
+    pub(crate) fn is_norm_wise(self) -> bool {
+        matches!(self, Self::OfNorm(_))
+    }
+
+    /// What the entries of an array are measured by, beside their own size.
+    pub(crate) fn scale(self, expected: impl Iterator<Item = f64>) -> f64 {
+        match self {
+            Self::OfLargest(_) => expected.fold(0.0, |largest, value| value.abs().max(largest)),
+            Self::OfNorm(_) => expected.map(|value| value * value).sum::<f64>().sqrt(),
+            Self::Close { .. } | Self::Sum { .. } | Self::Bits => 0.0,
+        }
+    }
+
+    /// The distance of two entries as a multiple of what is allowed; NaN if there is no telling.
+    pub(crate) fn distance(self, got: f64, expected: f64, scale: f64) -> f64 {
+        let larger = got.abs().max(expected.abs());
+        let allowed = match self {
+            Self::Close { relative, floor } => (relative * larger).max(floor),
+            Self::Sum { relative, absolute } => relative * larger + absolute,
+            Self::OfLargest(share) | Self::OfNorm(share) => share * scale,
+            Self::Bits if got.to_bits() == expected.to_bits() && !got.is_nan() => return 0.0,
+            Self::Bits if got.is_nan() || expected.is_nan() => return f64::NAN,
+            Self::Bits => return f64::INFINITY,
+        };
+        if got == expected { 0.0 } else { (got - expected).abs() / allowed }
+    }
+}
 
 /// Whether `left` and `right` agree to `relative` of the larger one, or to `floor` absolutely. `false` if either is NaN.
 #[must_use]
@@ -69,20 +127,19 @@ pub fn assert_close(left: f64, right: f64, relative: f64, floor: f64) {
     );
 }
 
-/// Panics unless two slices agree element by element; see [`close`].
+/// Panics with the worst elements unless two slices agree element by element; see [`close`] and
+/// [`Comparison`](crate::comparison::Comparison).
 ///
 /// # Panics
-/// If the lengths differ, an element differs by more, or one is NaN.
+/// If the lengths differ, an element differs by more, one is NaN, or there is none.
 #[track_caller]
 pub fn assert_all_close(left: &[f64], right: &[f64], relative: f64, floor: f64) {
-    assert_eq!(left.len(), right.len(), "lengths differ");
-    for (index, (l, r)) in left.iter().zip(right).enumerate() {
-        assert!(
-            close(*l, *r, relative, floor),
-            "element {index}: {l:e} and {r:e} differ by {:e}, allowed are {relative:e} relative or {floor:e} absolute",
-            (l - r).abs()
-        );
-    }
+    Comparison::new("elements", left, right, Tolerance::Close { relative, floor }).assert();
+}
+
+/// The slope of a function at 0 by central differences, `(f(step) − f(−step)) / (2 step)`.
+pub fn central_difference(step: f64, mut function: impl FnMut(f64) -> f64) -> f64 {
+    (function(step) - function(-step)) / (2.0 * step)
 }
 
 #[cfg(test)]
