@@ -1,25 +1,26 @@
-//! The recurrent network of section 5.3 against a plain one with nested loops in `f64`: losses, gradients of weights and edge weights
-//! (central differences of the plain one), removals, unit outputs, updates, evaluation, the carried state; and that threads, saving
-//! and evaluations change nothing.
+//! The recurrent network of section 5.3 against the naive one: losses, gradients of weights and edge weights (central differences),
+//! removals, unit outputs, updates, evaluation, the carried state; and that threads, saving and evaluations change nothing.
 
-use std::collections::HashMap;
-
+use advantage_nas::comparison::Comparison;
 use advantage_nas::network::recurrent::{Dropout, MaskPart, Parent, Recurrent, Texts, WeightSettings};
 use advantage_nas::random::Streams;
 use advantage_nas::state::State;
 use advantage_nas::strategy::{Feedback, Proposal, Step, StepKind, Want};
 use advantage_nas::supernet::{Batch, Request, Set};
-use advantage_nas::tolerance::{F64_SUMS, assert_all_close, assert_close, norm_difference};
+use advantage_nas::tolerance::{F64_SUMS, Tolerance, assert_all_close, assert_close, central_difference};
 use advantage_nas::{Architecture, Error, OpTable, SearchSpace, Supernet, estimator};
 use advantage_nas_cpu::Stored;
 use advantage_nas_cpu::recurrent::{Part, RecurrentSupernet, Settings};
+use advantage_nas_oracles::Mixture;
+use advantage_nas_oracles::recurrent::{Network, Segment};
+use ndarray::{Array2, Array3, ArrayD, ArrayView2};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// Step of central differences: ReLUs near their kink are few, and a small step leaves most on their side.
 const STEP: f64 = 1e-6;
 /// Rounding of a loss near 20 over the step.
-const DIFFERENCE: f64 = 1e-7;
+const DIFFERENCE: Tolerance = Tolerance::Close { relative: 1e-7, floor: 1e-7 };
 /// Of a whole network, norm-wise: dozens of layers in single precision.
 const SINGLE: f64 = 2e-5;
 
@@ -29,119 +30,6 @@ const TRIAL: u32 = 2;
 /// No size is a multiple of the sixteen numbers that the network works on at once, or of its tiles of eight streams; there are two
 /// chunks of streams, and the words are two groups of 512 with some over.
 const TINY: Recurrent = Recurrent { vocabulary: 531, units: 19, batch: 11, steps: 4, dropout: 0.4, initial_range: 0.4 };
-
-/// The network as its formula says, one number at a time.
-#[derive(Clone)]
-struct Plain {
-    sizes: Recurrent,
-    parameters: HashMap<String, Vec<f64>>,
-}
-
-/// A segment with everything that is not a weight.
-#[derive(Clone)]
-struct Data {
-    /// `[steps, batch]`
-    inputs: Vec<u32>,
-    targets: Vec<u32>,
-    /// `[steps, batch, units]`
-    masks: [Vec<f64>; 2],
-    /// `[batch, units]`
-    state: Vec<f64>,
-}
-
-/// What is asked of the plain network beside the weights of the edges.
-#[derive(Clone, Default)]
-struct Question {
-    without: Option<usize>,
-    /// Added to every number of `z` of an edge.
-    units: [f64; 6],
-}
-
-fn sigmoid(x: f64) -> f64 {
-    1.0 / (1.0 + (-x).exp())
-}
-
-impl Plain {
-    fn new<T: Stored>(supernet: &RecurrentSupernet<T>) -> Self {
-        let parameters = supernet.parent().parameters().iter().enumerate().map(|(index, parameter)| {
-            let values = supernet.parameter(TRIAL, index, Part::Value).unwrap();
-            (parameter.name.clone(), values.into_iter().map(Widen::widen).collect())
-        });
-        Self { sizes: *supernet.parent().sizes(), parameters: parameters.collect() }
-    }
-
-    fn product(&self, name: &str, x: &[f64]) -> Vec<f64> {
-        let matrix = &self.parameters[name];
-        assert_eq!(matrix.len() % x.len(), 0);
-        matrix.chunks(x.len()).map(|row| row.iter().zip(x).map(|(w, x)| w * x).sum()).collect()
-    }
-
-    /// The state after a word.
-    fn cell(&self, embedding: &[f64], state: &[f64], weights: &OpTable<f64>, question: &Question) -> Vec<f64> {
-        let units = self.sizes.units;
-        let sum = |one: &str, other: &str| -> Vec<f64> {
-            let words = self.product(&format!("cell.{one}.weight"), embedding);
-            words.iter().zip(self.product(&format!("cell.{other}.weight"), state)).map(|(a, b)| a + b).collect()
-        };
-        let (gate, value) = (sum("input_gate", "state_gate"), sum("input", "state"));
-        let start = (0..units).map(|n| state[n] + sigmoid(gate[n]) * (value[n].tanh() - state[n])).collect();
-        let mut nodes: Vec<Vec<f64>> = vec![start];
-        let ends = [(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)];
-        for node in 1..4 {
-            let mut mean = vec![0.0; units];
-            for (edge, (from, to)) in ends.into_iter().enumerate() {
-                if to != node {
-                    continue;
-                }
-                let source = &nodes[from];
-                let gate = self.product(&format!("cell.edges.{edge}.gate.weight"), source);
-                let inner = self.product(&format!("cell.edges.{edge}.candidates.weight"), source);
-                for n in 0..units {
-                    let u = inner[n];
-                    let outputs = [u, u.tanh(), sigmoid(u), u.max(0.0), 0.0];
-                    let mut z = question.units[edge];
-                    if question.without != Some(edge) {
-                        z += weights.edge(edge).iter().zip(outputs).map(|(a, output)| a * output).sum::<f64>();
-                    }
-                    mean[n] += (source[n] + sigmoid(gate[n]) * (z - source[n])) / node as f64;
-                }
-            }
-            nodes.push(mean);
-        }
-        (0..units).map(|n| (nodes[1][n] + nodes[2][n] + nodes[3][n]) / 3.0).collect()
-    }
-
-    fn cross_entropy(&self, output: &[f64], target: usize) -> f64 {
-        let logits: Vec<f64> = self
-            .product("output.weight", output)
-            .iter()
-            .zip(&self.parameters["output.bias"])
-            .map(|(logit, bias)| logit + bias)
-            .collect();
-        logits.iter().map(|logit| logit.exp()).sum::<f64>().ln() - logits[target]
-    }
-
-    /// Loss, and the state after the segment.
-    fn answer(&self, data: &Data, weights: &OpTable<f64>, question: &Question) -> (f64, Vec<f64>) {
-        let Recurrent { units, batch, steps, .. } = self.sizes;
-        let mut state = data.state.clone();
-        let mut loss = 0.0;
-        for step in 0..steps {
-            for stream in 0..batch {
-                let row = step * batch + stream;
-                let mask = |layer: usize| &data.masks[layer][row * units..][..units];
-                let word = data.inputs[row] as usize;
-                let embedding = &self.parameters["embedding.weight"][word * units..][..units];
-                let dropped: Vec<f64> = embedding.iter().zip(mask(0)).map(|(x, mask)| x * mask).collect();
-                let own = &mut state[stream * units..][..units];
-                own.copy_from_slice(&self.cell(&dropped, own, weights, question));
-                let output: Vec<f64> = own.iter().zip(mask(1)).map(|(x, mask)| x * mask).collect();
-                loss += self.cross_entropy(&output, data.targets[row] as usize) / batch as f64;
-            }
-        }
-        (loss, state)
-    }
-}
 
 /// Widening under a name of its own.
 trait Widen {
@@ -175,16 +63,27 @@ fn with_state(sizes: Recurrent, seed: u64) -> (RecurrentSupernet<f64>, ChaCha8Rn
     (supernet, rng)
 }
 
-/// What the plain network needs to know of the last segment.
-fn data<T: Stored>(supernet: &RecurrentSupernet<T>) -> Data {
+/// The naive network with the supernet's weights.
+fn naive<T: Stored>(supernet: &RecurrentSupernet<T>) -> Network {
+    let parameters = supernet.parent().parameters().iter().enumerate().map(|(index, parameter)| {
+        let values = supernet.parameter(TRIAL, index, Part::Value).unwrap().into_iter().map(Widen::widen).collect();
+        ArrayD::from_shape_vec(parameter.shape.as_slice(), values).unwrap()
+    });
+    Network::new(supernet.parent().clone(), parameters.collect()).unwrap()
+}
+
+/// The last segment, with everything that is not a weight.
+fn segment<T: Stored>(supernet: &RecurrentSupernet<T>) -> Segment {
+    let Recurrent { batch, steps, units, .. } = *supernet.parent().sizes();
     let (inputs, targets) = supernet.minibatch();
+    let words = |words: &[u32]| Array2::from_shape_vec((steps, batch), words.to_vec()).unwrap();
     let widen = |values: &[T]| values.iter().map(|value| value.widen()).collect::<Vec<f64>>();
     let [embedding, output] = supernet.masks();
-    Data {
-        inputs: inputs.to_vec(),
-        targets: targets.to_vec(),
-        masks: [widen(&embedding), widen(&output)],
-        state: widen(supernet.state_before()),
+    Segment {
+        inputs: words(inputs),
+        targets: words(targets),
+        masks: [embedding, output].map(|mask| Array3::from_shape_vec((steps, batch, units), widen(&mask)).unwrap()),
+        state: Array2::from_shape_vec((batch, units), widen(supernet.state_before())).unwrap(),
     }
 }
 
@@ -226,28 +125,30 @@ fn step(schedule: f64) -> Step {
 
 #[test]
 fn losses_and_states_equal_the_plain_network() {
+    let sums = Tolerance::Close { relative: 100.0 * F64_SUMS, floor: 0.0 };
     for dropout in [0.0, 0.4] {
         let sizes = Recurrent { dropout, ..TINY };
         let (mut supernet, mut rng) = with_state(sizes, 1);
         let mut single = self::supernet::<f32>(sizes, 1);
         single.set_state(TRIAL, supernet.state(TRIAL).unwrap()).unwrap();
-        let plain = Plain::new(&supernet);
+        let plain = naive(&supernet);
         for proposal in proposals(&supernet.space().clone(), &mut rng, Want::Removals) {
             let request = request(&proposal, Set::Validation);
             let double = probe(&mut supernet, request.clone());
-            let data = data(&supernet);
-            let answer =
-                |without| plain.answer(&data, proposal.weights(), &Question { without, ..Question::default() });
-            let (loss, state) = answer(None);
-            assert_close(double.loss, loss, 100.0 * F64_SUMS, 0.0);
-            assert_all_close(supernet.state(TRIAL).unwrap(), &state, 100.0 * F64_SUMS, 100.0 * F64_SUMS);
-            let removals: Vec<f64> = (0..6).map(|edge| answer(Some(edge)).0).collect();
-            assert_all_close(&double.removals, &removals, 100.0 * F64_SUMS, 0.0);
+            let segment = segment(&supernet);
+            let expected = advantage_nas_oracles::feedback(&proposal, STEP, |mixture| plain.pass(&segment, mixture).0);
+            let (_, state) = plain.pass(&segment, &Mixture::new(proposal.weights()));
+            Comparison::new("loss", &[double.loss], &[expected.loss], sums).assert();
+            let after = ArrayView2::from_shape(state.dim(), supernet.state(TRIAL).unwrap()).unwrap();
+            let floor = 100.0 * F64_SUMS;
+            Comparison::new("state", &after, &state, Tolerance::Close { relative: floor, floor }).assert();
+            Comparison::new("removals", &double.removals, &expected.removals, sums).assert();
             let answer = probe(&mut single, request);
-            assert_close(answer.loss, loss, SINGLE, 0.0);
-            assert!(norm_difference(&answer.removals, &removals) <= SINGLE);
-            let widened: Vec<f64> = single.state(TRIAL).unwrap().iter().map(|value| f64::from(*value)).collect();
-            assert!(norm_difference(&widened, &state) <= SINGLE);
+            assert_close(answer.loss, expected.loss, SINGLE, 0.0);
+            Comparison::new("single removals", &answer.removals, &expected.removals, Tolerance::OfNorm(SINGLE))
+                .assert();
+            let after = ArrayView2::from_shape(state.dim(), single.state(TRIAL).unwrap()).unwrap();
+            Comparison::new("single state", &after, &state, Tolerance::OfNorm(SINGLE)).assert();
         }
     }
 }
@@ -256,8 +157,7 @@ fn losses_and_states_equal_the_plain_network() {
 #[test]
 fn gradients_equal_central_differences_of_the_plain_network() {
     let (mut supernet, mut rng) = with_state(TINY, 2);
-    let plain = Plain::new(&supernet);
-    let names: Vec<String> = supernet.parent().parameters().iter().map(|parameter| parameter.name.clone()).collect();
+    let plain = naive(&supernet);
     for proposal in proposals(&supernet.space().clone(), &mut rng, Want::Gradient) {
         let request = request(&proposal, Set::Training);
         let start = supernet.save();
@@ -266,24 +166,14 @@ fn gradients_equal_central_differences_of_the_plain_network() {
         let pass = supernet.pass(&request).unwrap();
         assert_eq!(feedback.gradient, pass.edge_gradient);
         assert_eq!(feedback.loss.to_bits(), pass.loss.to_bits());
-        let data = data(&supernet);
-        let loss = |plain: &Plain, weights: &OpTable<f64>| plain.answer(&data, weights, &Question::default()).0;
-        let mut expected = OpTable::filled(proposal.shape(), 0.0);
-        for edge in 0..6 {
-            for candidate in 0..5 {
-                if proposal.active()[(edge, candidate)] {
-                    let moved = |by: f64| {
-                        let mut weights = proposal.weights().clone();
-                        weights[(edge, candidate)] += by;
-                        loss(&plain, &weights)
-                    };
-                    expected[(edge, candidate)] = (moved(STEP) - moved(-STEP)) / (2.0 * STEP);
-                }
-            }
-        }
-        assert_all_close(feedback.gradient.values(), expected.values(), DIFFERENCE, DIFFERENCE);
+        let segment = segment(&supernet);
+        let loss = |plain: &Network, mixture: &Mixture| plain.pass(&segment, mixture).0;
+        let expected = advantage_nas_oracles::feedback(&proposal, STEP, |mixture| loss(&plain, mixture));
+        Comparison::new("gradient", &feedback.gradient, &expected.gradient, DIFFERENCE).assert();
 
-        for (index, name) in names.iter().enumerate() {
+        let mixture = Mixture::new(proposal.weights());
+        for (index, parameter) in plain.parent().parameters().iter().enumerate() {
+            let name = &parameter.name;
             let gradient = supernet.parameter(TRIAL, index, Part::Gradient).unwrap();
             let read = |edge: usize| (0..4).any(|candidate| proposal.active()[(edge, candidate)]);
             if (0..6).any(|edge| *name == format!("cell.edges.{edge}.candidates.weight") && !read(edge)) {
@@ -293,17 +183,18 @@ fn gradients_equal_central_differences_of_the_plain_network() {
             let mut places: Vec<usize> = (0..4).map(|_| rng.random_range(0..gradient.len())).collect();
             places.extend([0, gradient.len() - 1]);
             if name == "embedding.weight" {
-                places.extend(data.inputs.iter().take(3).map(|&word| word as usize * TINY.units + 18));
+                places.extend(segment.inputs.iter().take(3).map(|&word| word as usize * TINY.units + 18));
             }
-            for place in places {
-                let moved = |by: f64| {
+            let expected = places.iter().map(|&place| {
+                central_difference(STEP, |by| {
                     let mut plain = plain.clone();
-                    plain.parameters.get_mut(name).unwrap()[place] += by;
-                    loss(&plain, proposal.weights())
-                };
-                let expected = (moved(STEP) - moved(-STEP)) / (2.0 * STEP);
-                assert_close(gradient[place], expected, DIFFERENCE, DIFFERENCE);
-            }
+                    plain.parameters_mut()[index].as_slice_mut().unwrap()[place] += by;
+                    loss(&plain, &mixture)
+                })
+            });
+            let expected: Vec<f64> = expected.collect();
+            let found: Vec<f64> = places.iter().map(|&place| gradient[place]).collect();
+            Comparison::new(format!("{name}, numbers {places:?}"), &found, &expected, DIFFERENCE).assert();
         }
     }
 }
@@ -312,29 +203,14 @@ fn gradients_equal_central_differences_of_the_plain_network() {
 #[test]
 fn unit_outputs_equal_central_differences() {
     let (mut supernet, mut rng) = with_state(TINY, 3);
-    let plain = Plain::new(&supernet);
+    let plain = naive(&supernet);
     let space = supernet.space().clone();
     let one = architecture(&space, &mut rng);
     let proposal = Proposal::one_hot(space.shape(), &one, Want::GradientWithUnitOutputs).unwrap();
-    let start = supernet.save();
     let feedback = probe(&mut supernet, request(&proposal, Set::Validation));
-    supernet.restore(&start).unwrap();
-    let only = Proposal::one_hot(space.shape(), &one, Want::Gradient).unwrap();
-    let gradient = probe(&mut supernet, request(&only, Set::Validation)).gradient;
-    let data = data(&supernet);
-    for edge in 0..6 {
-        let moved = |by: f64| {
-            let mut question = Question::default();
-            question.units[edge] = by;
-            plain.answer(&data, proposal.weights(), &question).0
-        };
-        let unit = (moved(STEP) - moved(-STEP)) / (2.0 * STEP);
-        for candidate in 0..5 {
-            let chosen = candidate == one.choice(edge);
-            let expected = if chosen { gradient[(edge, candidate)] } else { unit };
-            assert_close(feedback.gradient[(edge, candidate)], expected, DIFFERENCE, DIFFERENCE);
-        }
-    }
+    let segment = segment(&supernet);
+    let expected = advantage_nas_oracles::feedback(&proposal, STEP, |mixture| plain.pass(&segment, mixture).0);
+    Comparison::new("gradient", &feedback.gradient, &expected.gradient, DIFFERENCE).assert();
 }
 
 /// The zero operation leaves `(1 − c) ⊙ s` of its source: like any other operation with weight zero, and like a removal.
@@ -442,7 +318,7 @@ fn weight_steps_descend_the_clipped_gradient() {
 #[test]
 fn evaluations_equal_the_plain_network() {
     let (mut supernet, mut rng) = with_state(TINY, 7);
-    let plain = Plain::new(&supernet);
+    let plain = naive(&supernet);
     let mut single = self::supernet::<f32>(TINY, 2);
     for proposal in proposals(&supernet.space().clone(), &mut rng, Want::Loss) {
         let before = supernet.save();
@@ -452,14 +328,7 @@ fn evaluations_equal_the_plain_network() {
             (Set::Validation, &texts.validation),
             (Set::Test, texts.test.as_ref().unwrap()),
         ] {
-            let mut state = vec![0.0; TINY.units];
-            let mut loss = 0.0;
-            for place in 0..text.len() {
-                let word = text[place] as usize;
-                let embedding = &plain.parameters["embedding.weight"][word * TINY.units..][..TINY.units];
-                state = plain.cell(embedding, &state, proposal.weights(), &Question::default());
-                loss += plain.cross_entropy(&state, text[(place + 1) % text.len()] as usize) / text.len() as f64;
-            }
+            let loss = plain.evaluate(text, &Mixture::new(proposal.weights()));
             let evaluation = supernet.evaluate(&request(&proposal, set)).unwrap();
             assert_close(evaluation.loss, loss, 100.0 * F64_SUMS, 0.0);
             assert_eq!((evaluation.accuracy, evaluation.count), (None, text.len() as u64));

@@ -1,63 +1,18 @@
-//! The toy supernet against a plain implementation of section 5.1 with nested loops in `f64`, its gradients against central
-//! differences, and its single precision against its double precision.
+//! The toy supernet against the naive network of section 5.1, its gradients against central differences, and its single precision
+//! against its double precision.
 
-use advantage_nas::network::toy::{IMAGE, KERNEL, OUTPUT, PIXELS, POSITIONS, Parameters, STRIDE, TAPS, Toy};
+use advantage_nas::comparison::Comparison;
+use advantage_nas::network::toy::{IMAGE, PIXELS, Toy};
 use advantage_nas::random::Streams;
 use advantage_nas::strategy::{Feedback, Proposal, Want};
 use advantage_nas::supernet::{Batch, Request, Set};
-use advantage_nas::tolerance::{
-    CENTRAL_DIFFERENCE, CENTRAL_STEP, F32_NETWORK, F64_SUMS, assert_all_close, assert_close, norm_difference,
-};
+use advantage_nas::tolerance::{CENTRAL_DIFFERENCE, CENTRAL_STEP, F32_NETWORK, F64_SUMS, Tolerance, assert_close};
 use advantage_nas::{Architecture, Error, OpTable, Supernet};
 use advantage_nas_cpu::toy::ToySupernet;
+use advantage_nas_oracles::toy::Network;
+use ndarray::{Array4, ArrayView3};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-
-/// The network as section 5.1 describes it, one image and one position at a time.
-struct Plain {
-    toy: Toy,
-    parameters: Parameters,
-}
-
-impl Plain {
-    /// Output of a candidate filter at a position, for image `b` of `images`, `[pixels, batch]`.
-    fn candidate(&self, images: &[f32], b: usize, edge: usize, k: usize, position: usize) -> f64 {
-        let (y, x) = (position / OUTPUT * STRIDE, position % OUTPUT * STRIDE);
-        let mut sum = 0.0;
-        for ky in 0..KERNEL {
-            for kx in 0..KERNEL {
-                let pixel = images[((y + ky) * IMAGE + x + kx) * self.toy.batch + b];
-                let tap = self.parameters.filters[(edge * self.toy.candidates + k) * TAPS + ky * KERNEL + kx];
-                sum += f64::from(pixel) * tap;
-            }
-        }
-        sum
-    }
-
-    /// Prediction with edge `without` left out; `units` adds the given numbers to the mixtures, one per edge.
-    fn predict(&self, images: &[f32], b: usize, weights: &OpTable<f64>, without: Option<usize>, units: &[f64]) -> f64 {
-        let mut prediction = 0.0;
-        for edge in (0..self.toy.edges).filter(|edge| Some(*edge) != without) {
-            for position in 0..POSITIONS {
-                let mut mixture = units[edge];
-                for k in 0..self.toy.candidates {
-                    mixture += weights[(edge, k)] * self.candidate(images, b, edge, k, position);
-                }
-                prediction += self.parameters.heads[edge * POSITIONS + position] * mixture.tanh();
-            }
-        }
-        prediction / self.toy.edges as f64
-    }
-
-    fn loss(&self, images: &[f32], weights: &OpTable<f64>, without: Option<usize>, units: &[f64]) -> f64 {
-        let teacher = &self.parameters.teacher;
-        let truth = OpTable::from_fn(weights.shape(), |edge, k| if k == teacher.choice(edge) { 1.0 } else { 0.0 });
-        let nothing = vec![0.0; self.toy.edges];
-        let error =
-            |b| self.predict(images, b, weights, without, units) - self.predict(images, b, &truth, None, &nothing);
-        (0..self.toy.batch).map(|b| error(b) * error(b)).sum::<f64>() / self.toy.batch as f64
-    }
-}
 
 /// Sizes that are no multiples of vectors and filter groups, next to the paper's.
 const SIZES: [Toy; 5] = [
@@ -69,8 +24,10 @@ const SIZES: [Toy; 5] = [
 ];
 
 struct Case {
-    plain: Plain,
-    images: Vec<f32>,
+    toy: Toy,
+    plain: Network,
+    /// Outputs of all candidates of the plain network for the minibatch.
+    outputs: Array4<f64>,
     supernet: ToySupernet<f64>,
     single: ToySupernet<f32>,
     batch: Batch,
@@ -83,9 +40,12 @@ fn case(toy: Toy, seed: u64) -> Case {
     let batch = Batch { trial, set: Set::Validation, step: seed + 1 };
     let mut images = vec![0.0; PIXELS * toy.batch];
     toy.draw_batch(&streams, &batch, &mut images).unwrap();
+    let plain = Network::new(toy, &toy.parameters(&streams, trial).unwrap()).unwrap();
+    let outputs = plain.outputs(ArrayView3::from_shape((IMAGE, IMAGE, toy.batch), &images).unwrap());
     Case {
-        plain: Plain { toy, parameters: toy.parameters(&streams, trial).unwrap() },
-        images,
+        toy,
+        plain,
+        outputs,
         supernet: ToySupernet::new(toy, &streams, &[0, trial]).unwrap(),
         single: ToySupernet::new(toy, &streams, &[0, trial]).unwrap(),
         batch,
@@ -95,14 +55,14 @@ fn case(toy: Toy, seed: u64) -> Case {
 
 impl Case {
     fn random_architecture(&mut self) -> Architecture {
-        let toy = self.plain.toy;
+        let toy = self.toy;
         let choices: Vec<usize> = (0..toy.edges).map(|_| self.rng.random_range(0..toy.candidates)).collect();
         Architecture::new(self.supernet.space().shape(), choices).unwrap()
     }
 
     /// A one-hot, a two-hot (where there are two candidates), a dense and a one-hot proposal among all candidates.
     fn proposals(&mut self, want: Want) -> Vec<Proposal> {
-        let toy = self.plain.toy;
+        let toy = self.toy;
         let shape = self.supernet.space().shape().clone();
         let architecture = self.random_architecture();
         let one_hot = Proposal::one_hot(&shape, &architecture, want).unwrap();
@@ -132,24 +92,30 @@ impl Case {
         let [single] = single;
         (double, single)
     }
+
+    /// The plain network's answer.
+    fn expected(&self, proposal: &Proposal) -> Feedback {
+        advantage_nas_oracles::feedback(proposal, CENTRAL_STEP, |mixture| self.plain.loss(&self.outputs, mixture))
+    }
 }
+
+/// What a central difference may be off, whatever the size of the derivative.
+const DIFFERENCE: Tolerance = Tolerance::Close { relative: CENTRAL_DIFFERENCE, floor: CENTRAL_DIFFERENCE };
 
 #[test]
 fn losses_equal_the_plain_network() {
     for (seed, toy) in SIZES.into_iter().enumerate() {
         let mut case = case(toy, seed as u64);
-        let nothing = vec![0.0; toy.edges];
         for proposal in case.proposals(Want::Removals) {
             let (double, single) = case.answer(&proposal);
-            let weights = proposal.weights();
-            let loss = case.plain.loss(&case.images, weights, None, &nothing);
+            let expected = case.expected(&proposal);
             // Sums of thousands of terms, each with a few roundings.
-            assert_close(double.loss, loss, 100.0 * F64_SUMS, 1e-20);
-            assert_close(single.loss, loss, 10.0 * F32_NETWORK, 1e-12);
-            let removals: Vec<f64> =
-                (0..toy.edges).map(|edge| case.plain.loss(&case.images, weights, Some(edge), &nothing)).collect();
-            assert_all_close(&double.removals, &removals, 100.0 * F64_SUMS, 1e-20);
-            assert!(norm_difference(&single.removals, &removals) <= F32_NETWORK);
+            let sums = Tolerance::Close { relative: 100.0 * F64_SUMS, floor: 1e-20 };
+            Comparison::new("loss", &[double.loss], &[expected.loss], sums).assert();
+            assert_close(single.loss, expected.loss, 10.0 * F32_NETWORK, 1e-12);
+            Comparison::new("removals", &double.removals, &expected.removals, sums).assert();
+            let single_tolerance = Tolerance::OfNorm(F32_NETWORK);
+            Comparison::new("single removals", &single.removals, &expected.removals, single_tolerance).assert();
         }
     }
 }
@@ -159,25 +125,12 @@ fn losses_equal_the_plain_network() {
 fn gradients_equal_central_differences() {
     for (seed, toy) in SIZES.into_iter().enumerate() {
         let mut case = case(toy, 10 + seed as u64);
-        let nothing = vec![0.0; toy.edges];
         for proposal in case.proposals(Want::Gradient) {
             let (double, single) = case.answer(&proposal);
-            let mut expected = OpTable::filled(proposal.shape(), 0.0);
-            for edge in 0..toy.edges {
-                for k in 0..toy.candidates {
-                    if !proposal.active()[(edge, k)] {
-                        continue;
-                    }
-                    let moved = |by: f64| {
-                        let mut weights = proposal.weights().clone();
-                        weights[(edge, k)] += by;
-                        case.plain.loss(&case.images, &weights, None, &nothing)
-                    };
-                    expected[(edge, k)] = (moved(CENTRAL_STEP) - moved(-CENTRAL_STEP)) / (2.0 * CENTRAL_STEP);
-                }
-            }
-            assert_all_close(double.gradient.values(), expected.values(), CENTRAL_DIFFERENCE, CENTRAL_DIFFERENCE);
-            assert!(norm_difference(single.gradient.values(), double.gradient.values()) <= F32_NETWORK);
+            let expected = case.expected(&proposal);
+            Comparison::new("gradient", &double.gradient, &expected.gradient, DIFFERENCE).assert();
+            Comparison::new("single gradient", &single.gradient, &double.gradient, Tolerance::OfNorm(F32_NETWORK))
+                .assert();
             for (gradient, active) in double.gradient.values().iter().zip(proposal.active().values()) {
                 assert!(*active || *gradient == 0.0);
             }
@@ -194,21 +147,8 @@ fn unit_outputs_equal_central_differences() {
     let shape = case.supernet.space().shape().clone();
     let proposal = Proposal::one_hot(&shape, &architecture, Want::GradientWithUnitOutputs).unwrap();
     let (double, single) = case.answer(&proposal);
-    let plain = Proposal::one_hot(&shape, &architecture, Want::Gradient).unwrap();
-    let (with_gradient, _) = case.answer(&plain);
-    for edge in 0..toy.edges {
-        let moved = |by: f64| {
-            let mut units = vec![0.0; toy.edges];
-            units[edge] = by;
-            case.plain.loss(&case.images, proposal.weights(), None, &units)
-        };
-        let unit = (moved(CENTRAL_STEP) - moved(-CENTRAL_STEP)) / (2.0 * CENTRAL_STEP);
-        for k in 0..toy.candidates {
-            let expected = if k == architecture.choice(edge) { with_gradient.gradient[(edge, k)] } else { unit };
-            assert_close(double.gradient[(edge, k)], expected, CENTRAL_DIFFERENCE, CENTRAL_DIFFERENCE);
-        }
-    }
-    assert!(norm_difference(single.gradient.values(), double.gradient.values()) <= F32_NETWORK);
+    Comparison::new("gradient", &double.gradient, &case.expected(&proposal).gradient, DIFFERENCE).assert();
+    Comparison::new("single gradient", &single.gradient, &double.gradient, Tolerance::OfNorm(F32_NETWORK)).assert();
 }
 
 #[test]
