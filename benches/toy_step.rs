@@ -18,7 +18,7 @@ fn steps(criterion: &mut Criterion) {
             method.build(supernet.space(), &MethodSettings::toy(), &streams, 0).expect("the paper's settings");
         // More steps than any benchmark takes; the test loss every 10 steps, as in a run, is outside the measured step.
         let plan = Plan::theta_only(u64::MAX / 2, u64::MAX / 2);
-        let mut search = Search::new(plan, streams, supernet, vec![(0, strategy)]).expect("a valid plan");
+        let mut search = Search::new(plan, streams, supernet, 0, strategy).expect("a valid plan");
         group.bench_function(method.name(), |bencher| {
             bencher.iter(|| search.advance(&mut ()).expect("a step of the toy regression"));
         });

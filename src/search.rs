@@ -1,13 +1,14 @@
 //! Algorithm 1 over any supernet and any strategy: the order of steps, the random streams, the state, the observers.
 
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 use crate::error::{Error, Result};
 use crate::random::{Purpose, Streams};
 use crate::space::{Architecture, OpTable, Shape};
 use crate::state::State;
-use crate::strategy::{Feedback, Proposal, Step, StepKind, Strategy, Want};
-use crate::supernet::{Batch, Evaluation, Request, Set, Supernet};
+use crate::strategy::{Answer, Feedback, Proposal, Step, StepKind, Strategy, Want};
+use crate::supernet::{Batch, Evaluation, Fetch, Request, Set, Supernet};
 
 /// Which minibatch losses compete for the process best, the one-hot architecture with the smallest loss seen during the search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,7 +139,7 @@ pub struct Snapshot<'a> {
     pub theta_steps: u64,
     /// Updates of `w` done.
     pub weight_steps: u64,
-    /// Loss of the last update of `θ`, if there was one.
+    /// Loss of the last update of `θ`, if there was one: the mean where it had several proposals.
     pub loss: Option<f64>,
     /// The argmax architecture.
     pub mode: &'a Architecture,
@@ -157,7 +158,7 @@ pub struct ThetaStep<'a> {
     pub trial: u32,
     /// Updates of `θ` done, this one included.
     pub theta_steps: u64,
-    /// Loss of the proposal.
+    /// Loss of the proposal; the mean of several ones.
     pub loss: f64,
     /// The argmax architecture after the update.
     pub mode: &'a Architecture,
@@ -183,7 +184,7 @@ pub trait Observer {
     ///
     /// # Errors
     /// Whatever the observer can't do; the search stops with it.
-    fn between_steps(&mut self, _search: &dyn Saves) -> Result<ControlFlow<()>> {
+    fn between_steps(&mut self, _search: &mut dyn Saves) -> Result<ControlFlow<()>> {
         Ok(ControlFlow::Continue(()))
     }
 }
@@ -203,8 +204,11 @@ pub trait Saves {
     /// Steps in all.
     fn steps(&self) -> u64;
 
-    /// Everything that is needed to go on bit for bit.
-    fn save(&self) -> State;
+    /// Everything that is needed to go on bit for bit. Losses that are still to be fetched are seen first.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] for a loss that is not finite; what the supernet reports.
+    fn save(&mut self) -> Result<State>;
 }
 
 /// How a run of a search or of a training ended.
@@ -216,63 +220,71 @@ pub enum Outcome {
     Paused,
 }
 
-/// One trial: a strategy with what it last asked and heard.
-struct Trial {
-    number: u32,
+/// Weight steps whose losses may be fetched later: a device need not wait for every one.
+pub(crate) const MOST_AWAITED: usize = 64;
+
+/// A weight step whose loss was not fetched yet.
+struct Awaited {
+    position: u64,
+    theta_steps: u64,
+    /// What was evaluated, if it competes for the process best. The buffer is kept from step to step.
+    architecture: Architecture,
+    competes: bool,
+}
+
+/// A search: Algorithm 1 over one trial of a supernet.
+pub struct Search<S> {
+    plan: Plan,
+    streams: Streams,
+    supernet: S,
+    trial: u32,
     strategy: Box<dyn Strategy>,
     loss: Option<f64>,
     best: Option<Best>,
     mode: Architecture,
     probabilities: OpTable<f64>,
-}
-
-/// A search: Algorithm 1 over one supernet, for one trial or several in lockstep.
-pub struct Search<S> {
-    plan: Plan,
-    streams: Streams,
-    supernet: S,
-    trials: Vec<Trial>,
+    /// As many as the strategy has proposals in a `θ` step.
     requests: Vec<Request>,
     feedback: Vec<Feedback>,
+    awaited: VecDeque<Awaited>,
+    /// Buffers that are not in use.
+    spare: Vec<Awaited>,
+    losses: Vec<f64>,
     position: u64,
 }
 
 impl<S: Supernet> Search<S> {
-    /// A search before its first step, with one strategy for every trial number.
+    /// The search of one trial, before its first step.
     ///
     /// # Errors
-    /// [`Error::Setting`] for an impossible plan or a trial number given twice, [`Error::Shape`] for a strategy of another space,
-    /// [`Error::Length`] without a trial.
-    pub fn new(plan: Plan, streams: Streams, supernet: S, trials: Vec<(u32, Box<dyn Strategy>)>) -> Result<Self> {
+    /// [`Error::Setting`] for an impossible plan or a strategy without proposals, [`Error::Shape`] for a strategy of another space.
+    pub fn new(plan: Plan, streams: Streams, supernet: S, trial: u32, strategy: Box<dyn Strategy>) -> Result<Self> {
         plan.check(supernet.trains_weights())?;
-        if trials.is_empty() {
-            return Err(Error::Length { what: "trials", expected: 1, got: 0 });
-        }
         let shape: Shape = supernet.space().shape().clone();
-        for (index, (number, strategy)) in trials.iter().enumerate() {
-            shape.expect("the strategy's search space", strategy.shape())?;
-            // They would share their random numbers and their place in the saved state.
-            if trials[..index].iter().any(|(other, _)| other == number) {
-                let got = format!("{number} twice");
-                return Err(Error::Setting { name: "the trial numbers", expected: "distinct", got });
-            }
+        shape.expect("the strategy's search space", strategy.shape())?;
+        let proposals = strategy.proposals_per_step();
+        if proposals == 0 {
+            let (name, got) = ("the number of proposals of a step", "0".to_owned());
+            return Err(Error::Setting { name, expected: "at least 1", got });
         }
-        let batch = |trial| Batch { trial, set: Set::Validation, step: 0 };
-        let requests =
-            trials.iter().map(|(trial, _)| Request { batch: batch(*trial), proposal: Proposal::new(&shape) }).collect();
-        let feedback = trials.iter().map(|_| Feedback::new(&shape)).collect();
-        let trials = trials
-            .into_iter()
-            .map(|(number, strategy)| Trial {
-                number,
-                strategy,
-                loss: None,
-                best: None,
-                mode: Architecture::first(&shape),
-                probabilities: OpTable::filled(&shape, 0.0),
-            })
-            .collect();
-        Ok(Self { plan, streams, supernet, trials, requests, feedback, position: 0 })
+        let batch = Batch { trial, set: Set::Validation, step: 0 };
+        Ok(Self {
+            plan,
+            streams,
+            supernet,
+            trial,
+            strategy,
+            loss: None,
+            best: None,
+            mode: Architecture::first(&shape),
+            probabilities: OpTable::filled(&shape, 0.0),
+            requests: vec![Request { batch, proposal: Proposal::new(&shape) }; proposals],
+            feedback: vec![Feedback::new(&shape); proposals],
+            awaited: VecDeque::new(),
+            spare: Vec::new(),
+            losses: Vec::new(),
+            position: 0,
+        })
     }
 
     /// The plan.
@@ -292,22 +304,22 @@ impl<S: Supernet> Search<S> {
         &mut self.supernet
     }
 
-    /// The strategy of the `index`-th trial.
-    ///
-    /// # Panics
-    /// If there are fewer trials.
+    /// The trial.
     #[must_use]
-    pub fn strategy(&self, index: usize) -> &dyn Strategy {
-        &*self.trials[index].strategy
+    pub fn trial(&self) -> u32 {
+        self.trial
     }
 
-    /// The process best of the `index`-th trial: `None` if no one-hot architecture was evaluated yet.
-    ///
-    /// # Panics
-    /// If there are fewer trials.
+    /// The strategy.
     #[must_use]
-    pub fn best(&self, index: usize) -> Option<&Best> {
-        self.trials[index].best.as_ref()
+    pub fn strategy(&self) -> &dyn Strategy {
+        &*self.strategy
+    }
+
+    /// The process best: `None` if no one-hot architecture was evaluated yet.
+    #[must_use]
+    pub fn best(&self) -> Option<&Best> {
+        self.best.as_ref()
     }
 
     /// Steps done.
@@ -343,7 +355,8 @@ impl<S: Supernet> Search<S> {
     /// One step of the search. After the last step, the observer sees the final snapshot.
     ///
     /// # Errors
-    /// What supernet, strategies and observers report. The search must not be continued after an error.
+    /// What supernet, strategy and observer report, [`Error::Diverged`] for a loss that is not finite. The search must not be continued
+    /// after an error.
     pub fn advance(&mut self, observer: &mut dyn Observer) -> Result<()> {
         let trains = self.supernet.trains_weights();
         let (weight_steps, theta_steps, kind) = self.plan.counts(trains, self.position);
@@ -351,32 +364,10 @@ impl<S: Supernet> Search<S> {
             self.snapshot(weight_steps, theta_steps, observer)?;
         }
         let step = self.prepare(kind)?;
-        let counts_for_best = kind == StepKind::Theta || self.plan.process_best == ProcessBest::AllSteps;
         if kind == StepKind::Theta {
-            self.supernet.probe(&self.requests, &mut self.feedback)?;
-            for ((trial, request), feedback) in self.trials.iter_mut().zip(&self.requests).zip(&self.feedback) {
-                check_loss(feedback.loss, trial.number, self.position)?;
-                trial.strategy.learn(&step, &request.proposal, feedback)?;
-                trial.loss = Some(feedback.loss);
-                trial.strategy.mode_into(&mut trial.mode);
-                observer.theta_step(&ThetaStep {
-                    trial: trial.number,
-                    theta_steps: theta_steps + 1,
-                    loss: feedback.loss,
-                    mode: &trial.mode,
-                })?;
-                if counts_for_best {
-                    trial.compete(&request.proposal, feedback.loss, theta_steps);
-                }
-            }
+            self.theta_step(&step, theta_steps, observer)?;
         } else {
-            for (trial, request) in self.trials.iter_mut().zip(&self.requests) {
-                let loss = self.supernet.weight_step(&step, request)?;
-                check_loss(loss, trial.number, self.position)?;
-                if counts_for_best {
-                    trial.compete(&request.proposal, loss, theta_steps);
-                }
-            }
+            self.weight_step(&step, theta_steps)?;
         }
         self.position += 1;
         if self.position == self.plan.steps(trains) {
@@ -386,51 +377,126 @@ impl<S: Supernet> Search<S> {
         Ok(())
     }
 
+    fn theta_step(&mut self, step: &Step, theta_steps: u64, observer: &mut dyn Observer) -> Result<()> {
+        self.supernet.probe(&self.requests, &mut self.feedback)?;
+        // Their losses come before this step's.
+        self.fetch(Fetch::All)?;
+        for feedback in &self.feedback {
+            check_loss(feedback.loss, self.trial, self.position)?;
+        }
+        match (&*self.requests, &*self.feedback) {
+            ([request], [feedback]) => self.strategy.learn(step, &[Answer::new(&request.proposal, feedback)])?,
+            (requests, feedback) => {
+                let answers = requests.iter().zip(feedback);
+                let answers: Vec<Answer<'_>> =
+                    answers.map(|(request, feedback)| Answer::new(&request.proposal, feedback)).collect();
+                self.strategy.learn(step, &answers)?;
+            }
+        }
+        let losses = self.feedback.iter().map(|feedback| feedback.loss);
+        let loss = losses.reduce(|sum, loss| sum + loss).unwrap_or_default() / self.feedback.len() as f64;
+        self.loss = Some(loss);
+        self.strategy.mode_into(&mut self.mode);
+        observer.theta_step(&ThetaStep { trial: self.trial, theta_steps: theta_steps + 1, loss, mode: &self.mode })?;
+        for (request, feedback) in self.requests.iter().zip(&self.feedback) {
+            if let Some(architecture) = request.proposal.architecture() {
+                compete(&mut self.best, architecture, feedback.loss, theta_steps);
+            }
+        }
+        Ok(())
+    }
+
+    fn weight_step(&mut self, step: &Step, theta_steps: u64) -> Result<()> {
+        let request = &self.requests[0];
+        self.supernet.weight_step(std::slice::from_ref(step), std::slice::from_ref(request))?;
+        let mut awaited = self.spare.pop().unwrap_or_else(|| Awaited {
+            position: 0,
+            theta_steps: 0,
+            architecture: self.mode.clone(),
+            competes: false,
+        });
+        (awaited.position, awaited.theta_steps, awaited.competes) = (self.position, theta_steps, false);
+        if let (ProcessBest::AllSteps, Some(architecture)) = (self.plan.process_best, request.proposal.architecture()) {
+            awaited.architecture.choices_mut().copy_from_slice(architecture.choices());
+            awaited.competes = true;
+        }
+        self.awaited.push_back(awaited);
+        self.fetch(if self.awaited.len() < MOST_AWAITED { Fetch::Ready } else { Fetch::All })
+    }
+
+    /// Sees losses of weight steps, in the order of the steps.
+    fn fetch(&mut self, fetch: Fetch) -> Result<()> {
+        if self.awaited.is_empty() {
+            return Ok(());
+        }
+        self.losses.clear();
+        self.supernet.weight_losses(self.trial, fetch, &mut self.losses)?;
+        let fits = match fetch {
+            Fetch::Ready => self.losses.len() <= self.awaited.len(),
+            Fetch::All => self.losses.len() == self.awaited.len(),
+        };
+        if !fits {
+            let (expected, got) = (self.awaited.len(), self.losses.len());
+            return Err(Error::Length { what: "losses of weight steps", expected, got });
+        }
+        for &loss in &self.losses {
+            let Some(awaited) = self.awaited.pop_front() else { break };
+            check_loss(loss, self.trial, awaited.position)?;
+            if awaited.competes {
+                compete(&mut self.best, &awaited.architecture, loss, awaited.theta_steps);
+            }
+            self.spare.push(awaited);
+        }
+        Ok(())
+    }
+
     /// Fills the requests of the next step, if it is or were of this kind.
     fn prepare(&mut self, kind: StepKind) -> Result<Step> {
         let trains = self.supernet.trains_weights();
         let (weight_steps, theta_steps, _) = self.plan.counts(trains, self.position);
         let step = self.plan.step_of_kind(trains, self.position, kind);
-        let (set, batch_step) =
-            if kind == StepKind::Theta { (Set::Validation, theta_steps) } else { (Set::Training, weight_steps) };
-        for (trial, request) in self.trials.iter_mut().zip(&mut self.requests) {
-            request.batch = Batch { trial: trial.number, set, step: batch_step };
-            let mut rng = self.streams.at(Purpose::Architecture, trial.number, self.position);
-            trial.strategy.propose(&step, &mut rng, &mut request.proposal)?;
+        let (set, batch_step, proposals) = match kind {
+            StepKind::Theta => (Set::Validation, theta_steps, self.requests.len()),
+            _ => (Set::Training, weight_steps, 1),
+        };
+        let mut rng = self.streams.at(Purpose::Architecture, self.trial, self.position);
+        for request in &mut self.requests[..proposals] {
+            request.batch = Batch { trial: self.trial, set, step: batch_step };
+            self.strategy.propose(&step, &mut rng, &mut request.proposal)?;
         }
         Ok(step)
     }
 
-    /// What the next step would ask if it were of this kind, one request per trial, and the supernet to ask. Ends the search: its
-    /// strategies can't propose twice.
+    /// What the next step would ask if it were of this kind, and the supernet to ask: one request, or several of a `θ` step by a
+    /// strategy with several proposals. Ends the search: its strategy can't propose twice.
     ///
     /// # Errors
-    /// What strategies report.
+    /// What the strategy reports.
     pub fn ask(mut self, kind: StepKind) -> Result<(Step, Vec<Request>, S)> {
         let step = self.prepare(kind)?;
+        if kind != StepKind::Theta {
+            self.requests.truncate(1);
+        }
         Ok((step, self.requests, self.supernet))
     }
 
     fn snapshot(&mut self, weight_steps: u64, theta_steps: u64, observer: &mut dyn Observer) -> Result<()> {
-        let shape = self.supernet.space().shape().clone();
-        for trial in &mut self.trials {
-            trial.strategy.mode_into(&mut trial.mode);
-            trial.strategy.probabilities_into(&mut trial.probabilities);
-            let batch = Batch { trial: trial.number, set: Set::Test, step: theta_steps };
-            let proposal = Proposal::one_hot(&shape, &trial.mode, Want::Loss)?;
-            let evaluation = self.supernet.evaluate(&Request { batch, proposal })?;
-            observer.snapshot(&Snapshot {
-                trial: trial.number,
-                theta_steps,
-                weight_steps,
-                loss: trial.loss,
-                mode: &trial.mode,
-                evaluation,
-                probabilities: &trial.probabilities,
-                entropy: trial.strategy.entropy(),
-            })?;
-        }
-        Ok(())
+        self.fetch(Fetch::All)?;
+        self.strategy.mode_into(&mut self.mode);
+        self.strategy.probabilities_into(&mut self.probabilities);
+        let batch = Batch { trial: self.trial, set: Set::Test, step: theta_steps };
+        let proposal = Proposal::one_hot(self.supernet.space().shape(), &self.mode, Want::Loss)?;
+        let evaluation = self.supernet.evaluate(&Request { batch, proposal })?;
+        observer.snapshot(&Snapshot {
+            trial: self.trial,
+            theta_steps,
+            weight_steps,
+            loss: self.loss,
+            mode: &self.mode,
+            evaluation,
+            probabilities: &self.probabilities,
+            entropy: self.strategy.entropy(),
+        })
     }
 
     /// Goes on from a saved state.
@@ -445,14 +511,25 @@ impl<S: Supernet> Search<S> {
                 problem: format!("is {position}, the search has {} steps", self.steps()),
             });
         }
-        self.supernet.restore(&state.below("supernet"))?;
-        let shape = self.supernet.space().shape().clone();
-        for trial in &mut self.trials {
-            trial.restore(&shape, &state.below(&trial.prefix()))?;
-        }
-        self.position = position;
+        let own = state.below(&trial_prefix(self.trial));
+        let loss = own.optional("loss", 1)?[0];
+        let best = restore_best(self.supernet.space().shape(), &own)?;
+        self.supernet.restore(self.trial, &state.below(&supernet_prefix(self.trial)))?;
+        self.strategy.restore(&own.below("strategy"))?;
+        (self.loss, self.best, self.position) = (loss, best, position);
+        self.spare.extend(self.awaited.drain(..));
         Ok(())
     }
+}
+
+/// Where the state of a trial's search is among what is saved.
+fn trial_prefix(trial: u32) -> String {
+    format!("trial-{trial:03}")
+}
+
+/// Where the state of a trial's network is among what is saved.
+pub(crate) fn supernet_prefix(trial: u32) -> String {
+    format!("supernet/trial-{trial}")
 }
 
 impl<S: Supernet> Saves for Search<S> {
@@ -464,64 +541,44 @@ impl<S: Supernet> Saves for Search<S> {
         Search::steps(self)
     }
 
-    fn save(&self) -> State {
+    fn save(&mut self) -> Result<State> {
+        self.fetch(Fetch::All)?;
+        let mut own = State::new();
+        own.nest("strategy", self.strategy.save());
+        own.insert_optional("loss", &[self.loss]);
+        own.insert_optional("best.loss", &[self.best.as_ref().map(|best| best.loss)]);
+        if let Some(best) = &self.best {
+            let choices: Vec<u64> = best.architecture.choices().iter().map(|&choice| choice as u64).collect();
+            own.insert_u64("best.architecture", &choices);
+            own.insert_u64("best.theta_steps", &[best.theta_steps]);
+        }
         let mut state = State::new();
         state.insert_u64("position", &[self.position]);
-        state.nest("supernet", self.supernet.save());
-        for trial in &self.trials {
-            state.nest(&trial.prefix(), trial.save());
-        }
-        state
+        state.nest(&supernet_prefix(self.trial), self.supernet.save(self.trial)?);
+        state.nest(&trial_prefix(self.trial), own);
+        Ok(state)
     }
 }
 
-impl Trial {
-    fn prefix(&self) -> String {
-        format!("trial-{:03}", self.number)
-    }
-
-    fn compete(&mut self, proposal: &Proposal, loss: f64, theta_steps: u64) {
-        let Some(architecture) = proposal.architecture() else { return };
-        match &mut self.best {
-            Some(best) if loss < best.loss => {
-                best.architecture.choices_mut().copy_from_slice(architecture.choices());
-                (best.loss, best.theta_steps) = (loss, theta_steps);
-            }
-            Some(_) => {}
-            None => self.best = Some(Best { architecture: architecture.clone(), loss, theta_steps }),
+/// Keeps an architecture if its loss is smaller than that of the best so far.
+fn compete(best: &mut Option<Best>, architecture: &Architecture, loss: f64, theta_steps: u64) {
+    match best {
+        Some(best) if loss < best.loss => {
+            best.architecture.choices_mut().copy_from_slice(architecture.choices());
+            (best.loss, best.theta_steps) = (loss, theta_steps);
         }
+        Some(_) => {}
+        None => *best = Some(Best { architecture: architecture.clone(), loss, theta_steps }),
     }
+}
 
-    fn save(&self) -> State {
-        let mut state = State::new();
-        state.nest("strategy", self.strategy.save());
-        state.insert_optional("loss", &[self.loss]);
-        state.insert_optional("best.loss", &[self.best.as_ref().map(|best| best.loss)]);
-        if let Some(best) = &self.best {
-            let choices: Vec<u64> = best.architecture.choices().iter().map(|&choice| choice as u64).collect();
-            state.insert_u64("best.architecture", &choices);
-            state.insert_u64("best.theta_steps", &[best.theta_steps]);
-        }
-        state
-    }
-
-    fn restore(&mut self, shape: &Shape, state: &State) -> Result<()> {
-        self.strategy.restore(&state.below("strategy"))?;
-        self.loss = state.optional("loss", 1)?[0];
-        self.best = match state.optional("best.loss", 1)?[0] {
-            None => None,
-            Some(loss) => {
-                let saved = state.u64("best.architecture", shape.edges())?;
-                let choices: Vec<usize> = saved.iter().map(|&choice| choice as usize).collect();
-                let architecture = Architecture::new(shape, choices).map_err(|error| Error::State {
-                    name: "best.architecture".to_owned(),
-                    problem: error.to_string(),
-                })?;
-                Some(Best { architecture, loss, theta_steps: state.u64("best.theta_steps", 1)?[0] })
-            }
-        };
-        Ok(())
-    }
+fn restore_best(shape: &Shape, state: &State) -> Result<Option<Best>> {
+    let Some(loss) = state.optional("best.loss", 1)?[0] else { return Ok(None) };
+    let saved = state.u64("best.architecture", shape.edges())?;
+    let choices: Vec<usize> = saved.iter().map(|&choice| choice as usize).collect();
+    let architecture = Architecture::new(shape, choices)
+        .map_err(|error| Error::State { name: "best.architecture".to_owned(), problem: error.to_string() })?;
+    Ok(Some(Best { architecture, loss, theta_steps: state.u64("best.theta_steps", 1)?[0] }))
 }
 
 pub(crate) fn check_loss(loss: f64, trial: u32, position: u64) -> Result<()> {

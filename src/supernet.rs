@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::space::SearchSpace;
 use crate::state::State;
-use crate::strategy::{Feedback, Proposal, Step};
+use crate::strategy::{Activity, Feedback, Proposal, Step};
 
 /// Which data a minibatch is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,15 +47,33 @@ pub struct Evaluation {
     pub count: u64,
 }
 
+/// Which losses of weight steps are fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fetch {
+    /// Those that are there without waiting; none is an answer too.
+    Ready,
+    /// All of them.
+    All,
+}
+
 /// A weight-sharing network: the parent network with all candidates of all edges, its weights `w` and its data.
 ///
 /// A supernet speaks of losses; rewards are the strategies' business. It evaluates the active candidates of a proposal and no
-/// others. One supernet may run several trials together; every request names its trial.
+/// others. One supernet may have the networks of several trials and answer their requests together; every request names its
+/// trial, and no answer depends on what other trials ask.
 pub trait Supernet {
     /// The search space.
     fn space(&self) -> &SearchSpace;
 
-    /// Answers one request per trial run together: loss, and what the proposal wants beyond it.
+    /// The most candidates of an edge that a proposal may have active.
+    fn activity(&self) -> Activity {
+        Activity::All
+    }
+
+    /// Answers every request: the loss, and what the proposal wants beyond it.
+    ///
+    /// Requests of one call with the same batch are answered on the same minibatch, from the same state where a network carries one from
+    /// minibatch to minibatch; the state goes on from the first of them.
     ///
     /// # Errors
     /// [`Error::Length`] unless there is one feedback per request; otherwise what the backend reports.
@@ -66,12 +84,22 @@ pub trait Supernet {
         false
     }
 
-    /// One update of the weights `w`; returns the loss before it. What the proposal wants is ignored.
+    /// One update of the weights `w` of every request's trial, which are distinct; there is one step per request. What the proposals want is
+    /// ignored. The losses before the updates are fetched by [`Supernet::weight_losses`].
     ///
     /// # Errors
-    /// [`Error::Unsupported`] where the weights are fixed; otherwise what the backend reports.
-    fn weight_step(&mut self, _step: &Step, _request: &Request) -> Result<f64> {
+    /// [`Error::Unsupported`] where the weights are fixed, [`Error::Length`] unless there is one step per request; otherwise what the
+    /// backend reports.
+    fn weight_step(&mut self, _steps: &[Step], _requests: &[Request]) -> Result<()> {
         Err(Error::Unsupported { operation: "update the weights", reason: "they are fixed in this network" })
+    }
+
+    /// Appends the losses of a trial's weight steps that were not fetched yet, in the order of the steps.
+    ///
+    /// # Errors
+    /// What the backend reports.
+    fn weight_losses(&mut self, _trial: u32, _fetch: Fetch, _losses: &mut Vec<f64>) -> Result<()> {
+        Ok(())
     }
 
     /// Loss and accuracy of a proposal, without any effect on the search. Of a set that is not drawn afresh, the whole set is
@@ -81,42 +109,87 @@ pub trait Supernet {
     /// What the backend reports.
     fn evaluate(&mut self, request: &Request) -> Result<Evaluation>;
 
-    /// Everything that changes while a search runs.
-    fn save(&self) -> State;
-
-    /// Goes on from a saved state.
+    /// [`Supernet::evaluate`] of every request.
     ///
     /// # Errors
-    /// [`Error::State`] if something is missing or does not fit.
-    fn restore(&mut self, state: &State) -> Result<()>;
+    /// As there.
+    fn evaluate_all(&mut self, requests: &[Request]) -> Result<Vec<Evaluation>> {
+        requests.iter().map(|request| self.evaluate(request)).collect()
+    }
+
+    /// Everything of a trial that changes while its search runs.
+    ///
+    /// # Errors
+    /// What the backend reports.
+    fn save(&mut self, trial: u32) -> Result<State>;
+
+    /// Goes on with a trial from a saved state. Losses of weight steps that were not fetched are forgotten.
+    ///
+    /// # Errors
+    /// [`Error::State`] if something is missing or does not fit; nothing is changed then.
+    fn restore(&mut self, trial: u32, state: &State) -> Result<()>;
 }
 
-impl<S: Supernet + ?Sized> Supernet for Box<S> {
-    fn space(&self) -> &SearchSpace {
-        (**self).space()
-    }
+/// A supernet behind a pointer is a supernet.
+macro_rules! forward_to_inner {
+    ($($pointer:ty),*) => {$(
+        impl<S: Supernet + ?Sized> Supernet for $pointer {
+            fn space(&self) -> &SearchSpace {
+                (**self).space()
+            }
 
-    fn probe(&mut self, requests: &[Request], feedback: &mut [Feedback]) -> Result<()> {
-        (**self).probe(requests, feedback)
-    }
+            fn activity(&self) -> Activity {
+                (**self).activity()
+            }
 
-    fn trains_weights(&self) -> bool {
-        (**self).trains_weights()
-    }
+            fn probe(&mut self, requests: &[Request], feedback: &mut [Feedback]) -> Result<()> {
+                (**self).probe(requests, feedback)
+            }
 
-    fn weight_step(&mut self, step: &Step, request: &Request) -> Result<f64> {
-        (**self).weight_step(step, request)
-    }
+            fn trains_weights(&self) -> bool {
+                (**self).trains_weights()
+            }
 
-    fn evaluate(&mut self, request: &Request) -> Result<Evaluation> {
-        (**self).evaluate(request)
-    }
+            fn weight_step(&mut self, steps: &[Step], requests: &[Request]) -> Result<()> {
+                (**self).weight_step(steps, requests)
+            }
 
-    fn save(&self) -> State {
-        (**self).save()
-    }
+            fn weight_losses(&mut self, trial: u32, fetch: Fetch, losses: &mut Vec<f64>) -> Result<()> {
+                (**self).weight_losses(trial, fetch, losses)
+            }
 
-    fn restore(&mut self, state: &State) -> Result<()> {
-        (**self).restore(state)
+            fn evaluate(&mut self, request: &Request) -> Result<Evaluation> {
+                (**self).evaluate(request)
+            }
+
+            fn evaluate_all(&mut self, requests: &[Request]) -> Result<Vec<Evaluation>> {
+                (**self).evaluate_all(requests)
+            }
+
+            fn save(&mut self, trial: u32) -> Result<State> {
+                (**self).save(trial)
+            }
+
+            fn restore(&mut self, trial: u32, state: &State) -> Result<()> {
+                (**self).restore(trial, state)
+            }
+        }
+    )*};
+}
+
+forward_to_inner!(Box<S>, &mut S);
+
+/// Checks that there is one feedback per request, each for the search space.
+///
+/// # Errors
+/// [`Error::Length`], [`Error::Shape`].
+pub fn expect_feedback(space: &SearchSpace, requests: &[Request], feedback: &[Feedback]) -> Result<()> {
+    if requests.len() != feedback.len() {
+        return Err(Error::Length { what: "feedback", expected: requests.len(), got: feedback.len() });
     }
+    for feedback in feedback {
+        space.shape().expect("feedback", feedback.gradient.shape())?;
+        space.shape().expect_edges("feedback", feedback.removals.len())?;
+    }
+    Ok(())
 }

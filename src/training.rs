@@ -4,11 +4,11 @@
 use std::ops::ControlFlow;
 
 use crate::error::{Error, Result};
-use crate::search::{Outcome, Saves, check_loss, schedule};
+use crate::search::{MOST_AWAITED, Outcome, Saves, check_loss, schedule, supernet_prefix};
 use crate::space::Architecture;
 use crate::state::State;
 use crate::strategy::{Proposal, Step, StepKind, Want};
-use crate::supernet::{Batch, Evaluation, Request, Set, Supernet};
+use crate::supernet::{Batch, Evaluation, Fetch, Request, Set, Supernet};
 
 /// The steps of a training.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -68,7 +68,7 @@ pub trait Observer {
     ///
     /// # Errors
     /// Whatever the observer can't do; the training stops with it.
-    fn between_steps(&mut self, _training: &dyn Saves) -> Result<ControlFlow<()>> {
+    fn between_steps(&mut self, _training: &mut dyn Saves) -> Result<ControlFlow<()>> {
         Ok(ControlFlow::Continue(()))
     }
 }
@@ -88,6 +88,9 @@ pub struct Training<S> {
     position: u64,
     /// Sum and number of the minibatch losses since the last report.
     losses: (f64, u64),
+    /// Updates whose losses were not fetched yet: the last ones.
+    awaited: usize,
+    fetched: Vec<f64>,
 }
 
 impl<S: Supernet> Training<S> {
@@ -104,7 +107,7 @@ impl<S: Supernet> Training<S> {
         }
         let proposal = Proposal::one_hot(supernet.space().shape(), architecture, Want::Loss)?;
         let request = Request { batch: Batch { trial, set: Set::Training, step: 0 }, proposal };
-        Ok(Self { plan, supernet, request, position: 0, losses: (0.0, 0) })
+        Ok(Self { plan, supernet, request, position: 0, losses: (0.0, 0), awaited: 0, fetched: Vec::new() })
     }
 
     /// The plan.
@@ -173,10 +176,10 @@ impl<S: Supernet> Training<S> {
         }
         self.request.batch.set = Set::Training;
         self.request.batch.step = self.position;
-        let loss = self.supernet.weight_step(&self.plan.step(self.position), &self.request)?;
-        check_loss(loss, self.request.batch.trial, self.position)?;
-        self.losses.0 += loss;
-        self.losses.1 += 1;
+        let step = self.plan.step(self.position);
+        self.supernet.weight_step(std::slice::from_ref(&step), std::slice::from_ref(&self.request))?;
+        self.awaited += 1;
+        self.fetch(if self.awaited < MOST_AWAITED { Fetch::Ready } else { Fetch::All }, self.position + 1)?;
         self.position += 1;
         if self.position == self.plan.steps {
             self.report(observer)?;
@@ -193,7 +196,30 @@ impl<S: Supernet> Training<S> {
         self.supernet.evaluate(&self.request)
     }
 
+    /// Sees losses of the updates before this one, in their order.
+    fn fetch(&mut self, fetch: Fetch, before: u64) -> Result<()> {
+        if self.awaited == 0 {
+            return Ok(());
+        }
+        let trial = self.request.batch.trial;
+        self.fetched.clear();
+        self.supernet.weight_losses(trial, fetch, &mut self.fetched)?;
+        let (expected, got) = (self.awaited, self.fetched.len());
+        if got > expected || fetch == Fetch::All && got < expected {
+            return Err(Error::Length { what: "losses of weight steps", expected, got });
+        }
+        for &loss in &self.fetched {
+            let position = before - self.awaited as u64;
+            self.awaited -= 1;
+            check_loss(loss, trial, position)?;
+            self.losses.0 += loss;
+            self.losses.1 += 1;
+        }
+        Ok(())
+    }
+
     fn report(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        self.fetch(Fetch::All, self.position)?;
         let evaluation = self.evaluate(Set::Validation)?;
         let (sum, count) = std::mem::take(&mut self.losses);
         observer.report(&Report {
@@ -216,8 +242,9 @@ impl<S: Supernet> Training<S> {
             return Err(Error::State { name: "position".to_owned(), problem });
         }
         let losses = (state.f64("loss.sum", 1)?[0], state.u64("loss.count", 1)?[0]);
-        self.supernet.restore(&state.below("supernet"))?;
-        (self.position, self.losses) = (position, losses);
+        let trial = self.request.batch.trial;
+        self.supernet.restore(trial, &state.below(&supernet_prefix(trial)))?;
+        (self.position, self.losses, self.awaited) = (position, losses, 0);
         Ok(())
     }
 }
@@ -231,12 +258,14 @@ impl<S: Supernet> Saves for Training<S> {
         self.plan.steps
     }
 
-    fn save(&self) -> State {
+    fn save(&mut self) -> Result<State> {
+        self.fetch(Fetch::All, self.position)?;
+        let trial = self.request.batch.trial;
         let mut state = State::new();
         state.insert_u64("position", &[self.position]);
         state.insert_f64("loss.sum", &[self.losses.0]);
         state.insert_u64("loss.count", &[self.losses.1]);
-        state.nest("supernet", self.supernet.save());
-        state
+        state.nest(&supernet_prefix(trial), self.supernet.save(trial)?);
+        Ok(state)
     }
 }

@@ -5,8 +5,8 @@
 use crate::common::*;
 use advantage_nas::estimator::ZeroRule;
 use advantage_nas::strategy::{
-    AdvantageBaseline, AdvantageKind, AdvantageNas, AdvantageSettings, Feedback, ProductStrategy, Proposal, Step,
-    StepKind, Strategy, ThetaSettings, Want,
+    AdvantageBaseline, AdvantageKind, AdvantageNas, AdvantageSettings, Answer, Feedback, ProductStrategy, Proposal,
+    Step, StepKind, Strategy, ThetaSettings, Want,
 };
 use advantage_nas::tolerance::{F64_FEW_ROUNDINGS, F64_SUMS, assert_all_close, assert_close};
 use advantage_nas::{Edge, SearchSpace};
@@ -34,7 +34,7 @@ fn tell(strategy: &mut AdvantageNas, a: &[usize], rewards: &[Vec<f64>]) {
     let mut feedback = Feedback::new(&shape);
     feedback.begin(Want::Gradient);
     feedback.gradient = table(rewards).map(|reward| -reward);
-    Strategy::learn(strategy, &step(), &proposal, &feedback).unwrap();
+    Strategy::learn(strategy, &step(), &[Answer::new(&proposal, &feedback)]).unwrap();
 }
 
 /// `w_j ∝ μ_j (1 − 2 μ_j + Σ_k μ_k²)`.

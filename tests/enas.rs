@@ -3,7 +3,7 @@
 //! a fixed reward table is learned.
 
 use crate::common::*;
-use advantage_nas::strategy::{Enas, EnasSettings, Feedback, Proposal, Step, StepKind, Strategy, Want};
+use advantage_nas::strategy::{Answer, Enas, EnasSettings, Feedback, Proposal, Step, StepKind, Strategy, Want};
 use advantage_nas::tolerance::{CENTRAL_DIFFERENCE, CENTRAL_STEP, F64_SUMS, assert_all_close, assert_close};
 use advantage_nas::{Architecture, OpTable, Shape};
 use rand::SeedableRng;
@@ -39,7 +39,7 @@ fn tell(strategy: &mut Enas, a: &[usize], loss: f64, step: Step) {
     let mut feedback = Feedback::new(&shape());
     feedback.begin(Want::Loss);
     feedback.loss = loss;
-    strategy.learn(&step, &proposal, &feedback).unwrap();
+    strategy.learn(&step, &[Answer::new(&proposal, &feedback)]).unwrap();
 }
 
 // ---------------------------------------------------------------- the controller again

@@ -6,10 +6,10 @@ use advantage_nas::random::Streams;
 use advantage_nas::search::{Observer, Plan, ProcessBest, Saves, Snapshot};
 use advantage_nas::state::{Entry, State, Values};
 use advantage_nas::strategy::{
-    EnasSettings, Feedback, GdasSettings, Method, MethodSettings, ParsecSettings, Proposal, RateSchedule, SnasSettings,
-    Step, StepKind, Strategy, ThetaSettings, Want,
+    Answer, EnasSettings, Feedback, GdasSettings, Method, MethodSettings, ParsecSettings, Proposal, RateSchedule,
+    SnasSettings, Step, StepKind, Strategy, ThetaSettings, Want,
 };
-use advantage_nas::supernet::{Evaluation, Request, Supernet};
+use advantage_nas::supernet::{Evaluation, Fetch, Request, Supernet};
 use advantage_nas::{Edge, Error, OpTable, Result, Search, SearchSpace, Shape};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -69,7 +69,7 @@ fn run(strategy: &mut dyn Strategy, steps: std::ops::Range<u64>) -> Vec<Proposal
             let mut proposal = Proposal::new(strategy.shape());
             strategy.propose(&step_at(t, 12), &mut ChaCha8Rng::seed_from_u64(t), &mut proposal).unwrap();
             answer_into(&proposal, t, &mut feedback);
-            strategy.learn(&step_at(t, 12), &proposal, &feedback).unwrap();
+            strategy.learn(&step_at(t, 12), &[Answer::new(&proposal, &feedback)]).unwrap();
             proposal
         })
         .collect()
@@ -110,11 +110,12 @@ fn a_restored_strategy_goes_on_bit_for_bit() {
 struct FakeNet {
     space: SearchSpace,
     weight: f64,
+    unseen: Vec<f64>,
 }
 
 impl FakeNet {
     fn new() -> Self {
-        Self { space: space(), weight: 0.5 }
+        Self { space: space(), weight: 0.5, unseen: Vec::new() }
     }
 }
 
@@ -135,11 +136,18 @@ impl Supernet for FakeNet {
         true
     }
 
-    fn weight_step(&mut self, step: &Step, request: &Request) -> Result<f64> {
+    fn weight_step(&mut self, steps: &[Step], requests: &[Request]) -> Result<()> {
+        let ([step], [request]) = (steps, requests) else { panic!("a search has one trial") };
         let mut feedback = Feedback::new(self.space.shape());
         answer_into(&request.proposal, request.batch.step, &mut feedback);
         self.weight = 0.9 * self.weight + 0.1 * (1.0 - step.schedule) * feedback.loss;
-        Ok(feedback.loss)
+        self.unseen.push(feedback.loss);
+        Ok(())
+    }
+
+    fn weight_losses(&mut self, _trial: u32, _fetch: Fetch, losses: &mut Vec<f64>) -> Result<()> {
+        losses.append(&mut self.unseen);
+        Ok(())
     }
 
     fn evaluate(&mut self, request: &Request) -> Result<Evaluation> {
@@ -148,13 +156,13 @@ impl Supernet for FakeNet {
         Ok(Evaluation { loss: feedback.loss + self.weight, accuracy: None, count: 1 })
     }
 
-    fn save(&self) -> State {
+    fn save(&mut self, _trial: u32) -> Result<State> {
         let mut state = State::new();
         state.insert_f64("weight", &[self.weight]);
-        state
+        Ok(state)
     }
 
-    fn restore(&mut self, state: &State) -> Result<()> {
+    fn restore(&mut self, _trial: u32, state: &State) -> Result<()> {
         self.weight = state.f64("weight", 1)?[0];
         Ok(())
     }
@@ -171,7 +179,7 @@ impl Observer for Notes {
     }
 }
 
-fn search(method: Method) -> Search<FakeNet> {
+fn search(method: Method, trial: u32) -> Search<FakeNet> {
     let plan = Plan {
         warmup: 3,
         iterations: 8,
@@ -180,32 +188,31 @@ fn search(method: Method) -> Search<FakeNet> {
         theta_steps_per_epoch: 2.0,
         process_best: ProcessBest::ThetaSteps,
     };
-    let strategies = [0, 1].map(|trial| (trial, build(method, trial)));
-    Search::new(plan, Streams::new(11), FakeNet::new(), Vec::from(strategies)).unwrap()
+    Search::new(plan, Streams::new(11), FakeNet::new(), trial, build(method, trial)).unwrap()
 }
 
 #[test]
 fn a_restored_search_goes_on_bit_for_bit() {
-    for method in Method::ALL {
-        let mut reference = search(method);
+    for (method, trial) in Method::ALL.into_iter().flat_map(|method| [(method, 0), (method, 1)]) {
+        let mut reference = search(method, trial);
         let mut notes = Notes::default();
         reference.run(None, &mut notes).unwrap();
         assert_eq!(reference.steps(), 19);
-        let (end, best) = (bits(&reference.save()), [0, 1].map(|index| reference.best(index).cloned()));
+        let (end, best) = (bits(&reference.save().unwrap()), reference.best().cloned());
         for cut in 0..=19 {
-            let mut first = search(method);
+            let mut first = search(method, trial);
             let mut before = Notes::default();
             first.run(Some(cut), &mut before).unwrap();
-            let mut second = search(method);
+            let mut second = search(method, trial);
             second.run(Some(9), &mut Notes::default()).unwrap();
-            second.restore(&first.save()).unwrap();
+            second.restore(&first.save().unwrap()).unwrap();
             second.run(None, &mut before).unwrap();
             assert_eq!(before.0, notes.0, "{method} at {cut}");
-            assert_eq!(bits(&second.save()), end, "{method} at {cut}");
-            assert_eq!([0, 1].map(|index| second.best(index).cloned()), best, "{method} at {cut}");
+            assert_eq!(bits(&second.save().unwrap()), end, "{method} at {cut}");
+            assert_eq!(second.best().cloned(), best, "{method} at {cut}");
         }
         let mixes = matches!(method, Method::ProxylessNas | Method::Darts | Method::Snas);
-        assert_eq!(best[0].is_none(), mixes, "{method}: only one-hot architectures can be the process best");
+        assert_eq!(best.is_none(), mixes, "{method}: only one-hot architectures can be the process best");
     }
 }
 
@@ -290,7 +297,7 @@ fn answers_of_another_kind_or_space_are_errors_and_change_nothing() {
         answer_into(&proposal, 4, &mut feedback);
         for answered in wants.into_iter().filter(|answered| *answered != proposal.want()) {
             let wrong = Feedback { answered, ..feedback.clone() };
-            let error = strategy.learn(&step, &proposal, &wrong).unwrap_err();
+            let error = strategy.learn(&step, &[Answer::new(&proposal, &wrong)]).unwrap_err();
             let (needed_name, got_name) = (proposal.want().name(), answered.name());
             assert!(
                 matches!(error, Error::Feedback { needed, got, .. } if needed == needed_name && got == got_name),
@@ -299,26 +306,26 @@ fn answers_of_another_kind_or_space_are_errors_and_change_nothing() {
         }
         let other = Shape::new([3, 2, 5]).unwrap();
         let wrong = Feedback { gradient: OpTable::filled(&other, 0.0), ..feedback.clone() };
-        let error = strategy.learn(&step, &proposal, &wrong).unwrap_err();
+        let error = strategy.learn(&step, &[Answer::new(&proposal, &wrong)]).unwrap_err();
         assert!(matches!(error, Error::Shape { .. }), "{method}: {error}");
         let wrong = Feedback { removals: vec![0.0; 2], ..feedback.clone() };
-        let error = strategy.learn(&step, &proposal, &wrong).unwrap_err();
+        let error = strategy.learn(&step, &[Answer::new(&proposal, &wrong)]).unwrap_err();
         assert!(matches!(error, Error::Length { .. }), "{method}: {error}");
         // A proposal of another space, with the right answer to the wrong question.
         let first = architecture(&other, &[0, 0, 0]);
         let wrong = Proposal::one_hot(&other, &first, proposal.want()).unwrap();
-        let error = strategy.learn(&step, &wrong, &feedback).unwrap_err();
+        let error = strategy.learn(&step, &[Answer::new(&wrong, &feedback)]).unwrap_err();
         assert!(matches!(error, Error::Shape { .. }), "{method}: {error}");
         // A mixture, where the method needs one architecture or a pair.
         let mut mixture = Proposal::new(&shape);
         mixture.set_dense(&OpTable::filled(&shape, 0.5), proposal.want()).unwrap();
-        let refused = strategy.learn(&step, &mixture, &feedback);
+        let refused = strategy.learn(&step, &[Answer::new(&mixture, &feedback)]);
         if !matches!(method, Method::Darts | Method::Snas) {
             let error = refused.unwrap_err();
             assert!(matches!(error, Error::Feedback { .. }), "{method}: {error}");
             assert_eq!(bits(&strategy.save()), before, "{method}");
         }
-        strategy.learn(&step, &proposal, &feedback).unwrap();
+        strategy.learn(&step, &[Answer::new(&proposal, &feedback)]).unwrap();
     }
 }
 

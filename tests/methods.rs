@@ -4,7 +4,7 @@
 
 use crate::common::*;
 use advantage_nas::strategy::{
-    Darts, Feedback, Gdas, GdasSettings, Nasp, Parsec, ParsecSettings, ProductStrategy, Proposal, ProxylessNas,
+    Answer, Darts, Feedback, Gdas, GdasSettings, Nasp, Parsec, ParsecSettings, ProductStrategy, Proposal, ProxylessNas,
     RateSchedule, Snas, SnasSettings, Step, StepKind, Strategy, ThetaSettings, Want,
 };
 use advantage_nas::tolerance::{
@@ -140,7 +140,7 @@ fn tell_loss<S: Strategy>(strategy: &mut S, a: &[usize], loss: f64, step: Step) 
     let mut feedback = Feedback::new(&shape);
     feedback.begin(Want::Loss);
     feedback.loss = loss;
-    strategy.learn(&step, &proposal, &feedback).unwrap();
+    strategy.learn(&step, &[Answer::new(&proposal, &feedback)]).unwrap();
 }
 
 /// `Σ_k ω_k (a_k − μ)` with `ω_k = e^{−loss_k} / Σ e^{−loss}`: for moderate losses, as printed.
@@ -301,7 +301,8 @@ fn tell_pairs(strategy: &mut ProxylessNas, pairs: &[[usize; 2]], slopes: &[Vec<f
             }
         }
     }
-    Strategy::learn(strategy, &at(0.0, schedule), &proposal, &answer(Want::Gradient, 0.3, &slopes)).unwrap();
+    Strategy::learn(strategy, &at(0.0, schedule), &[Answer::new(&proposal, &answer(Want::Gradient, 0.3, &slopes))])
+        .unwrap();
 }
 
 /// `δ_k = p_k p_l (r_k − r_l)` with `p_k = μ_k/(μ_k + μ_l)`, from the probabilities instead of the logits.
@@ -463,7 +464,7 @@ fn proxyless_refuses_what_it_can_not_work_on() {
             proposal.set_one_hot(&first, Want::Gradient).unwrap();
         }
         let feedback = answer(Want::Gradient, 0.0, &slopes(0));
-        let error = Strategy::learn(&mut strategy, &at(0.0, 0.0), &proposal, &feedback).unwrap_err();
+        let error = Strategy::learn(&mut strategy, &at(0.0, 0.0), &[Answer::new(&proposal, &feedback)]).unwrap_err();
         assert!(matches!(error, Error::Feedback { needed: "two active candidates per edge", .. }), "{error}");
     }
     assert_eq!(strategy.save(), before);
@@ -528,7 +529,7 @@ fn one_step<S: Strategy>(strategy: &mut S, step: Step, rng: &mut ChaCha8Rng) -> 
     let mut proposal = Proposal::new(strategy.shape());
     strategy.propose(&step, rng, &mut proposal).unwrap();
     let feedback = multi_affine_answer(&proposal);
-    strategy.learn(&step, &proposal, &feedback).unwrap();
+    strategy.learn(&step, &[Answer::new(&proposal, &feedback)]).unwrap();
     proposal
 }
 
@@ -573,7 +574,8 @@ fn darts_follows_the_gradient_of_the_mixture() {
             let mut proposal = Proposal::new(&shape(&COUNTS));
             let step = at(schedule, schedule);
             Strategy::propose(&mut strategy, &step, &mut ChaCha8Rng::seed_from_u64(0), &mut proposal).unwrap();
-            Strategy::learn(&mut strategy, &step, &proposal, &answer(Want::Gradient, 0.5, &losses)).unwrap();
+            Strategy::learn(&mut strategy, &step, &[Answer::new(&proposal, &answer(Want::Gradient, 0.5, &losses))])
+                .unwrap();
             plain.ascend(&jacobian_times(&mu, &losses, -1.0), schedule);
             assert_all_close(&logits(&strategy), &flat(&plain.theta), PATH, PATH);
         }
@@ -676,7 +678,8 @@ fn snas_follows_the_gradient_of_its_mixtures() {
             let mut proposal = Proposal::new(&shape(&COUNTS));
             let mut rng = ChaCha8Rng::seed_from_u64(t as u64);
             Strategy::propose(&mut strategy, &step, &mut rng, &mut proposal).unwrap();
-            Strategy::learn(&mut strategy, &step, &proposal, &answer(Want::Gradient, 0.5, &losses)).unwrap();
+            Strategy::learn(&mut strategy, &step, &[Answer::new(&proposal, &answer(Want::Gradient, 0.5, &losses))])
+                .unwrap();
             let temperature = 0.5 * (1.0 + (std::f64::consts::PI * progress).cos());
             let h = relax(&plain.theta, &gumbels(&mut ChaCha8Rng::seed_from_u64(t as u64)), temperature);
             plain.ascend(&jacobian_times(&h, &losses, -1.0 / temperature), progress);
@@ -723,7 +726,7 @@ fn gdas_follows_the_straight_through_gradient() {
                 assert!(row.iter().all(|value| *value <= row[drawn]), "the largest is drawn");
             }
             let feedback = answer(Want::GradientWithUnitOutputs, 0.5, &losses);
-            Strategy::learn(&mut strategy, &step, &proposal, &feedback).unwrap();
+            Strategy::learn(&mut strategy, &step, &[Answer::new(&proposal, &feedback)]).unwrap();
             let estimate = jacobian_times(&h, &losses, -1.0 / temperature);
             // Temperatures from 0.9 multiply roundings by at most about one.
             assert_all_close(strategy.estimate().values(), &flat(&estimate), 4.0 * F64_SUMS, 4.0 * F64_SUMS);
@@ -743,10 +746,10 @@ fn gdas_learns_from_its_own_proposal_only() {
     other.choose(&shape(&COUNTS), 0, (other.choice(0) + 1) % 3).unwrap();
     let feedback = answer(Want::GradientWithUnitOutputs, 0.5, &slopes(0));
     let wrong = Proposal::one_hot(&shape(&COUNTS), &other, Want::GradientWithUnitOutputs).unwrap();
-    let error = Strategy::learn(&mut strategy, &at(0.0, 0.0), &wrong, &feedback).unwrap_err();
+    let error = Strategy::learn(&mut strategy, &at(0.0, 0.0), &[Answer::new(&wrong, &feedback)]).unwrap_err();
     assert_eq!(error.to_string(), "GDAS needs feedback with its own last proposal, got another architecture");
     assert_eq!(strategy.save(), before);
-    Strategy::learn(&mut strategy, &at(0.0, 0.0), &proposal, &feedback).unwrap();
+    Strategy::learn(&mut strategy, &at(0.0, 0.0), &[Answer::new(&proposal, &feedback)]).unwrap();
 }
 
 /// Two candidates, μ = (2/3, 1/3), τ = 1, a linear reward `r` and unselected outputs that give the slope `κ`: the mean of `δ_1`
@@ -762,7 +765,7 @@ fn gdas_mean(r: [f64; 2], kappa: [f64; 2], n: u32, seed: u64) -> (f64, f64) {
         let drawn = proposal.architecture().unwrap().choice(0);
         let slope = |j: usize| -(if j == drawn { r[j] } else { kappa[j] });
         let feedback = answer(Want::GradientWithUnitOutputs, 0.0, &[vec![slope(0), slope(1)]]);
-        Strategy::learn(&mut strategy, &at(0.0, 0.0), &proposal, &feedback).unwrap();
+        Strategy::learn(&mut strategy, &at(0.0, 0.0), &[Answer::new(&proposal, &feedback)]).unwrap();
         let value = strategy.estimate()[(0, 0)];
         sum += value;
         squares += value * value;
@@ -846,7 +849,8 @@ fn nasp_moves_theta_along_the_slopes_of_the_one_hot_and_projects() {
             }
             assert!(proposal.active().values().iter().all(|active| *active), "dense");
             modes.insert(drawn);
-            Strategy::learn(&mut strategy, &step, &proposal, &answer(Want::Gradient, 0.5, &losses)).unwrap();
+            Strategy::learn(&mut strategy, &step, &[Answer::new(&proposal, &answer(Want::Gradient, 0.5, &losses))])
+                .unwrap();
             let rewards: Rows<f64> = losses.iter().map(|row| row.iter().map(|slope| -slope).collect()).collect();
             plain.ascend(&rewards, schedule);
             lifted |= plain.theta.iter().flatten().any(|x| *x < 0.0);
@@ -882,7 +886,7 @@ fn nasp_applies_the_gradient_straight_to_theta() {
     let mut proposal = Proposal::new(&shape(&[3]));
     Strategy::propose(&mut strategy, &at(0.0, 0.0), &mut ChaCha8Rng::seed_from_u64(0), &mut proposal).unwrap();
     let feedback = answer(Want::Gradient, 0.0, &[vec![0.0, -3.0, 0.0]]);
-    Strategy::learn(&mut strategy, &at(0.0, 0.0), &proposal, &feedback).unwrap();
+    Strategy::learn(&mut strategy, &at(0.0, 0.0), &[Answer::new(&proposal, &feedback)]).unwrap();
     // ε beside a slope of 3 shortens the step by less than 10⁻⁸.
     assert_all_close(&logits(&strategy), &[0.5, 0.5, 0.5], 0.0, 1e-8);
 }

@@ -1,17 +1,17 @@
 //! Algorithm 1 over a fake supernet: the order and kinds of steps, which minibatch and random stream each gets, schedules,
 //! snapshots, the process best, pauses, divergence and refusals; a search saved and restored at *every* step goes on bit for
-//! bit, and trials in lockstep equal the same trials alone.
+//! bit, also when the losses of weight steps come late; strategies with several proposals per step get all answers.
 
 use crate::common::*;
 use advantage_nas::estimator::ZeroRule;
 use advantage_nas::random::Streams;
 use advantage_nas::search::{Observer, Outcome, Plan, ProcessBest, Saves, Snapshot, ThetaStep};
-use advantage_nas::state::{State, Values};
+use advantage_nas::state::State;
 use advantage_nas::strategy::{
-    AdvantageBaseline, AdvantageKind, AdvantageNas, AdvantageSettings, Feedback, Proposal, RateSchedule, Reinforce,
-    ReinforceSettings, Step, StepKind, Strategy, ThetaSettings, Want,
+    AdvantageBaseline, AdvantageKind, AdvantageNas, AdvantageSettings, Answer, Feedback, Proposal, RateSchedule,
+    Reinforce, ReinforceSettings, Step, StepKind, Strategy, ThetaSettings, Want,
 };
-use advantage_nas::supernet::{Batch, Evaluation, Request, Set, Supernet};
+use advantage_nas::supernet::{Batch, Evaluation, Fetch, Request, Set, Supernet};
 use advantage_nas::tolerance::{F64_FEW_ROUNDINGS, assert_close};
 use advantage_nas::{Architecture, Edge, Error, OpTable, Result, Search, SearchSpace, Shape};
 use rand::RngCore;
@@ -46,13 +46,22 @@ struct FakeNet {
     weights: Option<BTreeMap<u32, f64>>,
     /// Losses that are prescribed: by trial, set and step.
     losses: BTreeMap<(u32, u8, u64), f64>,
+    /// Losses of weight steps that nobody fetched yet, and how many of them are not ready.
+    unseen: Vec<f64>,
+    late: usize,
     log: Log,
 }
 
 impl FakeNet {
     fn new(trains: bool, log: &Log) -> Self {
         let weights = trains.then(BTreeMap::new);
-        Self { space: space(), weights, losses: BTreeMap::new(), log: log.clone() }
+        Self { space: space(), weights, losses: BTreeMap::new(), unseen: Vec::new(), late: 0, log: log.clone() }
+    }
+
+    /// Its losses of weight steps are ready only so many steps later.
+    fn with_late_losses(mut self, late: usize) -> Self {
+        self.late = late;
+        self
     }
 
     fn with_loss(mut self, trial: u32, set: Set, step: u64, loss: f64) -> Self {
@@ -109,12 +118,20 @@ impl Supernet for FakeNet {
         self.weights.is_some()
     }
 
-    fn weight_step(&mut self, step: &Step, request: &Request) -> Result<f64> {
+    fn weight_step(&mut self, steps: &[Step], requests: &[Request]) -> Result<()> {
+        let ([step], [request]) = (steps, requests) else { panic!("a search has one trial") };
         self.log.note(format!("train {:?} schedule {:?} {}", step.kind, step.schedule, describe(request)));
         let loss = self.loss(request);
         let weight = self.weights.as_mut().expect("asked only if trained").entry(request.batch.trial).or_default();
         *weight += (1.0 + step.schedule) * (loss - *weight) / 3.0;
-        Ok(loss)
+        self.unseen.push(loss);
+        Ok(())
+    }
+
+    fn weight_losses(&mut self, _trial: u32, fetch: Fetch, losses: &mut Vec<f64>) -> Result<()> {
+        let late = if fetch == Fetch::Ready { self.late } else { 0 };
+        losses.extend(self.unseen.drain(..self.unseen.len().saturating_sub(late)));
+        Ok(())
     }
 
     fn evaluate(&mut self, request: &Request) -> Result<Evaluation> {
@@ -123,20 +140,19 @@ impl Supernet for FakeNet {
         Ok(Evaluation { loss: self.loss(request), accuracy: Some(0.25), count: 10 + request.batch.step })
     }
 
-    fn save(&self) -> State {
+    fn save(&mut self, trial: u32) -> Result<State> {
         let mut state = State::new();
         if let Some(weights) = &self.weights {
-            state.insert_u64("trials", &weights.keys().map(|trial| u64::from(*trial)).collect::<Vec<_>>());
-            state.insert_f64("weights", &weights.values().copied().collect::<Vec<_>>());
+            assert!(self.unseen.is_empty(), "a search fetches all losses before it saves");
+            state.insert_f64("weight", &[weights.get(&trial).copied().unwrap_or_default()]);
         }
-        state
+        Ok(state)
     }
 
-    fn restore(&mut self, state: &State) -> Result<()> {
+    fn restore(&mut self, trial: u32, state: &State) -> Result<()> {
         if let Some(weights) = &mut self.weights {
-            let Values::U64(trials) = &state.get("trials")?.values else { panic!("trial numbers") };
-            let values = state.f64("weights", trials.len())?;
-            *weights = trials.iter().map(|trial| u32::try_from(*trial).unwrap()).zip(values.iter().copied()).collect();
+            self.unseen.clear();
+            weights.insert(trial, state.f64("weight", 1)?[0]);
         }
         Ok(())
     }
@@ -176,7 +192,8 @@ impl Strategy for Scripted {
         }
     }
 
-    fn learn(&mut self, step: &Step, proposal: &Proposal, feedback: &Feedback) -> Result<()> {
+    fn learn(&mut self, step: &Step, answers: &[Answer<'_>]) -> Result<()> {
+        let [Answer { proposal, feedback }] = answers else { panic!("one proposal per step") };
         self.log.note(format!("learn {:?} schedule {:?} from {:?}", step.kind, step.schedule, feedback.loss));
         self.learned += 1;
         if let Some(architecture) = proposal.architecture() {
@@ -245,10 +262,10 @@ impl Observer for Watcher {
         Ok(())
     }
 
-    fn between_steps(&mut self, search: &dyn Saves) -> Result<ControlFlow<()>> {
+    fn between_steps(&mut self, search: &mut dyn Saves) -> Result<ControlFlow<()>> {
         self.log.note(format!("between {} of {}", search.position(), search.steps()));
         if self.keep {
-            self.saved.push(search.save());
+            self.saved.push(search.save()?);
         }
         Ok(if self.pauses.contains(&search.position()) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     }
@@ -280,8 +297,8 @@ fn algorithm_1_step_by_step() {
         .with_loss(7, Set::Test, 0, 4.0)
         .with_loss(7, Set::Test, 2, 5.0)
         .with_loss(7, Set::Test, 3, 6.0);
-    let strategies = vec![(7, Scripted::boxed(&script, &log))];
-    let mut search = Search::new(plan(2, 3, 2), Streams::new(11), net, strategies).unwrap();
+    let (trial, strategy) = (7, Scripted::boxed(&script, &log));
+    let mut search = Search::new(plan(2, 3, 2), Streams::new(11), net, trial, strategy).unwrap();
     assert_eq!((search.position(), search.steps()), (0, 8));
     assert_eq!(search.run(None, &mut Watcher::new(&log)).unwrap(), Outcome::Finished);
     assert_eq!(search.position(), 8);
@@ -339,8 +356,8 @@ fn fixed_weights_leave_theta_steps_only() {
         .with_loss(0, Set::Test, 0, 4.0)
         .with_loss(0, Set::Test, 1, 5.0)
         .with_loss(0, Set::Test, 2, 6.0);
-    let strategies = vec![(0, Scripted::boxed(&[Some([1, 1])], &log))];
-    let mut search = Search::new(Plan::theta_only(2, 1), Streams::new(1), net, strategies).unwrap();
+    let (trial, strategy) = (0, Scripted::boxed(&[Some([1, 1])], &log));
+    let mut search = Search::new(Plan::theta_only(2, 1), Streams::new(1), net, trial, strategy).unwrap();
     assert_eq!(search.steps(), 2);
     search.run(None, &mut Watcher::new(&log)).unwrap();
     let word = |position: u128| chacha::word(1, 0, position << 20);
@@ -382,7 +399,7 @@ impl Strategy for Recorder {
         proposal.set_one_hot(&Architecture::first(&self.shape), Want::Loss)
     }
 
-    fn learn(&mut self, step: &Step, _proposal: &Proposal, _feedback: &Feedback) -> Result<()> {
+    fn learn(&mut self, step: &Step, _answers: &[Answer<'_>]) -> Result<()> {
         assert_eq!(self.steps.lock().unwrap().last(), Some(step), "learns in the step it proposed in");
         Ok(())
     }
@@ -420,7 +437,7 @@ fn schedules_count_whole_epochs_of_fractional_length() {
         process_best: ProcessBest::AllSteps,
     };
     let net = FakeNet::new(true, &Log::default());
-    let mut search = Search::new(plan, Streams::new(0), net, vec![(0, Box::new(recorder))]).unwrap();
+    let mut search = Search::new(plan, Streams::new(0), net, 0, Box::new(recorder)).unwrap();
     assert_eq!(search.steps(), 391 + 2 * 1172);
     search.run(None, &mut ()).unwrap();
     let steps = steps.lock().unwrap();
@@ -479,10 +496,10 @@ fn the_process_best_is_the_smallest_one_hot_loss() {
             net = net.with_loss(3, Set::Validation, step as u64, validation);
         }
         let plan = Plan { process_best, ..plan(0, 4, 9) };
-        let strategies = vec![(3, Scripted::boxed(&script, &log))];
-        let mut search = Search::new(plan, Streams::new(0), net, strategies).unwrap();
+        let (trial, strategy) = (3, Scripted::boxed(&script, &log));
+        let mut search = Search::new(plan, Streams::new(0), net, trial, strategy).unwrap();
         search.run(until, &mut ()).unwrap();
-        search.best(0).map(|best| (best.architecture.choices().to_vec(), best.loss, best.theta_steps))
+        search.best().map(|best| (best.architecture.choices().to_vec(), best.loss, best.theta_steps))
     };
     assert_eq!(best(ProcessBest::ThetaSteps, Some(0)), None);
     assert_eq!(best(ProcessBest::ThetaSteps, Some(1)), None);
@@ -499,8 +516,8 @@ fn the_process_best_is_the_smallest_one_hot_loss() {
 #[test]
 fn a_search_pauses_where_it_is_told() {
     let log = Log::default();
-    let strategies = vec![(0, Scripted::boxed(&[Some([1, 1])], &log))];
-    let mut search = Search::new(plan(1, 3, 1), Streams::new(0), FakeNet::new(true, &log), strategies).unwrap();
+    let (trial, strategy) = (0, Scripted::boxed(&[Some([1, 1])], &log));
+    let mut search = Search::new(plan(1, 3, 1), Streams::new(0), FakeNet::new(true, &log), trial, strategy).unwrap();
     let mut watcher = Watcher::new(&log);
     assert_eq!(search.run(Some(0), &mut watcher).unwrap(), Outcome::Paused);
     assert!(log.lines().is_empty());
@@ -525,9 +542,9 @@ fn a_search_pauses_where_it_is_told() {
 #[test]
 fn pausing_at_the_last_step_is_finishing() {
     let log = Log::default();
-    let strategies = vec![(0, Scripted::boxed(&[Some([1, 1])], &log))];
+    let (trial, strategy) = (0, Scripted::boxed(&[Some([1, 1])], &log));
     let mut search =
-        Search::new(Plan::theta_only(2, 1), Streams::new(0), FakeNet::new(false, &log), strategies).unwrap();
+        Search::new(Plan::theta_only(2, 1), Streams::new(0), FakeNet::new(false, &log), trial, strategy).unwrap();
     assert_eq!(search.run(Some(2), &mut ()).unwrap(), Outcome::Finished);
 }
 
@@ -555,57 +572,253 @@ fn strategy(trial: u32) -> Box<dyn Strategy> {
     }
 }
 
-fn search(trains: bool, trials: &[u32], log: &Log) -> Search<FakeNet> {
+fn search(trains: bool, trial: u32, log: &Log) -> Search<FakeNet> {
     let plan = if trains {
         Plan { process_best: ProcessBest::AllSteps, ..plan(3, 6, 2) }
     } else {
         Plan { interval: 2, ..Plan::theta_only(9, 2) }
     };
-    let strategies = trials.iter().map(|&trial| (trial, strategy(trial))).collect();
-    Search::new(plan, Streams::new(5), FakeNet::new(trains, log), strategies).unwrap()
+    Search::new(plan, Streams::new(5), FakeNet::new(trains, log), trial, strategy(trial)).unwrap()
+}
+
+/// Saves a search at every step, and goes on from each.
+fn restore_at_every_step(build: impl Fn(&Log) -> Search<FakeNet>) {
+    // The log holds losses, probabilities and entropies with all their digits (Debug of f64 tells all finite values apart).
+    let log = Log::default();
+    let mut reference = build(&log);
+    let mut watcher = Watcher { keep: true, ..Watcher::new(&log) };
+    let start = reference.save().unwrap();
+    reference.run(None, &mut watcher).unwrap();
+    let steps = reference.steps();
+    assert_eq!(watcher.saved.len() as u64, steps - 1);
+    // The state really changes from step to step.
+    assert!(watcher.saved.windows(2).all(|pair| bits(&pair[0]) != bits(&pair[1])));
+
+    for (position, saved) in std::iter::once(&start).chain(&watcher.saved).enumerate() {
+        let rest = Log::default();
+        let mut resumed = build(&rest);
+        // Something else before, so that it can't be right by being fresh.
+        resumed.run(Some(4), &mut ()).unwrap();
+        resumed.restore(saved).unwrap();
+        assert_eq!(resumed.position(), position as u64);
+        assert_eq!(bits(&resumed.save().unwrap()), bits(saved));
+        rest.0.lock().unwrap().clear();
+        resumed.run(None, &mut Watcher::new(&rest)).unwrap();
+        let (all, rest) = (log.lines(), rest.lines());
+        assert!(!rest.is_empty());
+        assert_eq!(all[all.len() - rest.len()..], rest);
+        let between = |lines: &[String]| lines.iter().filter(|line| line.starts_with("between")).count();
+        assert_eq!(between(&rest) as u64, steps - 1 - position as u64, "nothing was left out");
+        assert_eq!(bits(&resumed.save().unwrap()), bits(&reference.save().unwrap()));
+        assert_eq!(resumed.best(), reference.best());
+    }
+
+    // A finished search is restored as finished.
+    let mut finished = build(&Log::default());
+    finished.restore(&reference.save().unwrap()).unwrap();
+    assert_eq!(finished.run(None, &mut ()).unwrap(), Outcome::Finished);
+    assert_eq!(bits(&finished.save().unwrap()), bits(&reference.save().unwrap()));
 }
 
 #[test]
 fn restored_at_every_step_it_goes_on_bit_for_bit() {
-    // The log holds losses, probabilities and entropies with all their digits (Debug of f64 tells all finite values apart).
     for trains in [true, false] {
-        let log = Log::default();
-        let mut reference = search(trains, &[4, 0, 2], &log);
-        let mut watcher = Watcher { keep: true, ..Watcher::new(&log) };
-        let start = reference.save();
-        reference.run(None, &mut watcher).unwrap();
-        let steps = reference.steps();
-        assert_eq!(watcher.saved.len() as u64, steps - 1);
-        // The state really changes from step to step.
-        assert!(watcher.saved.windows(2).all(|pair| bits(&pair[0]) != bits(&pair[1])));
-
-        for (position, saved) in std::iter::once(&start).chain(&watcher.saved).enumerate() {
-            let rest = Log::default();
-            let mut resumed = search(trains, &[4, 0, 2], &rest);
-            // Something else before, so that it can't be right by being fresh.
-            resumed.run(Some(4), &mut ()).unwrap();
-            resumed.restore(saved).unwrap();
-            assert_eq!(resumed.position(), position as u64);
-            assert_eq!(bits(&resumed.save()), bits(saved));
-            rest.0.lock().unwrap().clear();
-            resumed.run(None, &mut Watcher::new(&rest)).unwrap();
-            let (all, rest) = (log.lines(), rest.lines());
-            assert!(!rest.is_empty());
-            assert_eq!(all[all.len() - rest.len()..], rest);
-            let between = |lines: &[String]| lines.iter().filter(|line| line.starts_with("between")).count();
-            assert_eq!(between(&rest) as u64, steps - 1 - position as u64, "nothing was left out");
-            assert_eq!(bits(&resumed.save()), bits(&reference.save()));
-            for index in 0..3 {
-                assert_eq!(resumed.best(index), reference.best(index));
-            }
+        for trial in [4, 0, 2] {
+            restore_at_every_step(|log| search(trains, trial, log));
         }
-
-        // A finished search is restored as finished.
-        let mut finished = search(trains, &[4, 0, 2], &Log::default());
-        finished.restore(&reference.save()).unwrap();
-        assert_eq!(finished.run(None, &mut ()).unwrap(), Outcome::Finished);
-        assert_eq!(bits(&finished.save()), bits(&reference.save()));
     }
+}
+
+/// A search whose weight steps' losses come so many steps late.
+fn late_search(trial: u32, late: usize, log: &Log) -> Search<FakeNet> {
+    let plan = Plan { process_best: ProcessBest::AllSteps, ..plan(70, 6, 2) };
+    let net = FakeNet::new(true, log).with_late_losses(late);
+    Search::new(plan, Streams::new(5), net, trial, strategy(trial)).unwrap()
+}
+
+/// When losses of weight steps come is nothing that the search depends on: what is drawn, learned, seen and best is the same, and so is
+/// what is saved, at every step.
+#[test]
+fn losses_may_come_late() {
+    for trial in [4, 0, 2] {
+        let run = |late| {
+            let log = Log::default();
+            let mut search = late_search(trial, late, &log);
+            let mut watcher = Watcher { keep: true, ..Watcher::new(&log) };
+            search.run(None, &mut watcher).unwrap();
+            let saved: Vec<_> = watcher.saved.iter().map(bits).collect();
+            (log.lines(), saved, search.best().cloned())
+        };
+        let at_once = run(0);
+        assert!(at_once.2.is_some());
+        for late in [1, 2, 63, 64, 1000] {
+            assert!(run(late) == at_once, "{late} steps late");
+        }
+    }
+    restore_at_every_step(|log| late_search(0, 3, log));
+}
+
+/// A loss that is not finite is seen wherever it is, and named with its step, however late it comes: at the latest before the next θ answer, a
+/// snapshot or a checkpoint, and never more than 64 steps late.
+#[test]
+fn a_late_loss_that_is_not_finite_stops_the_search() {
+    struct Saving;
+    impl Observer for Saving {
+        fn snapshot(&mut self, _seen: &Snapshot<'_>) -> Result<()> {
+            panic!("the loss comes before the snapshot")
+        }
+        fn between_steps(&mut self, search: &mut dyn Saves) -> Result<ControlFlow<()>> {
+            search.save()?;
+            Ok(ControlFlow::Continue(()))
+        }
+    }
+    for (step, position) in [(0, 63), (2, 63), (69, 71), (70, 71)] {
+        // 70 warm-up steps, then w 70, θ 0: before θ 0 there is a snapshot. A full list of late losses is fetched after the 64th step.
+        let net = || FakeNet::new(true, &Log::default()).with_loss(8, Set::Training, step, f64::NAN);
+        let new = |net| {
+            let script = Scripted::boxed(&[Some([0, 1])], &Log::default());
+            Search::new(plan(70, 3, 1), Streams::new(0), net, 8, script).unwrap()
+        };
+        let mut search = new(net().with_late_losses(1000));
+        let error = search.run(None, &mut ()).unwrap_err();
+        assert!(matches!(error, Error::Diverged { trial: 8, position: at, .. } if at == step), "{error}");
+        assert_eq!(search.position(), position);
+        // A checkpoint sees it at once.
+        let mut search = new(net().with_late_losses(1000));
+        let error = search.run(None, &mut Saving).unwrap_err();
+        assert!(matches!(error, Error::Diverged { trial: 8, position: at, .. } if at == step), "{error}");
+        assert_eq!(search.position(), step + 1);
+    }
+}
+
+/// A supernet that hands over too many losses, or too few when it is asked for all, is an error.
+#[test]
+fn losses_are_counted() {
+    struct Counting(FakeNet, fn(&mut Vec<f64>));
+    impl Supernet for Counting {
+        fn space(&self) -> &SearchSpace {
+            self.0.space()
+        }
+        fn probe(&mut self, requests: &[Request], feedback: &mut [Feedback]) -> Result<()> {
+            self.0.probe(requests, feedback)
+        }
+        fn trains_weights(&self) -> bool {
+            true
+        }
+        fn weight_step(&mut self, steps: &[Step], requests: &[Request]) -> Result<()> {
+            self.0.weight_step(steps, requests)
+        }
+        fn weight_losses(&mut self, trial: u32, fetch: Fetch, losses: &mut Vec<f64>) -> Result<()> {
+            self.0.weight_losses(trial, fetch, losses)?;
+            self.1(losses);
+            Ok(())
+        }
+        fn evaluate(&mut self, request: &Request) -> Result<Evaluation> {
+            self.0.evaluate(request)
+        }
+        fn save(&mut self, trial: u32) -> Result<State> {
+            self.0.save(trial)
+        }
+        fn restore(&mut self, trial: u32, state: &State) -> Result<()> {
+            self.0.restore(trial, state)
+        }
+    }
+    let message = |change| {
+        let net = Counting(FakeNet::new(true, &Log::default()), change);
+        let script = Scripted::boxed(&[Some([0, 1])], &Log::default());
+        let mut search = Search::new(plan(1, 2, 1), Streams::new(0), net, 0, script).unwrap();
+        search.run(None, &mut ()).unwrap_err().to_string()
+    };
+    assert_eq!(message(|losses| losses.push(0.0)), "losses of weight steps: expected 1 values, got 2");
+    assert_eq!(message(Vec::clear), "losses of weight steps: expected 2 values, got 0");
+}
+
+/// Asks about two architectures on the same minibatch, and learns from both.
+struct Pairs {
+    shape: Shape,
+    proposed: usize,
+    learned: Vec<Vec<(Vec<usize>, f64)>>,
+    log: Log,
+}
+
+impl Strategy for Pairs {
+    fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    fn proposals_per_step(&self) -> usize {
+        2
+    }
+
+    fn propose(&mut self, step: &Step, rng: &mut dyn RngCore, proposal: &mut Proposal) -> Result<()> {
+        self.log.note(format!("propose {:?} word {}", step.kind, rng.next_u32()));
+        self.proposed += 1;
+        proposal.set_one_hot(&architecture(&self.shape, &[self.proposed % 3, self.proposed % 2]), Want::Loss)
+    }
+
+    fn learn(&mut self, _step: &Step, answers: &[Answer<'_>]) -> Result<()> {
+        let of =
+            |answer: &Answer<'_>| (answer.proposal.architecture().unwrap().choices().to_vec(), answer.feedback.loss);
+        self.learned.push(answers.iter().map(of).collect());
+        self.log.note(format!("learn {:?}", self.learned.last().unwrap()));
+        Ok(())
+    }
+
+    fn probabilities_into(&self, _out: &mut OpTable<f64>) {}
+
+    fn mode_into(&self, _out: &mut Architecture) {}
+
+    fn entropy(&self) -> f64 {
+        0.0
+    }
+
+    fn save(&self) -> State {
+        State::new()
+    }
+
+    fn restore(&mut self, _state: &State) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Two proposals of a θ step are drawn one after the other from the step's stream, asked on the same minibatch in one call, and learned from
+/// together; the loss of the step is their mean, and both compete for the process best. Weight steps have one.
+#[test]
+fn all_proposals_of_a_step_are_answered_and_learned_from() {
+    let log = Log::default();
+    let strategy = Pairs { shape: space().shape().clone(), proposed: 0, learned: Vec::new(), log: log.clone() };
+    let net = FakeNet::new(true, &log);
+    let (first, second) = (request([2, 0], 0), request([0, 1], 0));
+    let mut search = Search::new(plan(0, 2, 5), Streams::new(3), net, 6, Box::new(strategy)).unwrap();
+    search.run(Some(2), &mut Watcher::new(&log)).unwrap();
+    let weight = search.save().unwrap().f64("supernet/trial-6/weight", 1).unwrap()[0];
+    let mut reference = FakeNet::new(true, &Log::default());
+    reference.weights = Some(BTreeMap::from([(6, weight)]));
+    let losses = [&first, &second].map(|request| reference.loss(request));
+    let word = |position: u128, word: u128| crate::common::chacha::word(3, 6 << 16, (position << 20) + word);
+    let lines = log.lines();
+    let expected = [
+        format!("propose Theta word {}", word(1, 0)),
+        format!("propose Theta word {}", word(1, 1)),
+        "probe trial 6 Validation 0: 2 0".into(),
+        "probe trial 6 Validation 0: 0 1".into(),
+        format!("learn {:?}", [(vec![2, 0], losses[0]), (vec![0, 1], losses[1])]),
+        format!("theta step trial 6 theta 1 loss {:?} mode 0 0", (losses[0] + losses[1]) / 2.0),
+    ];
+    let begin = lines.iter().position(|line| line.starts_with("propose Theta")).unwrap();
+    assert_eq!(lines[begin..begin + expected.len()], expected);
+    assert_eq!(lines.iter().filter(|line| line.starts_with("propose Weights")).count(), 1);
+    assert_eq!(search.best().unwrap().loss, losses[0].min(losses[1]));
+    // Asked for its next step, it names both.
+    let (_, requests, _) = search.ask(StepKind::Theta).unwrap();
+    assert_eq!(requests.len(), 2);
+    assert_eq!(requests[0].batch, requests[1].batch);
+}
+
+fn request(choices: [usize; 2], step: u64) -> Request {
+    let space = space();
+    let proposal = Proposal::one_hot(space.shape(), &architecture(space.shape(), &choices), Want::Loss).unwrap();
+    Request { batch: Batch { trial: 6, set: Set::Validation, step }, proposal }
 }
 
 /// What a search asks at its end is what its next step would have asked; of the other kind, it is the other set's next minibatch at
@@ -614,10 +827,10 @@ fn restored_at_every_step_it_goes_on_bit_for_bit() {
 fn a_search_asks_for_its_next_step() {
     for trains in [true, false] {
         let log = Log::default();
-        let mut reference = search(trains, &[4, 0], &log);
+        let mut reference = search(trains, 4, &log);
         let steps = reference.steps();
         for position in 0..steps {
-            let mut asked = search(trains, &[4, 0], &Log::default());
+            let mut asked = search(trains, 4, &Log::default());
             asked.run(Some(position), &mut ()).unwrap();
             log.0.lock().unwrap().clear();
             reference.run(Some(position + 1), &mut ()).unwrap();
@@ -637,7 +850,7 @@ fn a_search_asks_for_its_next_step() {
             assert_eq!(done, expected.collect::<Vec<_>>());
         }
     }
-    let mut warm = search(true, &[4], &Log::default());
+    let mut warm = search(true, 4, &Log::default());
     warm.run(Some(2), &mut ()).unwrap();
     let (step, requests, _) = warm.ask(StepKind::Theta).unwrap();
     assert_eq!(step, Step { kind: StepKind::Theta, progress: 0.0, schedule: 0.0 });
@@ -645,40 +858,13 @@ fn a_search_asks_for_its_next_step() {
 }
 
 #[test]
-fn trials_in_lockstep_equal_trials_alone() {
-    for trains in [true, false] {
-        let trials = [4, 0, 2];
-        let together = Log::default();
-        let mut lockstep = search(trains, &trials, &together);
-        lockstep.run(None, &mut Watcher::new(&together)).unwrap();
-        let mut seen = 0;
-        for (index, trial) in trials.into_iter().enumerate() {
-            let alone = Log::default();
-            let mut single = search(trains, &[trial], &alone);
-            single.run(None, &mut Watcher::new(&alone)).unwrap();
-            let name = format!("trial {trial} ");
-            let of_trial =
-                |log: &Log| -> Vec<String> { log.lines().into_iter().filter(|line| line.contains(&name)).collect() };
-            assert_eq!(of_trial(&together), of_trial(&alone));
-            seen += of_trial(&alone).len();
-            let prefix = format!("trial-{trial:03}");
-            assert_eq!(bits(&lockstep.save().below(&prefix)), bits(&single.save().below(&prefix)));
-            assert_eq!(lockstep.best(index), single.best(0));
-            assert!(lockstep.best(index).is_some());
-        }
-        let between = together.lines().iter().filter(|line| line.starts_with("between")).count();
-        assert_eq!(seen + between, together.lines().len(), "every line belongs to a trial");
-    }
-}
-
-#[test]
 fn the_seed_and_the_trial_decide_what_is_drawn() {
     let drawn = |seed: u64, trial: u32| {
         let log = Log::default();
         let reinforce = Reinforce::new(space().shape(), theta(), ReinforceSettings { baseline_decay: None }).unwrap();
-        let strategies: Vec<(u32, Box<dyn Strategy>)> = vec![(trial, Box::new(reinforce))];
         let plan = Plan::theta_only(30, 100);
-        let mut search = Search::new(plan, Streams::new(seed), FakeNet::new(false, &log), strategies).unwrap();
+        let net = FakeNet::new(false, &log);
+        let mut search = Search::new(plan, Streams::new(seed), net, trial, Box::new(reinforce)).unwrap();
         search.run(None, &mut ()).unwrap();
         let lines = log.lines().into_iter().filter(|line| line.starts_with("probe"));
         lines.map(|line| line.rsplit(": ").next().unwrap().to_owned()).collect::<Vec<_>>()
@@ -691,25 +877,25 @@ fn the_seed_and_the_trial_decide_what_is_drawn() {
 #[test]
 fn states_that_do_not_fit_are_refused() {
     let log = Log::default();
-    let mut full = search(true, &[4, 0], &log);
+    let mut full = search(true, 0, &log);
     full.run(None, &mut ()).unwrap();
-    let saved = full.save();
+    let saved = full.save().unwrap();
     let refuse =
-        |state: &State, trials: &[u32]| search(true, trials, &Log::default()).restore(state).unwrap_err().to_string();
-    assert_eq!(refuse(&State::new(), &[4, 0]), "saved state, \"position\": is missing");
-    assert!(refuse(&saved, &[4, 1]).contains("is missing"));
+        |state: &State, trial: u32| search(true, trial, &Log::default()).restore(state).unwrap_err().to_string();
+    assert_eq!(refuse(&State::new(), 0), "saved state, \"position\": is missing");
+    assert!(refuse(&saved, 1).contains("is missing"));
     let mut late = saved.clone();
     late.insert_u64("position", &[16]);
-    assert_eq!(refuse(&late, &[4, 0]), "saved state, \"position\": is 16, the search has 15 steps");
+    assert_eq!(refuse(&late, 0), "saved state, \"position\": is 16, the search has 15 steps");
     let mut outside = saved.clone();
-    outside.insert_u64("trial-004/best.architecture", &[0, 2]);
-    let message = refuse(&outside, &[4, 0]);
+    outside.insert_u64("trial-000/best.architecture", &[0, 2]);
+    let message = refuse(&outside, 0);
     assert!(message.starts_with("saved state, \"best.architecture\": edge 1 has no candidate 2"), "{message}");
     let mut short = saved.clone();
     short.insert_f64("trial-000/strategy/theta/logits", &[1.0]);
-    assert_eq!(refuse(&short, &[4, 0]), "saved state, \"logits\": has 1 values, expected 5");
+    assert_eq!(refuse(&short, 0), "saved state, \"logits\": has 1 values, expected 5");
     // What was saved does fit.
-    search(true, &[4, 0], &log).restore(&saved).unwrap();
+    search(true, 0, &log).restore(&saved).unwrap();
 }
 
 // ---------------------------------------------------------------- what goes wrong
@@ -721,8 +907,8 @@ fn a_loss_that_is_not_finite_stops_the_search() {
         for (set, step, position) in [(Set::Training, 2, 3), (Set::Validation, 1, 4), (Set::Training, 0, 0)] {
             let log = Log::default();
             let net = FakeNet::new(true, &log).with_loss(8, set, step, loss);
-            let strategies = [5, 8].map(|trial| (trial, Scripted::boxed(&[Some([0, 1])], &log))).into();
-            let mut search = Search::new(plan(1, 3, 1), Streams::new(0), net, strategies).unwrap();
+            let (trial, strategy) = (8, Scripted::boxed(&[Some([0, 1])], &log));
+            let mut search = Search::new(plan(1, 3, 1), Streams::new(0), net, trial, strategy).unwrap();
             let error = search.run(None, &mut ()).unwrap_err();
             match &error {
                 Error::Diverged { trial: 8, position: at, loss: got } => {
@@ -747,14 +933,15 @@ fn errors_of_observers_stop_the_search() {
         fn theta_step(&mut self, _seen: &ThetaStep<'_>) -> Result<()> {
             if self.0 == "theta step" { Err(Error::other("the disk is full")) } else { Ok(()) }
         }
-        fn between_steps(&mut self, _search: &dyn Saves) -> Result<ControlFlow<()>> {
+        fn between_steps(&mut self, _search: &mut dyn Saves) -> Result<ControlFlow<()>> {
             if self.0 == "between" { Err(Error::other("the disk is full")) } else { Ok(ControlFlow::Continue(())) }
         }
     }
     for (place, position) in [("snapshot", 1), ("theta step", 1), ("between", 1)] {
         let log = Log::default();
-        let strategies = vec![(0, Scripted::boxed(&[Some([0, 1])], &log))];
-        let mut search = Search::new(plan(0, 2, 1), Streams::new(0), FakeNet::new(true, &log), strategies).unwrap();
+        let (trial, strategy) = (0, Scripted::boxed(&[Some([0, 1])], &log));
+        let mut search =
+            Search::new(plan(0, 2, 1), Streams::new(0), FakeNet::new(true, &log), trial, strategy).unwrap();
         let error = search.run(None, &mut Full(place)).unwrap_err();
         assert_eq!((error.to_string().as_str(), search.position()), ("the disk is full", position), "{place}");
     }
@@ -762,31 +949,58 @@ fn errors_of_observers_stop_the_search() {
 
 #[test]
 fn impossible_searches_are_refused() {
-    let refuse = |plan: Plan, trains: bool, trials: &[u32]| {
+    let refuse = |plan: Plan, trains: bool| {
         let log = Log::default();
-        let strategies = trials.iter().map(|&trial| (trial, Scripted::boxed(&[Some([0, 0])], &log))).collect();
-        Search::new(plan, Streams::new(0), FakeNet::new(trains, &log), strategies).err().expect("refused").to_string()
+        let strategy = Scripted::boxed(&[Some([0, 0])], &log);
+        Search::new(plan, Streams::new(0), FakeNet::new(trains, &log), 0, strategy).err().expect("refused").to_string()
     };
     let good = plan(1, 2, 1);
-    assert_eq!(
-        refuse(Plan { iterations: 0, ..good }, true, &[0]),
-        "the number of iterations must be at least 1, got 0"
-    );
-    assert_eq!(refuse(Plan { interval: 0, ..good }, true, &[0]), "the log interval must be at least 1, got 0");
+    assert_eq!(refuse(Plan { iterations: 0, ..good }, true), "the number of iterations must be at least 1, got 0");
+    assert_eq!(refuse(Plan { interval: 0, ..good }, true), "the log interval must be at least 1, got 0");
     for length in [0.0, 0.5, -2.0, f64::NAN, f64::INFINITY] {
         let expected = |which| format!("{which} steps per epoch must be finite and at least 1, got {length}");
-        assert_eq!(refuse(Plan { weight_steps_per_epoch: length, ..good }, true, &[0]), expected("weight"));
-        assert_eq!(refuse(Plan { theta_steps_per_epoch: length, ..good }, true, &[0]), expected("theta"));
+        assert_eq!(refuse(Plan { weight_steps_per_epoch: length, ..good }, true), expected("weight"));
+        assert_eq!(refuse(Plan { theta_steps_per_epoch: length, ..good }, true), expected("theta"));
     }
-    assert_eq!(refuse(good, false, &[0]), "the supernet can't warm up: the weights of this network are fixed");
-    assert_eq!(refuse(good, true, &[]), "trials: expected 1 values, got 0");
-    assert_eq!(refuse(good, true, &[3, 1, 3]), "the trial numbers must be distinct, got 3 twice");
+    assert_eq!(refuse(good, false), "the supernet can't warm up: the weights of this network are fixed");
+
+    /// Asks nothing.
+    struct Silent(Pairs);
+    impl Strategy for Silent {
+        fn shape(&self) -> &Shape {
+            self.0.shape()
+        }
+        fn proposals_per_step(&self) -> usize {
+            0
+        }
+        fn propose(&mut self, step: &Step, rng: &mut dyn RngCore, proposal: &mut Proposal) -> Result<()> {
+            self.0.propose(step, rng, proposal)
+        }
+        fn learn(&mut self, step: &Step, answers: &[Answer<'_>]) -> Result<()> {
+            self.0.learn(step, answers)
+        }
+        fn probabilities_into(&self, _out: &mut OpTable<f64>) {}
+        fn mode_into(&self, _out: &mut Architecture) {}
+        fn entropy(&self) -> f64 {
+            0.0
+        }
+        fn save(&self) -> State {
+            State::new()
+        }
+        fn restore(&mut self, _state: &State) -> Result<()> {
+            Ok(())
+        }
+    }
+    let log = Log::default();
+    let silent = Silent(Pairs { shape: space().shape().clone(), proposed: 0, learned: Vec::new(), log: log.clone() });
+    let error = Search::new(good, Streams::new(0), FakeNet::new(true, &log), 0, Box::new(silent)).err().unwrap();
+    assert_eq!(error.to_string(), "the number of proposals of a step must be at least 1, got 0");
 
     let other = SearchSpace::anonymous([2, 3]).unwrap();
     let settings = ReinforceSettings { baseline_decay: None };
     let strategy = Reinforce::new(other.shape(), theta(), settings).unwrap();
-    let trials: Vec<(u32, Box<dyn Strategy>)> = vec![(0, Box::new(strategy))];
-    let error = Search::new(good, Streams::new(0), FakeNet::new(true, &Log::default()), trials).err().expect("refused");
+    let net = FakeNet::new(true, &Log::default());
+    let error = Search::new(good, Streams::new(0), net, 0, Box::new(strategy)).err().expect("refused");
     let message = "the strategy's search space: candidates per edge differ, expected [3, 2], got [2, 3]";
     assert_eq!(error.to_string(), message);
 }
@@ -804,10 +1018,10 @@ fn a_supernet_with_fixed_weights_refuses_to_train_them() {
         fn evaluate(&mut self, _request: &Request) -> Result<Evaluation> {
             Ok(Evaluation { loss: 0.0, accuracy: None, count: 1 })
         }
-        fn save(&self) -> State {
-            State::new()
+        fn save(&mut self, _trial: u32) -> Result<State> {
+            Ok(State::new())
         }
-        fn restore(&mut self, _state: &State) -> Result<()> {
+        fn restore(&mut self, _trial: u32, _state: &State) -> Result<()> {
             Ok(())
         }
     }
@@ -816,10 +1030,10 @@ fn a_supernet_with_fixed_weights_refuses_to_train_them() {
     let batch = Batch { trial: 0, set: Set::Training, step: 0 };
     let request = Request { batch, proposal: Proposal::new(space().shape()) };
     let step = Step { kind: StepKind::Weights, progress: 0.0, schedule: 0.0 };
-    let error = net.weight_step(&step, &request).unwrap_err();
+    let error = net.weight_step(&[step], &[request]).unwrap_err();
     assert_eq!(error.to_string(), "the supernet can't update the weights: they are fixed in this network");
     // And what a supernet reports reaches the caller.
-    let strategies = vec![(0, Scripted::boxed(&[Some([0, 0])], &Log::default()))];
-    let mut search = Search::new(Plan::theta_only(1, 1), Streams::new(0), net, strategies).unwrap();
+    let (trial, strategy) = (0, Scripted::boxed(&[Some([0, 0])], &Log::default()));
+    let mut search = Search::new(Plan::theta_only(1, 1), Streams::new(0), net, trial, strategy).unwrap();
     assert_eq!(search.run(None, &mut ()).unwrap_err().to_string(), "the supernet can't answer: it is broken");
 }

@@ -6,8 +6,8 @@ use advantage_nas::estimator::ZeroRule;
 use advantage_nas::random::Streams;
 use advantage_nas::state::State;
 use advantage_nas::strategy::{
-    AdvantageBaseline, AdvantageKind, AdvantageNas, AdvantageSettings, Feedback, Method, MethodSettings, Proposal,
-    RateSchedule, Reinforce, ReinforceSettings, Step, StepKind, Strategy, ThetaSettings, Want,
+    AdvantageBaseline, AdvantageKind, AdvantageNas, AdvantageSettings, Answer, Feedback, Method, MethodSettings,
+    Proposal, RateSchedule, Reinforce, ReinforceSettings, Step, StepKind, Strategy, ThetaSettings, Want,
 };
 use advantage_nas::tolerance::{F64_SUMS, assert_all_close};
 use advantage_nas::{Architecture, Edge, Error, OpTable, SearchSpace, Shape};
@@ -143,7 +143,7 @@ fn follow<S: Strategy>(
     let shape = space().shape().clone();
     for (t, measured) in measurements().iter().enumerate() {
         let proposal = Proposal::one_hot(&shape, &architecture(&shape, &measured.a), want).unwrap();
-        strategy.learn(&step(measured.schedule), &proposal, &feedback(measured, want)).unwrap();
+        strategy.learn(&step(measured.schedule), &[Answer::new(&proposal, &feedback(measured, want))]).unwrap();
         plain.ascend(weights(measured), measured.a, measured.schedule);
         let expected: Vec<f64> = plain.theta.iter().flatten().copied().collect();
         assert_all_close(&logits(&strategy), &expected, F64_SUMS, F64_SUMS);
@@ -201,14 +201,14 @@ fn the_first_evaluation_only_starts_the_baseline() {
     let before = strategy.theta().policy().logits().clone();
     let measured = &measurements()[0];
     let proposal = Proposal::one_hot(&shape, &architecture(&shape, &measured.a), Want::Loss).unwrap();
-    strategy.learn(&step(0.0), &proposal, &feedback(measured, Want::Loss)).unwrap();
+    strategy.learn(&step(0.0), &[Answer::new(&proposal, &feedback(measured, Want::Loss))]).unwrap();
     assert_eq!(strategy.theta().policy().logits(), &before);
     assert!(strategy.estimate().values().iter().all(|value| *value == 0.0));
     // The same reward again: still nothing. A better one: the drawn candidates rise, the others fall.
-    strategy.learn(&step(0.0), &proposal, &feedback(measured, Want::Loss)).unwrap();
+    strategy.learn(&step(0.0), &[Answer::new(&proposal, &feedback(measured, Want::Loss))]).unwrap();
     assert_eq!(strategy.theta().policy().logits(), &before);
     let better = Measured { loss: measured.loss - 1.0, ..measured.clone() };
-    strategy.learn(&step(0.0), &proposal, &feedback(&better, Want::Loss)).unwrap();
+    strategy.learn(&step(0.0), &[Answer::new(&proposal, &feedback(&better, Want::Loss))]).unwrap();
     for (edge, &drawn) in measured.a.iter().enumerate() {
         for j in 0..shape.candidates(edge) {
             let rose = strategy.theta().policy().logits()[(edge, j)] > before[(edge, j)];
@@ -300,7 +300,7 @@ fn the_first_update_by_hand() {
     answer.begin(Want::Gradient);
     answer.gradient = table(&[vec![-0.6, 100.0, 100.0], vec![100.0, 0.3]]);
     let proposal = Proposal::one_hot(&shape, &drawn, Want::Gradient).unwrap();
-    strategy.learn(&step(0.0), &proposal, &answer).unwrap();
+    strategy.learn(&step(0.0), &[Answer::new(&proposal, &answer)]).unwrap();
     assert_eq!(strategy.advantages(), [0.6, -0.3]);
     // The lead shifts μ by less than 10⁻⁶.
     assert_all_close(strategy.estimate().values(), &[0.4, -0.2, -0.2, 0.15, -0.15], 0.0, 1e-6);
@@ -386,7 +386,12 @@ fn a_restored_strategy_goes_on_bit_for_bit() {
                         let mut rng = ChaCha8Rng::seed_from_u64(t as u64);
                         let mut proposal = Proposal::new(&shape);
                         strategy.propose(&step(measured[t].schedule), &mut rng, &mut proposal).unwrap();
-                        strategy.learn(&step(measured[t].schedule), &proposal, &feedback(&measured[t], want)).unwrap();
+                        strategy
+                            .learn(
+                                &step(measured[t].schedule),
+                                &[Answer::new(&proposal, &feedback(&measured[t], want))],
+                            )
+                            .unwrap();
                         proposal.architecture().unwrap().clone()
                     })
                     .collect()
@@ -437,7 +442,9 @@ fn feedback_of_another_kind_is_refused_and_changes_nothing() {
         let before = strategy.save();
         let proposal = Proposal::one_hot(&shape, &Architecture::first(&shape), want).unwrap();
         for answered in wants.into_iter().filter(|answered| *answered != want) {
-            let error = strategy.learn(&step(0.0), &proposal, &feedback(&measurements()[0], answered)).unwrap_err();
+            let error = strategy
+                .learn(&step(0.0), &[Answer::new(&proposal, &feedback(&measurements()[0], answered))])
+                .unwrap_err();
             assert!(
                 matches!(error, Error::Feedback { needed, got, .. } if needed == want.name() && got == answered.name())
             );
@@ -445,18 +452,19 @@ fn feedback_of_another_kind_is_refused_and_changes_nothing() {
         // An answer to a mixture.
         let mut mixture = Proposal::new(&shape);
         mixture.set_dense(&OpTable::filled(&shape, 0.5), want).unwrap();
-        let error = strategy.learn(&step(0.0), &mixture, &feedback(&measurements()[0], want)).unwrap_err();
+        let error =
+            strategy.learn(&step(0.0), &[Answer::new(&mixture, &feedback(&measurements()[0], want))]).unwrap_err();
         assert!(matches!(error, Error::Feedback { needed: "a one-hot proposal", got: "a mixture", .. }), "{error}");
         // An answer over another space.
         let other = Shape::new([2, 2]).unwrap();
         let mut wrong = Feedback::new(&other);
         wrong.begin(want);
-        let error = strategy.learn(&step(0.0), &proposal, &wrong).unwrap_err();
+        let error = strategy.learn(&step(0.0), &[Answer::new(&proposal, &wrong)]).unwrap_err();
         assert!(matches!(error, Error::Shape { .. }), "{error}");
         let mut wrong = Feedback::new(&shape);
         wrong.begin(want);
         wrong.removals.pop();
-        let error = strategy.learn(&step(0.0), &proposal, &wrong).unwrap_err();
+        let error = strategy.learn(&step(0.0), &[Answer::new(&proposal, &wrong)]).unwrap_err();
         assert!(matches!(error, Error::Length { expected: 2, got: 1, .. }), "{error}");
         assert_eq!(strategy.save(), before);
     }
@@ -471,8 +479,8 @@ fn theta_that_leaves_the_numbers_is_an_error() {
         bad.loss = f64::NAN;
         bad.gradient.fill(f64::NAN);
         // Where a baseline starts with NaN, NaN − NaN is NaN as well.
-        let first = strategy.learn(&step(0.0), &proposal, &bad);
-        let error = first.and_then(|()| strategy.learn(&step(0.0), &proposal, &bad)).unwrap_err();
+        let first = strategy.learn(&step(0.0), &[Answer::new(&proposal, &bad)]);
+        let error = first.and_then(|()| strategy.learn(&step(0.0), &[Answer::new(&proposal, &bad)])).unwrap_err();
         assert!(matches!(error, Error::NotFinite { what: "logits", .. }), "{error}");
     }
 }

@@ -6,7 +6,8 @@ use crate::common::*;
 use advantage_nas::random::Streams;
 use advantage_nas::strategy::table1::{Hotness, Propagation, Row, TABLE_1};
 use advantage_nas::strategy::{
-    Feedback, Method, MethodSettings, Nasp, ProductStrategy, Proposal, Step, StepKind, Strategy, ThetaSettings, Want,
+    Answer, Feedback, Method, MethodSettings, Nasp, ProductStrategy, Proposal, Step, StepKind, Strategy, ThetaSettings,
+    Want,
 };
 use advantage_nas::tolerance::{F64_SUMS, assert_close};
 use advantage_nas::{Architecture, SearchSpace};
@@ -69,7 +70,7 @@ fn theta_step(strategy: &mut dyn Strategy, t: u64, rng: &mut dyn RngCore) -> Pro
     for (index, removal) in feedback.removals.iter_mut().enumerate() {
         *removal = number(5 + index as u64);
     }
-    strategy.learn(&step(StepKind::Theta), &proposal, &feedback).unwrap();
+    strategy.learn(&step(StepKind::Theta), &[Answer::new(&proposal, &feedback)]).unwrap();
     proposal
 }
 

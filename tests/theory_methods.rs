@@ -5,7 +5,7 @@
 //! starts from the same θ, so that the estimates are independent. N draws per row, α = 10⁻⁴ after Bonferroni over the components.
 
 use advantage_nas::strategy::{
-    Darts, Feedback, Gdas, GdasSettings, Parsec, ParsecSettings, ProductStrategy, Proposal, ProxylessNas, Snas,
+    Answer, Darts, Feedback, Gdas, GdasSettings, Parsec, ParsecSettings, ProductStrategy, Proposal, ProxylessNas, Snas,
     SnasSettings, Step, StepKind, Strategy, ThetaSettings, Want,
 };
 use advantage_nas::tolerance::assert_all_close;
@@ -66,7 +66,7 @@ fn compare<S: Strategy + Clone>(
         for _ in 0..evaluations {
             strategy.propose(&STEP, &mut rng, &mut proposal).unwrap();
             let feedback = answer(&proposal, &rewards);
-            strategy.learn(&STEP, &proposal, &feedback).unwrap();
+            strategy.learn(&STEP, &[Answer::new(&proposal, &feedback)]).unwrap();
         }
         let delta = estimate(&strategy);
         for (sum, value) in components.iter_mut().zip(delta.values()) {
@@ -168,7 +168,7 @@ fn darts_is_the_gradient() {
     let mut rng = ChaCha8Rng::seed_from_u64(7);
     Strategy::propose(&mut strategy, &STEP, &mut rng, &mut proposal).unwrap();
     let feedback = answer(&proposal, &reward.rewards);
-    Strategy::learn(&mut strategy, &STEP, &proposal, &feedback).unwrap();
+    Strategy::learn(&mut strategy, &STEP, &[Answer::new(&proposal, &feedback)]).unwrap();
     let exact = advantage_nas_theory::enumerate::gradient(|a| reward.at(a), policy.probabilities()).unwrap();
     assert_all_close(strategy.estimate().values(), exact.values(), 1e-13, 1e-15);
 }

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use advantage_nas::search::{Outcome, Saves};
 use advantage_nas::state::State;
 use advantage_nas::strategy::{Feedback, Step, StepKind};
-use advantage_nas::supernet::{Batch, Evaluation, Request, Set};
+use advantage_nas::supernet::{Batch, Evaluation, Fetch, Request, Set};
 use advantage_nas::training::{Observer, Plan, Report, Training};
 use advantage_nas::{Architecture, Error, Result, SearchSpace, Supernet};
 
@@ -14,11 +14,20 @@ struct Line {
     space: SearchSpace,
     weight: f64,
     seen: Vec<(Step, Request)>,
+    /// Losses that nobody fetched yet, and how many of them are not ready.
+    unseen: Vec<f64>,
+    late: usize,
 }
 
 impl Line {
     fn new() -> Self {
-        Self { space: SearchSpace::anonymous([2, 3]).unwrap(), weight: 10.0, seen: Vec::new() }
+        Self {
+            space: SearchSpace::anonymous([2, 3]).unwrap(),
+            weight: 10.0,
+            seen: Vec::new(),
+            unseen: Vec::new(),
+            late: 0,
+        }
     }
 }
 
@@ -35,11 +44,20 @@ impl Supernet for Line {
         true
     }
 
-    fn weight_step(&mut self, step: &Step, request: &Request) -> Result<f64> {
+    fn weight_step(&mut self, steps: &[Step], requests: &[Request]) -> Result<()> {
+        let ([step], [request]) = (steps, requests) else { panic!("a training has one trial") };
         self.seen.push((*step, request.clone()));
         let loss = self.weight + request.batch.step as f64;
         self.weight -= 1.0 - step.schedule;
-        Ok(loss)
+        self.unseen.push(loss);
+        Ok(())
+    }
+
+    fn weight_losses(&mut self, trial: u32, fetch: Fetch, losses: &mut Vec<f64>) -> Result<()> {
+        assert_eq!(trial, self.seen[0].1.batch.trial);
+        let late = if fetch == Fetch::Ready { self.late } else { 0 };
+        losses.extend(self.unseen.drain(..self.unseen.len().saturating_sub(late)));
+        Ok(())
     }
 
     fn evaluate(&mut self, request: &Request) -> Result<Evaluation> {
@@ -51,13 +69,15 @@ impl Supernet for Line {
         Ok(Evaluation { loss: sign * self.weight, accuracy: None, count: 7 })
     }
 
-    fn save(&self) -> State {
+    fn save(&mut self, _trial: u32) -> Result<State> {
+        assert!(self.unseen.is_empty(), "all losses are fetched before a training is saved");
         let mut state = State::new();
         state.insert_f64("weight", &[self.weight]);
-        state
+        Ok(state)
     }
 
-    fn restore(&mut self, state: &State) -> Result<()> {
+    fn restore(&mut self, _trial: u32, state: &State) -> Result<()> {
+        self.unseen.clear();
         self.weight = state.f64("weight", 1)?[0];
         Ok(())
     }
@@ -86,7 +106,7 @@ impl Observer for Notes {
         Ok(())
     }
 
-    fn between_steps(&mut self, training: &dyn Saves) -> Result<ControlFlow<()>> {
+    fn between_steps(&mut self, training: &mut dyn Saves) -> Result<ControlFlow<()>> {
         assert_eq!(training.steps(), 7);
         let pause = self.pause_after == Some(training.position());
         Ok(if pause { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
@@ -126,6 +146,30 @@ fn steps_and_reports() {
     assert_eq!(training.architecture().choices(), [1, 2]);
 }
 
+/// When the losses come changes neither reports nor what is saved, at whatever step; one that is not finite is named with its step.
+#[test]
+fn losses_may_come_late() {
+    let run = |late: usize, until: Option<u64>| {
+        let mut training = training();
+        training.supernet_mut().late = late;
+        let mut notes = Notes::default();
+        training.run(until, &mut notes).unwrap();
+        (notes.reports, training.save().unwrap())
+    };
+    for until in (0..7).map(Some).chain([None]) {
+        for late in [1, 2, 100] {
+            assert_eq!(run(late, until), run(0, until));
+        }
+    }
+    let mut training = training();
+    training.supernet_mut().late = 100;
+    training.run(Some(1), &mut ()).unwrap();
+    training.supernet_mut().weight = f64::NAN;
+    let error = training.run(None, &mut ()).unwrap_err();
+    assert!(matches!(error, Error::Diverged { trial: 4, position: 1, .. }), "{error}");
+    assert_eq!(training.position(), 3, "seen at the next report");
+}
+
 #[test]
 fn a_pause_changes_nothing() {
     let mut whole = training();
@@ -137,12 +181,12 @@ fn a_pause_changes_nothing() {
         assert_eq!(first.run(None, &mut notes).unwrap(), Outcome::Paused);
         assert_eq!(first.position(), pause);
         let mut second = training();
-        second.restore(&first.save()).unwrap();
+        second.restore(&first.save().unwrap()).unwrap();
         // Also by a step limit, one that is passed already included.
         assert_eq!(second.run(Some(pause), &mut notes).unwrap(), Outcome::Paused);
         assert_eq!(second.run(Some(7), &mut notes).unwrap(), Outcome::Finished);
         assert_eq!(notes.reports, expected.reports, "paused after {pause}");
-        assert_eq!(second.save(), whole.save());
+        assert_eq!(second.save().unwrap(), whole.save().unwrap());
     }
 }
 
@@ -163,7 +207,7 @@ fn nonsense_is_rejected() {
     let foreign = Architecture::first(SearchSpace::anonymous([2]).unwrap().shape());
     assert!(Training::new(plan(), Line::new(), 0, &foreign).is_err());
     let mut training = training();
-    let mut state = training.save();
+    let mut state = training.save().unwrap();
     state.insert_u64("position", &[8]);
     let message = training.restore(&state).unwrap_err().to_string();
     assert!(message.contains("is 8, the training has 7 steps"), "{message}");
@@ -180,11 +224,11 @@ fn nonsense_is_rejected() {
         fn evaluate(&mut self, request: &Request) -> Result<Evaluation> {
             self.0.evaluate(request)
         }
-        fn save(&self) -> State {
-            self.0.save()
+        fn save(&mut self, trial: u32) -> Result<State> {
+            self.0.save(trial)
         }
-        fn restore(&mut self, state: &State) -> Result<()> {
-            self.0.restore(state)
+        fn restore(&mut self, trial: u32, state: &State) -> Result<()> {
+            self.0.restore(trial, state)
         }
     }
     let fixed = Training::new(plan(), Fixed(Line::new()), 0, &architecture).err().unwrap();

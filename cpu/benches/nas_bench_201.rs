@@ -57,7 +57,7 @@ fn steps(criterion: &mut Criterion) {
                             number += 1;
                             if want == Want::Loss {
                                 let step = Step { kind: StepKind::Weights, progress: 0.0, schedule: 0.0 };
-                                supernet.weight_step(&step, &request).expect("a valid request");
+                                supernet.weight_step(&[step], &[request]).expect("a valid request");
                             } else {
                                 supernet.probe(&[request], &mut feedback).expect("a valid request");
                             }

@@ -36,7 +36,7 @@ fn steps(criterion: &mut Criterion) {
                     let architecture = Architecture::new(space.shape(), choices).expect("four of five candidates");
                     let proposal = Proposal::one_hot(space.shape(), &architecture, Want::Loss).expect("of this space");
                     let batch = Batch { trial: 0, set: Set::Training, step: 0 };
-                    supernet.weight_step(&step, &Request { batch, proposal }).expect("a training step")
+                    supernet.weight_step(&[step], &[Request { batch, proposal }]).expect("a training step")
                 });
             });
             group.bench_function(format!("{threads} threads, 2048 words evaluated"), |bencher| {

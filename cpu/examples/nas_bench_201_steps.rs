@@ -59,7 +59,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let proposal = Proposal::one_hot(space.shape(), architecture, Want::Loss)?;
         let batch = Batch { trial: 0, set: Set::Training, step: number as u64 };
         let start = Instant::now();
-        supernet.weight_step(&step, &Request { batch, proposal })?;
+        supernet.weight_step(&[step], &[Request { batch, proposal }])?;
         if number >= warm_up {
             times.push(start.elapsed().as_secs_f64());
             // Forward pass and two gradients, of a multiplication and an addition each.

@@ -8,7 +8,7 @@ use advantage_nas::network::toy::{IMAGE, KERNEL, OUTPUT, PIXELS, POSITIONS, STRI
 use advantage_nas::random::Streams;
 use advantage_nas::state::State;
 use advantage_nas::strategy::{Feedback, Proposal, Want};
-use advantage_nas::supernet::{Batch, Evaluation, Request};
+use advantage_nas::supernet::{Batch, Evaluation, Request, expect_feedback};
 use advantage_nas::{Architecture, Error, Result, SearchSpace, Supernet};
 use pulp::{Arch, Simd, WithSimd};
 
@@ -195,12 +195,8 @@ impl<T: Element> Supernet for ToySupernet<T> {
     }
 
     fn probe(&mut self, requests: &[Request], feedback: &mut [Feedback]) -> Result<()> {
-        if requests.len() != feedback.len() {
-            return Err(Error::Length { what: "feedback", expected: requests.len(), got: feedback.len() });
-        }
+        expect_feedback(&self.space, requests, feedback)?;
         for (request, feedback) in requests.iter().zip(feedback) {
-            self.space.shape().expect("feedback", feedback.gradient.shape())?;
-            self.space.shape().expect_edges("feedback", feedback.removals.len())?;
             let gradient = matches!(request.proposal.want(), Want::Gradient | Want::GradientWithUnitOutputs);
             self.pass(&request.batch, &request.proposal, gradient)?;
             self.answer(&request.proposal, feedback);
@@ -213,12 +209,12 @@ impl<T: Element> Supernet for ToySupernet<T> {
         Ok(Evaluation { loss: self.mean_squared_error(None), accuracy: None, count: self.toy.batch as u64 })
     }
 
-    fn save(&self) -> State {
+    fn save(&mut self, _trial: u32) -> Result<State> {
         // The weights are fixed and drawn from the seed.
-        State::new()
+        Ok(State::new())
     }
 
-    fn restore(&mut self, _state: &State) -> Result<()> {
+    fn restore(&mut self, _trial: u32, _state: &State) -> Result<()> {
         Ok(())
     }
 }

@@ -19,7 +19,7 @@ fn steps_do_not_allocate() {
         let strategy = method.build(supernet.space(), &MethodSettings::toy(), &streams, 0).unwrap();
         // Snapshots, of which there is one every ten steps in a run, may allocate: here only the first step has one.
         let plan = Plan::theta_only(1000, 1000);
-        let mut search = Search::new(plan, streams.clone(), supernet, vec![(0, strategy)]).unwrap();
+        let mut search = Search::new(plan, streams.clone(), supernet, 0, strategy).unwrap();
         let mut steps = |count: u64| {
             let until = Some(search.position() + count);
             let mut outcome = Ok(Outcome::Finished);
@@ -52,7 +52,7 @@ fn recurrent_steps_do_not_allocate() {
             theta_steps_per_epoch: 10.0,
             ..Plan::theta_only(1000, 1000)
         };
-        let mut search = Search::new(plan, streams.clone(), supernet, vec![(0, strategy)]).unwrap();
+        let mut search = Search::new(plan, streams.clone(), supernet, 0, strategy).unwrap();
         let mut steps = |count: u64| {
             let until = Some(search.position() + count);
             let mut outcome = Ok(Outcome::Finished);
@@ -70,7 +70,7 @@ fn recurrent_steps_do_not_allocate() {
 fn steps_of_nas_bench_201_do_not_allocate() {
     use advantage_nas::network::nas_bench_201::{Candidates, Data, Images, PIXELS, Parent, Skeleton, paper_sgd};
     use advantage_nas::strategy::{Feedback, Proposal, Step, StepKind, Want};
-    use advantage_nas::supernet::{Batch, Request, Set};
+    use advantage_nas::supernet::{Batch, Fetch, Request, Set};
     use advantage_nas::{Architecture, OpTable};
     use advantage_nas_cpu::nas_bench_201::{NasBench201Supernet, Settings, Simultaneous};
 
@@ -93,7 +93,8 @@ fn steps_of_nas_bench_201_do_not_allocate() {
     let mut dense = Proposal::new(&shape);
     dense.set_dense(&OpTable::filled(&shape, 0.2), Want::GradientWithUnitOutputs).unwrap();
     let mut first = [request(dense.clone(), Set::Validation, 0)];
-    supernet.weight_step(&step, &request(dense, Set::Training, 0)).unwrap();
+    supernet.weight_step(&[step], &[request(dense, Set::Training, 0)]).unwrap();
+    let mut losses = Vec::with_capacity(2);
     supernet.probe(&first, &mut feedback).unwrap();
     for (number, want) in
         [Want::Loss, Want::Gradient, Want::GradientWithUnitOutputs, Want::Removals].into_iter().enumerate()
@@ -102,9 +103,11 @@ fn steps_of_nas_bench_201_do_not_allocate() {
             let architecture = Architecture::new(&shape, vec![choice; shape.edges()]).unwrap();
             first[0] =
                 request(Proposal::one_hot(&shape, &architecture, want).unwrap(), Set::Validation, number as u64 + 1);
-            let training = Request { batch: Batch { set: Set::Training, ..first[0].batch }, ..first[0].clone() };
+            let training = [Request { batch: Batch { set: Set::Training, ..first[0].batch }, ..first[0].clone() }];
             let counted = allocation_counter::measure(|| {
-                supernet.weight_step(&step, &training).unwrap();
+                supernet.weight_step(&[step], &training).unwrap();
+                losses.clear();
+                supernet.weight_losses(0, Fetch::All, &mut losses).unwrap();
                 supernet.probe(&first, &mut feedback).unwrap();
             });
             assert_eq!(counted.count_total, 0, "{want:?}, candidate {choice}");

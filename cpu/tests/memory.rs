@@ -60,7 +60,7 @@ fn peak(count: usize, simultaneous: Simultaneous) -> (usize, Memory) {
         let mut feedback = [Feedback::new(first.shape())];
         for (number, proposal) in (0..).zip([first, second]) {
             let request = |set| Request { batch: Batch { trial: 0, set, step: number }, proposal: proposal.clone() };
-            supernet.weight_step(&step, &request(Set::Training)).unwrap();
+            supernet.weight_step(&[step], &[request(Set::Training)]).unwrap();
             supernet.probe(&[request(Set::Validation)], &mut feedback).unwrap();
             supernet.evaluate(&request(Set::Validation)).unwrap();
         }
@@ -123,7 +123,7 @@ fn a_recurrent_network_takes_what_is_planned() {
             let mut supernet = RecurrentSupernet::<f32>::new(parent, settings, texts, &streams, &[0, 1]).unwrap();
             let step = Step { kind: StepKind::Weights, progress: 0.0, schedule: 0.0 };
             let request = |set| Request { batch: Batch { trial: 0, set, step: 0 }, proposal: proposal.clone() };
-            supernet.weight_step(&step, &request(Set::Training)).unwrap();
+            supernet.weight_step(&[step], &[request(Set::Training)]).unwrap();
             supernet.probe(&[request(Set::Validation)], &mut [Feedback::new(&shape)]).unwrap();
             supernet.evaluate(&request(Set::Validation)).unwrap();
         });

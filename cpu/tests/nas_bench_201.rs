@@ -9,7 +9,7 @@ use advantage_nas::network::nas_bench_201::{
 use advantage_nas::optim::{Nesterov, add_weight_decay, clip_norm};
 use advantage_nas::random::Streams;
 use advantage_nas::strategy::{Feedback, Proposal, Step, StepKind, Want};
-use advantage_nas::supernet::{Batch, Request, Set};
+use advantage_nas::supernet::{Batch, Fetch, Request, Set};
 use advantage_nas::tolerance::{F64_SUMS, Tolerance, assert_all_close, assert_close, central_difference};
 use advantage_nas::{Architecture, Error, OpTable, Supernet};
 use advantage_nas_cpu::Stored;
@@ -47,6 +47,19 @@ fn data(count: usize, classes: usize) -> Data {
 }
 
 const TINY: Skeleton = Skeleton { cells: 1, channels: 2, classes: 4 };
+
+/// An update of the weights; the loss before it.
+fn train<T: Stored>(
+    supernet: &mut NasBench201Supernet<T>,
+    step: Step,
+    request: &Request,
+) -> advantage_nas::Result<f64> {
+    supernet.weight_step(&[step], std::slice::from_ref(request))?;
+    let mut losses = Vec::new();
+    supernet.weight_losses(request.batch.trial, Fetch::All, &mut losses)?;
+    assert_eq!(losses.len(), 1);
+    Ok(losses[0])
+}
 
 fn settings(batch: usize, simultaneous: Simultaneous, threads: usize) -> Settings {
     Settings { batch, weights: paper_sgd(), simultaneous, threads }
@@ -294,7 +307,7 @@ fn weight_steps_follow_the_schedule() {
     let proposal = Proposal::new(one.space().shape());
     let request = request(&proposal, Set::Training, 5);
     let step = Step { kind: StepKind::Weights, progress: 0.0, schedule: 0.25 };
-    let loss = one.weight_step(&step, &request).unwrap();
+    let loss = train(&mut one, step, &request).unwrap();
     assert_eq!(other.pass(&request).unwrap().loss, loss);
     other.update(TRIAL, 0.1 * (0.5f64.sqrt() + 1.0) / 2.0).unwrap();
     for index in 0..one.parent().parameters().len() {
@@ -303,9 +316,9 @@ fn weight_steps_follow_the_schedule() {
         assert_all_close(&widened(of(&one)), &widened(of(&other)), 1e-6, 1e-9);
     }
     // A probe leaves no trace.
-    let before = one.save();
+    let before = one.save(TRIAL).unwrap();
     probe(&mut one, request.clone());
-    assert_eq!(one.save(), before);
+    assert_eq!(one.save(TRIAL).unwrap(), before);
     assert!(one.trains_weights());
 }
 
@@ -317,10 +330,10 @@ fn evaluations_equal_the_plain_network() {
     let space = supernet.space().clone();
     let step = Step { kind: StepKind::Warmup, progress: 0.0, schedule: 0.0 };
     let some = Proposal::one_hot(space.shape(), &architecture(&space, &mut rng), Want::Loss).unwrap();
-    supernet.weight_step(&step, &request(&some, Set::Training, 0)).unwrap();
+    train(&mut supernet, step, &request(&some, Set::Training, 0)).unwrap();
     plain.parameters_mut().clone_from_slice(&parameters(&supernet, Part::Value));
     let data = data(10, TINY.classes);
-    let before = supernet.save();
+    let before = supernet.save(TRIAL).unwrap();
     for set in [Set::Test, Set::Training, Set::Validation] {
         let (images, indices) = data.evaluated(set).unwrap();
         let sizes: &[usize] = match indices.len() {
@@ -348,7 +361,7 @@ fn evaluations_equal_the_plain_network() {
         assert_eq!(evaluation.accuracy, Some(correct as f64 / indices.len() as f64));
         assert_eq!(evaluation.count, indices.len() as u64);
     }
-    assert_eq!(supernet.save(), before);
+    assert_eq!(supernet.save(TRIAL).unwrap(), before);
 }
 
 /// Everything that a few steps of all kinds leave behind.
@@ -363,7 +376,7 @@ fn trace(threads: usize) -> (Vec<f64>, advantage_nas::state::State) {
         for proposal in proposals(&supernet.space().clone(), &mut rng, want) {
             let step = Step { kind: StepKind::Weights, progress: 0.0, schedule: 0.0 };
             let at = index as u64;
-            numbers.push(supernet.weight_step(&step, &request(&proposal, Set::Training, at)).unwrap());
+            numbers.push(train(&mut supernet, step, &request(&proposal, Set::Training, at)).unwrap());
             let feedback = probe(&mut supernet, request(&proposal, Set::Validation, at));
             numbers.push(feedback.loss);
             numbers.extend(feedback.gradient.values());
@@ -380,7 +393,7 @@ fn trace(threads: usize) -> (Vec<f64>, advantage_nas::state::State) {
             numbers.push(supernet.evaluate(&request(&proposal, Set::Test, at)).unwrap().loss);
         }
     }
-    (numbers, supernet.save())
+    (numbers, supernet.save(TRIAL).unwrap())
 }
 
 #[test]
@@ -405,25 +418,25 @@ fn what_is_saved_comes_back() {
     let step = Step { kind: StepKind::Weights, progress: 0.0, schedule: 0.1 };
     let run = |supernet: &mut NasBench201Supernet<f32>, range: std::ops::Range<usize>| {
         for index in range {
-            supernet.weight_step(&step, &request(&proposals[index], Set::Training, index as u64)).unwrap();
+            train(supernet, step, &request(&proposals[index], Set::Training, index as u64)).unwrap();
         }
     };
     run(&mut whole, 0..12);
-    let state = whole.save();
+    let state = whole.save(TRIAL).unwrap();
     let mut resumed = build();
-    resumed.restore(&state).unwrap();
+    resumed.restore(TRIAL, &state).unwrap();
     run(&mut whole, 12..24);
     run(&mut resumed, 12..24);
-    assert_eq!(whole.save(), resumed.save());
+    assert_eq!(whole.save(TRIAL).unwrap(), resumed.save(TRIAL).unwrap());
     // A state of another network is refused as a whole.
     let mut other = supernet::<f32>(TINY, &Candidates::with_zero(), settings(4, Simultaneous::All, 1));
     let mut broken = advantage_nas::state::State::new();
     for (name, entry) in state.iter().skip(1) {
         broken.insert(name, entry.clone());
     }
-    let before = other.save();
-    assert!(matches!(other.restore(&broken), Err(Error::State { .. })));
-    assert_eq!(other.save(), before);
+    let before = other.save(TRIAL).unwrap();
+    assert!(matches!(other.restore(TRIAL, &broken), Err(Error::State { .. })));
+    assert_eq!(other.save(TRIAL).unwrap(), before);
 }
 
 /// What was asked before leaves no trace.

@@ -6,7 +6,7 @@ use advantage_nas::network::recurrent::{Dropout, MaskPart, Parent, Recurrent, Te
 use advantage_nas::random::Streams;
 use advantage_nas::state::State;
 use advantage_nas::strategy::{Feedback, Proposal, Step, StepKind, Want};
-use advantage_nas::supernet::{Batch, Request, Set};
+use advantage_nas::supernet::{Batch, Fetch, Request, Set};
 use advantage_nas::tolerance::{F64_SUMS, Tolerance, assert_all_close, assert_close, central_difference};
 use advantage_nas::{Architecture, Error, OpTable, SearchSpace, Supernet, estimator};
 use advantage_nas_cpu::Stored;
@@ -34,6 +34,15 @@ const TINY: Recurrent = Recurrent { vocabulary: 531, units: 19, batch: 11, steps
 /// Widening under a name of its own.
 trait Widen {
     fn widen(self) -> f64;
+}
+
+/// An update of the weights; the loss before it.
+fn train<T: Stored>(supernet: &mut RecurrentSupernet<T>, step: Step, request: &Request) -> advantage_nas::Result<f64> {
+    supernet.weight_step(&[step], std::slice::from_ref(request))?;
+    let mut losses = Vec::new();
+    supernet.weight_losses(request.batch.trial, Fetch::All, &mut losses)?;
+    assert_eq!(losses.len(), 1);
+    Ok(losses[0])
 }
 
 impl<T: Stored> Widen for T {
@@ -160,9 +169,9 @@ fn gradients_equal_central_differences_of_the_plain_network() {
     let plain = naive(&supernet);
     for proposal in proposals(&supernet.space().clone(), &mut rng, Want::Gradient) {
         let request = request(&proposal, Set::Training);
-        let start = supernet.save();
+        let start = supernet.save(TRIAL).unwrap();
         let feedback = probe(&mut supernet, request.clone());
-        supernet.restore(&start).unwrap();
+        supernet.restore(TRIAL, &start).unwrap();
         let pass = supernet.pass(&request).unwrap();
         assert_eq!(feedback.gradient, pass.edge_gradient);
         assert_eq!(feedback.loss.to_bits(), pass.loss.to_bits());
@@ -218,9 +227,9 @@ fn unit_outputs_equal_central_differences() {
 fn the_zero_operation_is_a_removal() {
     let (mut supernet, _) = with_state(TINY, 4);
     let space = supernet.space().clone();
-    let start = supernet.save();
+    let start = supernet.save(TRIAL).unwrap();
     let mut ask = |choices: [usize; 6], want| {
-        supernet.restore(&start).unwrap();
+        supernet.restore(TRIAL, &start).unwrap();
         let one = Architecture::new(space.shape(), choices).unwrap();
         let proposal = Proposal::one_hot(space.shape(), &one, want).unwrap();
         probe(&mut supernet, request(&proposal, Set::Validation))
@@ -247,7 +256,7 @@ fn removals_are_integrals_of_the_gradient() {
     let (mut supernet, _) = with_state(sizes, 5);
     let space = supernet.space().clone();
     let one = Architecture::new(space.shape(), [1, 2, 0, 1, 2, 1]).unwrap();
-    let start = supernet.save();
+    let start = supernet.save(TRIAL).unwrap();
     let proposal = Proposal::one_hot(space.shape(), &one, Want::Removals).unwrap();
     let removals = probe(&mut supernet, request(&proposal, Set::Validation));
     let mut exact = [0.0; 6];
@@ -255,7 +264,7 @@ fn removals_are_integrals_of_the_gradient() {
     estimator::advantages(&-removals.loss, &rewards, &mut exact).unwrap();
     for edge in 0..6 {
         let mut slope = |weight: f64| {
-            supernet.restore(&start).unwrap();
+            supernet.restore(TRIAL, &start).unwrap();
             let mut weights = proposal.weights().clone();
             weights[(edge, one.choice(edge))] = weight;
             let mut dense = proposal.clone();
@@ -286,12 +295,12 @@ fn weight_steps_descend_the_clipped_gradient() {
     for (number, proposal) in proposals(&supernet.space().clone(), &mut rng, Want::Loss).iter().enumerate() {
         let schedule = number as f64 / 5.0;
         let before = all(&supernet, Part::Value);
-        let start = supernet.save();
+        let start = supernet.save(TRIAL).unwrap();
         let request = request(proposal, Set::Training);
         let loss = supernet.pass(&request).unwrap().loss;
         let gradients = all(&supernet, Part::Gradient);
-        supernet.restore(&start).unwrap();
-        assert_eq!(supernet.weight_step(&step(schedule), &request).unwrap(), loss);
+        supernet.restore(TRIAL, &start).unwrap();
+        assert_eq!(train(&mut supernet, step(schedule), &request).unwrap(), loss);
         let norm = gradients.iter().flatten().map(|slope| slope * slope).sum::<f64>().sqrt();
         assert!(norm > 0.25, "nothing to clip at {norm}");
         let rate = 20.0 * ((std::f64::consts::PI * schedule).cos() + 1.0) / 2.0 * 0.25 / norm;
@@ -305,7 +314,7 @@ fn weight_steps_descend_the_clipped_gradient() {
     let parent = supernet.parent().clone();
     let settings = Settings { weights: WeightSettings { clip_norm: 1e9, ..WeightSettings::paper() }, threads: 1 };
     let mut other = RecurrentSupernet::new(parent, settings, texts(TINY), &Streams::new(STREAM), &[TRIAL]).unwrap();
-    other.restore(&supernet.save()).unwrap();
+    other.restore(TRIAL, &supernet.save(TRIAL).unwrap()).unwrap();
     other.pass(&request(&Proposal::new(supernet.space().shape()), Set::Training)).unwrap();
     let gradient = other.parameter(TRIAL, 1, Part::Gradient).unwrap();
     let norm = other.update(TRIAL, 0.01).unwrap();
@@ -321,7 +330,7 @@ fn evaluations_equal_the_plain_network() {
     let plain = naive(&supernet);
     let mut single = self::supernet::<f32>(TINY, 2);
     for proposal in proposals(&supernet.space().clone(), &mut rng, Want::Loss) {
-        let before = supernet.save();
+        let before = supernet.save(TRIAL).unwrap();
         let texts = supernet.texts().clone();
         for (set, text) in [
             (Set::Training, &texts.training),
@@ -335,10 +344,10 @@ fn evaluations_equal_the_plain_network() {
             let evaluation = single.evaluate(&request(&proposal, set)).unwrap();
             assert_close(evaluation.loss, loss, SINGLE, 0.0);
         }
-        assert_eq!(supernet.save(), before);
+        assert_eq!(supernet.save(TRIAL).unwrap(), before);
         // Nor does it change what comes next.
         let next = probe(&mut supernet, request(&proposal, Set::Training)).loss;
-        supernet.restore(&before).unwrap();
+        supernet.restore(TRIAL, &before).unwrap();
         assert_eq!(probe(&mut supernet, request(&proposal, Set::Training)).loss, next);
     }
 }
@@ -411,7 +420,7 @@ fn a_markov_chain_is_approached_and_not_beaten() {
         Proposal::one_hot(space.shape(), &Architecture::new(space.shape(), [1; 6]).unwrap(), Want::Loss).unwrap();
     for number in 0..1500 {
         let at = step(f64::from(number) / 1500.0);
-        supernet.weight_step(&at, &request(&tanh, Set::Training)).unwrap();
+        train(&mut supernet, at, &request(&tanh, Set::Training)).unwrap();
     }
     let loss = supernet.evaluate(&request(&tanh, Set::Test)).unwrap().loss;
     // Of the chain itself, on the same predictions.
@@ -440,7 +449,7 @@ fn segments_follow_each_other() {
             if segment % 2 == 0 {
                 probe(&mut supernet, request(&proposal, set));
             } else {
-                supernet.weight_step(&step(0.5), &request(&proposal, set)).unwrap();
+                train(&mut supernet, step(0.5), &request(&proposal, set)).unwrap();
             }
             assert_eq!(supernet.state_before(), state);
             assert_ne!(supernet.state(TRIAL).unwrap(), state);
@@ -479,7 +488,7 @@ fn trace(threads: usize) -> (Vec<f64>, State) {
     let mut numbers = Vec::new();
     for want in [Want::Gradient, Want::GradientWithUnitOutputs, Want::Removals] {
         for proposal in proposals(&supernet.space().clone(), &mut rng, want) {
-            numbers.push(supernet.weight_step(&step(0.0), &request(&proposal, Set::Training)).unwrap());
+            numbers.push(train(&mut supernet, step(0.0), &request(&proposal, Set::Training)).unwrap());
             let feedback = probe(&mut supernet, request(&proposal, Set::Validation));
             numbers.push(feedback.loss);
             numbers.extend(feedback.gradient.values());
@@ -487,7 +496,7 @@ fn trace(threads: usize) -> (Vec<f64>, State) {
             numbers.push(supernet.evaluate(&request(&proposal, Set::Test)).unwrap().loss);
         }
     }
-    (numbers, supernet.save())
+    (numbers, supernet.save(TRIAL).unwrap())
 }
 
 #[test]
@@ -510,29 +519,29 @@ fn what_is_saved_comes_back() {
     let run = |supernet: &mut RecurrentSupernet<f32>, range: std::ops::Range<usize>| -> Vec<u64> {
         let mut step = |index: usize| {
             let request = request(&proposals[index], Set::Training);
-            let loss = supernet.weight_step(&step(0.1), &request).unwrap();
+            let loss = train(supernet, self::step(0.1), &request).unwrap();
             let feedback = probe(supernet, request);
             [loss, feedback.loss, feedback.gradient[(3, 1)]].map(f64::to_bits)
         };
         range.flat_map(&mut step).collect()
     };
     run(&mut whole, 0..10);
-    let state = whole.save();
+    let state = whole.save(TRIAL).unwrap();
     let mut resumed = supernet::<f32>(TINY, 2);
     // What it did before must not show.
     run(&mut resumed, 0..3);
-    resumed.restore(&state).unwrap();
-    assert_eq!(resumed.save(), state);
+    resumed.restore(TRIAL, &state).unwrap();
+    assert_eq!(resumed.save(TRIAL).unwrap(), state);
     assert_eq!(run(&mut whole, 10..20), run(&mut resumed, 10..20));
-    assert_eq!(whole.save(), resumed.save());
+    assert_eq!(whole.save(TRIAL).unwrap(), resumed.save(TRIAL).unwrap());
     // A state of another network is refused as a whole.
     let mut other = supernet::<f32>(Recurrent { units: 20, ..TINY }, 1);
-    let before = other.save();
-    assert!(matches!(other.restore(&state), Err(Error::State { .. })));
+    let before = other.save(TRIAL).unwrap();
+    assert!(matches!(other.restore(TRIAL, &state), Err(Error::State { .. })));
     let mut broken = before.clone();
-    broken.insert_u64(format!("trial-{TRIAL}/segment"), &[1, 2]);
-    assert!(matches!(other.restore(&broken), Err(Error::State { .. })));
-    assert_eq!(other.save(), before);
+    broken.insert_u64("segment", &[1, 2]);
+    assert!(matches!(other.restore(TRIAL, &broken), Err(Error::State { .. })));
+    assert_eq!(other.save(TRIAL).unwrap(), before);
 }
 
 /// Both trials run together and don't know of each other.
@@ -549,7 +558,7 @@ fn trials_are_apart() {
         together.probe(&[other, mine.clone()], &mut feedback).unwrap();
         assert_eq!(feedback[1], probe(&mut alone, mine.clone()));
         assert_ne!(feedback[0].loss, feedback[1].loss);
-        assert_eq!(together.weight_step(&step(0.0), &mine).unwrap(), alone.weight_step(&step(0.0), &mine).unwrap());
+        assert_eq!(train(&mut together, step(0.0), &mine).unwrap(), train(&mut alone, step(0.0), &mine).unwrap());
     }
 }
 
@@ -558,7 +567,7 @@ fn what_does_not_fit_is_an_error() {
     let mut supernet = supernet::<f32>(TINY, 1);
     let space = supernet.space().clone();
     let proposal = Proposal::new(space.shape());
-    let before = supernet.save();
+    let before = supernet.save(TRIAL).unwrap();
     let mut feedback = [Feedback::new(space.shape())];
     let mut ask = |request: Request, feedback: &mut [Feedback]| supernet.probe(&[request], feedback).unwrap_err();
     let right = request(&proposal, Set::Validation);
@@ -570,11 +579,11 @@ fn what_does_not_fit_is_an_error() {
     let small = advantage_nas::Shape::new([5, 5]).unwrap();
     let other = request(&Proposal::new(&small), Set::Validation);
     assert!(matches!(ask(other.clone(), &mut feedback), Error::Shape { .. }));
-    assert!(matches!(supernet.weight_step(&step(0.0), &other), Err(Error::Shape { .. })));
+    assert!(matches!(train(&mut supernet, step(0.0), &other), Err(Error::Shape { .. })));
     assert!(matches!(supernet.evaluate(&other), Err(Error::Shape { .. })));
     assert!(matches!(supernet.set_state(TRIAL, &[0.0]), Err(Error::Length { .. })));
     assert!(matches!(supernet.set_parameter(TRIAL, 0, Part::Value, &[0.0]), Err(Error::Length { .. })));
-    assert_eq!(supernet.save(), before);
+    assert_eq!(supernet.save(TRIAL).unwrap(), before);
 
     let build = |settings, texts| {
         let parent = Parent::new(TINY)?;

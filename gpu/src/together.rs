@@ -13,15 +13,6 @@ use advantage_nas::strategy::Feedback;
 use advantage_nas::supernet::{Evaluation, Request};
 use advantage_nas::{Error, Result, SearchSpace, Supernet};
 
-/// A supernet that evaluates many requests at once.
-pub trait Together: Supernet {
-    /// As [`Supernet::evaluate`] for each request.
-    ///
-    /// # Errors
-    /// As there.
-    fn evaluate_all(&mut self, requests: &[Request]) -> Result<Vec<Evaluation>>;
-}
-
 /// The thread that a supernet lives on; it ends with the last seat.
 #[derive(Debug)]
 pub struct Table {
@@ -51,7 +42,7 @@ impl Table {
     /// # Errors
     /// Those of `build`; [`Error::Unsupported`] for a supernet that trains its weights, which would have to be saved
     /// per trial.
-    pub fn new<S: Together>(build: impl FnOnce() -> Result<S> + Send + 'static) -> Result<Self> {
+    pub fn new<S: Supernet>(build: impl FnOnce() -> Result<S> + Send + 'static) -> Result<Self> {
         let (sender, receiver) = channel();
         let (built, space) = channel();
         let serve = move || match build() {
@@ -87,7 +78,7 @@ fn gone() -> Error {
 }
 
 /// Answers as soon as everybody at the table has asked.
-fn serve<S: Together>(mut supernet: S, receiver: &Receiver<Message>) {
+fn serve<S: Supernet>(mut supernet: S, receiver: &Receiver<Message>) {
     let mut seats = 0usize;
     let mut probes = Vec::new();
     let mut evaluations = Vec::new();
@@ -109,7 +100,7 @@ fn serve<S: Together>(mut supernet: S, receiver: &Receiver<Message>) {
 type Probe = (Vec<Request>, Vec<Feedback>, Sender<Result<Vec<Feedback>>>);
 
 // A search that is no longer there to hear its answer is no failure.
-fn probe<S: Together>(supernet: &mut S, probes: Vec<Probe>) {
+fn probe<S: Supernet>(supernet: &mut S, probes: Vec<Probe>) {
     if probes.len() > 1 {
         let requests: Vec<Request> = probes.iter().flat_map(|(requests, ..)| requests).cloned().collect();
         let mut feedback: Vec<Feedback> = probes.iter().flat_map(|(_, feedback, _)| feedback).cloned().collect();
@@ -127,7 +118,7 @@ fn probe<S: Together>(supernet: &mut S, probes: Vec<Probe>) {
     }
 }
 
-fn evaluate<S: Together>(supernet: &mut S, asked: Vec<(Box<Request>, Sender<Result<Evaluation>>)>) {
+fn evaluate<S: Supernet>(supernet: &mut S, asked: Vec<(Box<Request>, Sender<Result<Evaluation>>)>) {
     if asked.len() > 1 {
         let requests: Vec<Request> = asked.iter().map(|(request, _)| (**request).clone()).collect();
         if let Ok(evaluations) = supernet.evaluate_all(&requests) {
@@ -172,12 +163,12 @@ impl Supernet for Seat {
         answer.recv().map_err(|_| gone())?
     }
 
-    fn save(&self) -> State {
+    fn save(&mut self, _trial: u32) -> Result<State> {
         // The weights are fixed.
-        State::new()
+        Ok(State::new())
     }
 
-    fn restore(&mut self, _state: &State) -> Result<()> {
+    fn restore(&mut self, _trial: u32, _state: &State) -> Result<()> {
         Ok(())
     }
 }

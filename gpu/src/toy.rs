@@ -9,14 +9,13 @@ use advantage_nas::network::toy::{POSITIONS, TAPS, Toy};
 use advantage_nas::random::{Streams, WORDS_PER_STEP};
 use advantage_nas::state::State;
 use advantage_nas::strategy::{Feedback, Proposal, Want};
-use advantage_nas::supernet::{Batch, Evaluation, Request};
+use advantage_nas::supernet::{Batch, Evaluation, Request, expect_feedback};
 use advantage_nas::{Architecture, Error as CoreError, SearchSpace, Supernet};
 
 use crate::device::{Buffer, Device, Graph};
 use crate::error::Result;
 use crate::kernels::Version;
 use crate::kernels::toy::{Asks, Kernels, Shares, Sizes, Slopes, Sums, Weights};
-use crate::together::Together;
 
 /// Words of a ChaCha block.
 const BLOCK: u64 = 16;
@@ -313,14 +312,10 @@ impl Supernet for ToySupernet {
     }
 
     fn probe(&mut self, requests: &[Request], feedback: &mut [Feedback]) -> advantage_nas::Result<()> {
-        if requests.len() != feedback.len() {
-            return Err(CoreError::Length { what: "feedback", expected: requests.len(), got: feedback.len() });
-        }
+        expect_feedback(&self.space, requests, feedback)?;
         let mut questions = Vec::with_capacity(requests.len());
-        for (Request { batch, proposal }, feedback) in requests.iter().zip(&*feedback) {
+        for Request { batch, proposal } in requests {
             self.space.shape().expect("proposal", proposal.shape())?;
-            self.space.shape().expect("feedback", feedback.gradient.shape())?;
-            self.space.shape().expect_edges("feedback", feedback.removals.len())?;
             questions.push(Question { batch, proposal, want: proposal.want() });
         }
         self.answer(&questions, |index, answer| answer.write(&requests[index].proposal, &mut feedback[index]))?;
@@ -334,17 +329,15 @@ impl Supernet for ToySupernet {
         Ok(evaluation)
     }
 
-    fn save(&self) -> State {
+    fn save(&mut self, _trial: u32) -> advantage_nas::Result<State> {
         // The weights are fixed and drawn from the seed.
-        State::new()
+        Ok(State::new())
     }
 
-    fn restore(&mut self, _state: &State) -> advantage_nas::Result<()> {
+    fn restore(&mut self, _trial: u32, _state: &State) -> advantage_nas::Result<()> {
         Ok(())
     }
-}
 
-impl Together for ToySupernet {
     fn evaluate_all(&mut self, requests: &[Request]) -> advantage_nas::Result<Vec<Evaluation>> {
         let mut questions = Vec::with_capacity(requests.len());
         for Request { batch, proposal } in requests {

@@ -70,7 +70,7 @@ fn another_search_is_noticed() {
         let settings = advantage_nas::strategy::MethodSettings::toy();
         let method = advantage_nas::strategy::Method::AdvantageNas;
         let strategy = method.build(&toy.space().unwrap(), &settings, &streams, 0).unwrap();
-        check::witness(OnCpu::<f32>::new(toy, &streams, &[0]).unwrap(), &streams, vec![(0, strategy)], 20).unwrap()
+        check::witness(OnCpu::<f32>::new(toy, &streams, &[0]).unwrap(), &streams, 0, strategy, 20).unwrap()
     };
     let same = check::same_search("same", &search(streams.seed()), &search(streams.seed()));
     assert!(same.iter().all(|check| check.passed && check.compared > 20), "{same:?}");

@@ -2,8 +2,9 @@
 
 use rand::RngCore;
 
+use super::feedback::only;
 use super::product::{ProductStrategy, one_hot};
-use super::{Feedback, Proposal, Rewards, Step, Theta, ThetaSettings, Want};
+use super::{Answer, Proposal, Rewards, Step, Theta, ThetaSettings, Want};
 use crate::error::Result;
 use crate::estimator::{
     CandidateAverages, EdgeBaselines, ZeroOperation, ZeroRule, advantages, first_order, optimal_baseline_of_drawn,
@@ -140,7 +141,8 @@ impl ProductStrategy for AdvantageNas {
         proposal.set_one_hot(&self.drawn, want)
     }
 
-    fn learn(&mut self, step: &Step, proposal: &Proposal, feedback: &Feedback) -> Result<()> {
+    fn learn(&mut self, step: &Step, answers: &[Answer<'_>]) -> Result<()> {
+        let Answer { proposal, feedback } = only(answers)?;
         feedback.rewards_into(self.name(), proposal, &mut self.rewards)?;
         let architecture = one_hot(self.name(), proposal)?;
         match self.kind {

@@ -2,11 +2,13 @@
 
 use rand::RngCore;
 
+use super::feedback::only;
 use super::product::ProductStrategy;
-use super::{Feedback, Proposal, Rewards, Step, Theta, ThetaSettings, Want};
+use super::{Answer, Proposal, Rewards, Step, Theta, ThetaSettings, Want};
 use crate::error::Result;
 use crate::policy::softmax_pullback;
 use crate::space::{OpTable, Shape};
+use crate::state::State;
 
 /// DARTS.
 ///
@@ -56,12 +58,20 @@ impl ProductStrategy for Darts {
         proposal.set_dense(self.theta.policy().probabilities(), Want::Gradient)
     }
 
-    fn learn(&mut self, step: &Step, proposal: &Proposal, feedback: &Feedback) -> Result<()> {
+    fn learn(&mut self, step: &Step, answers: &[Answer<'_>]) -> Result<()> {
+        let Answer { proposal, feedback } = only(answers)?;
         feedback.rewards_into(self.name(), proposal, &mut self.rewards)?;
         for edge in 0..proposal.shape().edges() {
             let (mixture, gradient) = (proposal.weights().edge(edge), self.rewards.gradient.edge(edge));
             softmax_pullback(mixture, gradient, self.estimate.edge_mut(edge));
         }
         self.theta.ascend(step, &self.estimate)
+    }
+
+    // Nothing beside θ is remembered from step to step.
+    fn save_rest(&self, _state: &mut State) {}
+
+    fn restore_rest(&mut self, _state: &State) -> Result<()> {
+        Ok(())
     }
 }

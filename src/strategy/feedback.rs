@@ -62,6 +62,31 @@ impl Feedback {
     }
 }
 
+/// A proposal with the supernet's answer to it.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'a> {
+    /// What was asked.
+    pub proposal: &'a Proposal,
+    /// What was answered.
+    pub feedback: &'a Feedback,
+}
+
+impl<'a> Answer<'a> {
+    /// The answer to a proposal.
+    #[must_use]
+    pub fn new(proposal: &'a Proposal, feedback: &'a Feedback) -> Self {
+        Self { proposal, feedback }
+    }
+}
+
+/// The answer of a method that asks once per step.
+pub(super) fn only<'a>(answers: &[Answer<'a>]) -> Result<Answer<'a>> {
+    match answers {
+        [answer] => Ok(*answer),
+        _ => Err(Error::Length { what: "answers to one proposal", expected: 1, got: answers.len() }),
+    }
+}
+
 /// The answer as rewards.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rewards {

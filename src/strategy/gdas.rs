@@ -2,11 +2,13 @@
 
 use rand::RngCore;
 
+use super::feedback::only;
 use super::product::{ProductStrategy, one_hot, positive};
-use super::{Feedback, Proposal, Rewards, Step, Theta, ThetaSettings, Want};
+use super::{Answer, Proposal, Rewards, Step, Theta, ThetaSettings, Want};
 use crate::error::{Error, Result};
 use crate::policy::{first_maximum, softmax_pullback};
 use crate::space::{Architecture, OpTable, Shape};
+use crate::state::State;
 
 /// Hyperparameters of GDAS.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -95,7 +97,8 @@ impl ProductStrategy for Gdas {
         proposal.set_one_hot(&self.drawn, Want::GradientWithUnitOutputs)
     }
 
-    fn learn(&mut self, step: &Step, proposal: &Proposal, feedback: &Feedback) -> Result<()> {
+    fn learn(&mut self, step: &Step, answers: &[Answer<'_>]) -> Result<()> {
+        let Answer { proposal, feedback } = only(answers)?;
         feedback.rewards_into(self.name(), proposal, &mut self.rewards)?;
         if one_hot(self.name(), proposal)? != &self.drawn {
             // The relaxed sample belongs to the architecture that was drawn with it.
@@ -111,5 +114,12 @@ impl ProductStrategy for Gdas {
             }
         }
         self.theta.ascend(step, &self.estimate)
+    }
+
+    // Nothing beside θ is remembered from step to step.
+    fn save_rest(&self, _state: &mut State) {}
+
+    fn restore_rest(&mut self, _state: &State) -> Result<()> {
+        Ok(())
     }
 }

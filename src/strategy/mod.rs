@@ -5,6 +5,7 @@
 //! [`crate::estimator`]; what the methods of Table 1 share is in `theta` (ascent on `θ`), [`proposal`] and [`feedback`]; the
 //! table itself, as data, in [`table1`].
 
+mod activity;
 mod advantage_nas;
 mod darts;
 mod enas;
@@ -21,10 +22,11 @@ mod snas;
 pub mod table1;
 mod theta;
 
+pub use activity::Activity;
 pub use advantage_nas::{AdvantageBaseline, AdvantageKind, AdvantageNas, AdvantageSettings};
 pub use darts::Darts;
 pub use enas::{Enas, EnasSettings};
-pub use feedback::{Feedback, Rewards};
+pub use feedback::{Answer, Feedback, Rewards};
 pub use gdas::{Gdas, GdasSettings};
 pub use method::{Method, MethodSettings};
 pub use nasp::Nasp;
@@ -66,10 +68,16 @@ pub struct Step {
 
 /// A search strategy over one search space.
 ///
-/// The order of calls is `propose`, then (for [`StepKind::Theta`] only) `learn` with the feedback on that very proposal.
+/// The order of calls is `propose`, as often as [`proposals_per_step`](Strategy::proposals_per_step) says for a [`StepKind::Theta`]
+/// and once for the others; then, for [`StepKind::Theta`] only, `learn` with the feedback on those very proposals.
 pub trait Strategy: Send {
     /// Number of candidates of every edge.
     fn shape(&self) -> &Shape;
+
+    /// Proposals of a `θ` step, all of which are evaluated on the same minibatch; at least 1, and the same in every step.
+    fn proposals_per_step(&self) -> usize {
+        1
+    }
 
     /// Writes the edge weights to evaluate next, which candidates are active, and what answer is wanted.
     ///
@@ -79,12 +87,12 @@ pub trait Strategy: Send {
     /// If the method can't work on this space, or a schedule leaves its range.
     fn propose(&mut self, step: &Step, rng: &mut dyn RngCore, proposal: &mut Proposal) -> Result<()>;
 
-    /// Updates `θ` from the feedback on the last proposal.
+    /// Updates `θ` from the answers to the proposals of the step, in the order in which they were proposed.
     ///
     /// # Errors
-    /// [`crate::Error::Feedback`] if the feedback lacks what the proposal wanted, [`crate::Error::NotFinite`] if `θ` leaves the
+    /// [`crate::Error::Length`] for another number of answers, [`crate::Error::Feedback`] if the feedback lacks what the proposal wanted, [`crate::Error::NotFinite`] if `θ` leaves the
     /// finite numbers.
-    fn learn(&mut self, step: &Step, proposal: &Proposal, feedback: &Feedback) -> Result<()>;
+    fn learn(&mut self, step: &Step, answers: &[Answer<'_>]) -> Result<()>;
 
     /// Writes the probability of every candidate, `[edges, candidates]`. For an autoregressive policy, the conditionals along
     /// its mode.

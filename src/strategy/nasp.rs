@@ -2,10 +2,12 @@
 
 use rand::RngCore;
 
+use super::feedback::only;
 use super::product::{ProductStrategy, one_hot};
-use super::{Feedback, Proposal, Rewards, Step, StepKind, Theta, ThetaSettings, Want};
+use super::{Answer, Proposal, Rewards, Step, StepKind, Theta, ThetaSettings, Want};
 use crate::error::Result;
 use crate::space::{Architecture, OpTable, Shape};
+use crate::state::State;
 
 /// NASP.
 ///
@@ -78,10 +80,18 @@ impl ProductStrategy for Nasp {
         }
     }
 
-    fn learn(&mut self, step: &Step, proposal: &Proposal, feedback: &Feedback) -> Result<()> {
+    fn learn(&mut self, step: &Step, answers: &[Answer<'_>]) -> Result<()> {
+        let Answer { proposal, feedback } = only(answers)?;
         feedback.rewards_into(self.name(), proposal, &mut self.rewards)?;
         one_hot(self.name(), proposal)?;
         self.theta.ascend(step, &self.rewards.gradient)?;
         self.project()
+    }
+
+    // Nothing beside θ is remembered from step to step.
+    fn save_rest(&self, _state: &mut State) {}
+
+    fn restore_rest(&mut self, _state: &State) -> Result<()> {
+        Ok(())
     }
 }

@@ -3,7 +3,7 @@
 
 use rand::RngCore;
 
-use super::{Feedback, Proposal, Step, Strategy, Theta};
+use super::{Answer, Proposal, Step, Strategy, Theta};
 use crate::error::{Error, Result};
 use crate::space::{Architecture, OpTable, Shape};
 use crate::state::State;
@@ -19,6 +19,11 @@ pub trait ProductStrategy: Send {
     /// The policy and its optimiser.
     fn theta_mut(&mut self) -> &mut Theta;
 
+    /// As [`Strategy::proposals_per_step`].
+    fn proposals_per_step(&self) -> usize {
+        1
+    }
+
     /// As [`Strategy::propose`].
     ///
     /// # Errors
@@ -29,18 +34,16 @@ pub trait ProductStrategy: Send {
     ///
     /// # Errors
     /// As [`Strategy::learn`].
-    fn learn(&mut self, step: &Step, proposal: &Proposal, feedback: &Feedback) -> Result<()>;
+    fn learn(&mut self, step: &Step, answers: &[Answer<'_>]) -> Result<()>;
 
-    /// Saves what the strategy has beside its `θ`.
-    fn save_rest(&self, _state: &mut State) {}
+    /// Saves what the strategy remembers from step to step beside its `θ`; there is no default, so that nobody forgets it.
+    fn save_rest(&self, state: &mut State);
 
     /// Restores what [`ProductStrategy::save_rest`] saved.
     ///
     /// # Errors
     /// [`Error::State`] if something is missing or does not fit; nothing is changed then.
-    fn restore_rest(&mut self, _state: &State) -> Result<()> {
-        Ok(())
-    }
+    fn restore_rest(&mut self, state: &State) -> Result<()>;
 }
 
 impl<P: ProductStrategy> Strategy for P {
@@ -48,12 +51,16 @@ impl<P: ProductStrategy> Strategy for P {
         self.theta().policy().shape()
     }
 
+    fn proposals_per_step(&self) -> usize {
+        ProductStrategy::proposals_per_step(self)
+    }
+
     fn propose(&mut self, step: &Step, rng: &mut dyn RngCore, proposal: &mut Proposal) -> Result<()> {
         ProductStrategy::propose(self, step, rng, proposal)
     }
 
-    fn learn(&mut self, step: &Step, proposal: &Proposal, feedback: &Feedback) -> Result<()> {
-        ProductStrategy::learn(self, step, proposal, feedback)
+    fn learn(&mut self, step: &Step, answers: &[Answer<'_>]) -> Result<()> {
+        ProductStrategy::learn(self, step, answers)
     }
 
     fn probabilities_into(&self, out: &mut OpTable<f64>) {

@@ -1,5 +1,6 @@
 //! The question: which edge weights to evaluate, and what to answer.
 
+use super::Activity;
 use crate::error::{Error, Result};
 use crate::space::{Architecture, OpTable, Shape};
 
@@ -36,6 +37,7 @@ impl Want {
 pub struct Proposal {
     weights: OpTable<f64>,
     active: OpTable<bool>,
+    activity: Activity,
     one_hot: bool,
     architecture: Architecture,
     want: Want,
@@ -56,7 +58,7 @@ impl Proposal {
         architecture.expect_in(shape)?;
         let weights = OpTable::from_fn(shape, |edge, j| if j == architecture.choice(edge) { 1.0 } else { 0.0 });
         let active = OpTable::from_fn(shape, |edge, j| j == architecture.choice(edge));
-        Ok(Self { weights, active, one_hot: true, architecture: architecture.clone(), want })
+        Ok(Self { weights, active, activity: Activity::One, one_hot: true, architecture: architecture.clone(), want })
     }
 
     /// Edge weights `a`, `[edges, candidates]`.
@@ -69,6 +71,12 @@ impl Proposal {
     #[must_use]
     pub fn active(&self) -> &OpTable<bool> {
         &self.active
+    }
+
+    /// The most candidates of an edge that are active.
+    #[must_use]
+    pub fn activity(&self) -> Activity {
+        self.activity
     }
 
     /// The wanted answer.
@@ -95,6 +103,7 @@ impl Proposal {
     /// If the architecture is not of this space.
     pub fn set_one_hot(&mut self, architecture: &Architecture, want: Want) -> Result<()> {
         self.set_architecture(architecture, want)?;
+        self.activity = Activity::One;
         self.active.fill(false);
         for (edge, &choice) in architecture.choices().iter().enumerate() {
             self.active[(edge, choice)] = true;
@@ -108,6 +117,7 @@ impl Proposal {
     /// If the architecture is not of this space.
     pub fn set_one_hot_among_all(&mut self, architecture: &Architecture, want: Want) -> Result<()> {
         self.set_architecture(architecture, want)?;
+        self.activity = Activity::All;
         self.active.fill(true);
         Ok(())
     }
@@ -154,7 +164,7 @@ impl Proposal {
                 self.active[(edge, candidate)] = true;
             }
         }
-        self.one_hot = false;
+        (self.activity, self.one_hot) = (Activity::Two, false);
         self.want = want;
         Ok(())
     }
@@ -174,7 +184,7 @@ impl Proposal {
         }
         self.weights.values_mut().copy_from_slice(weights.values());
         self.active.fill(true);
-        self.one_hot = false;
+        (self.activity, self.one_hot) = (Activity::All, false);
         self.want = want;
         Ok(())
     }

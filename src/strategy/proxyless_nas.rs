@@ -2,11 +2,13 @@
 
 use rand::RngCore;
 
+use super::feedback::only;
 use super::product::ProductStrategy;
-use super::{Feedback, Proposal, Rewards, Step, Theta, ThetaSettings, Want};
+use super::{Answer, Proposal, Rewards, Step, Theta, ThetaSettings, Want};
 use crate::error::{Error, Result};
 use crate::policy::softmax_pullback;
 use crate::space::{OpTable, Shape};
+use crate::state::State;
 
 /// ProxylessNAS.
 ///
@@ -91,7 +93,8 @@ impl ProductStrategy for ProxylessNas {
         proposal.set_pairs(&self.pairs, Want::Gradient)
     }
 
-    fn learn(&mut self, step: &Step, proposal: &Proposal, feedback: &Feedback) -> Result<()> {
+    fn learn(&mut self, step: &Step, answers: &[Answer<'_>]) -> Result<()> {
+        let Answer { proposal, feedback } = only(answers)?;
         feedback.rewards_into(self.name(), proposal, &mut self.rewards)?;
         for (pair, active) in self.pairs.iter_mut().zip(proposal.active().rows()) {
             let (needed, got) = ("two active candidates per edge", "another number of them");
@@ -126,5 +129,12 @@ impl ProductStrategy for ProxylessNas {
                 }
             }
         })
+    }
+
+    // Nothing beside θ is remembered from step to step.
+    fn save_rest(&self, _state: &mut State) {}
+
+    fn restore_rest(&mut self, _state: &State) -> Result<()> {
+        Ok(())
     }
 }

@@ -2,8 +2,9 @@
 
 use rand::RngCore;
 
+use super::feedback::only;
 use super::product::{ProductStrategy, one_hot};
-use super::{Feedback, Proposal, Rewards, Step, Theta, ThetaSettings, Want};
+use super::{Answer, Proposal, Rewards, Step, Theta, ThetaSettings, Want};
 use crate::error::Result;
 use crate::estimator::{MovingAverage, reinforce_with_baseline};
 use crate::space::{Architecture, OpTable, Shape};
@@ -76,7 +77,8 @@ impl ProductStrategy for Reinforce {
         proposal.set_one_hot(&self.drawn, Want::Loss)
     }
 
-    fn learn(&mut self, step: &Step, proposal: &Proposal, feedback: &Feedback) -> Result<()> {
+    fn learn(&mut self, step: &Step, answers: &[Answer<'_>]) -> Result<()> {
+        let Answer { proposal, feedback } = only(answers)?;
         feedback.rewards_into(self.name(), proposal, &mut self.rewards)?;
         let architecture = one_hot(self.name(), proposal)?;
         let reward = self.rewards.reward;

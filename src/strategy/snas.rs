@@ -2,12 +2,14 @@
 
 use rand::RngCore;
 
+use super::feedback::only;
 use super::product::{ProductStrategy, positive};
-use super::{Feedback, Proposal, Rewards, Step, Theta, ThetaSettings, Want};
+use super::{Answer, Proposal, Rewards, Step, Theta, ThetaSettings, Want};
 use crate::error::Result;
 use crate::optim::cosine;
 use crate::policy::softmax_pullback;
 use crate::space::{OpTable, Shape};
+use crate::state::State;
 
 /// Hyperparameters of SNAS.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -74,7 +76,8 @@ impl ProductStrategy for Snas {
         proposal.set_dense(&self.mixture, Want::Gradient)
     }
 
-    fn learn(&mut self, step: &Step, proposal: &Proposal, feedback: &Feedback) -> Result<()> {
+    fn learn(&mut self, step: &Step, answers: &[Answer<'_>]) -> Result<()> {
+        let Answer { proposal, feedback } = only(answers)?;
         feedback.rewards_into(self.name(), proposal, &mut self.rewards)?;
         let temperature = self.temperature(step);
         for edge in 0..proposal.shape().edges() {
@@ -86,5 +89,12 @@ impl ProductStrategy for Snas {
             }
         }
         self.theta.ascend(step, &self.estimate)
+    }
+
+    // Nothing beside θ is remembered from step to step.
+    fn save_rest(&self, _state: &mut State) {}
+
+    fn restore_rest(&mut self, _state: &State) -> Result<()> {
+        Ok(())
     }
 }

@@ -20,7 +20,7 @@ use advantage_nas::network::nas_bench_201::{
 use advantage_nas::random::Streams;
 use advantage_nas::state::State;
 use advantage_nas::strategy::{Feedback, Proposal, Step, Want};
-use advantage_nas::supernet::{Batch, Evaluation, Request, Set};
+use advantage_nas::supernet::{Batch, Evaluation, Fetch, Request, Set, expect_feedback};
 use advantage_nas::{Error, OpTable, Result, SearchSpace, Supernet};
 
 use ndarray::ArrayD;
@@ -62,6 +62,8 @@ pub struct NasBench201Supernet<T> {
 struct Trial<T> {
     number: u32,
     learned: Learned<T>,
+    /// Losses of weight steps that were not fetched yet.
+    losses: Vec<f64>,
     training: Minibatches,
     validation: Minibatches,
 }
@@ -104,6 +106,7 @@ impl<T: Stored> NasBench201Supernet<T> {
             let minibatches = |set| Minibatches::new(streams, number, set, &data.halves, settings.batch);
             Ok(Trial {
                 number,
+                losses: Vec::new(),
                 training: minibatches(Set::Training)?,
                 validation: minibatches(Set::Validation)?,
                 learned: Learned::new(&parent, streams, number),
@@ -280,13 +283,8 @@ impl<T: Stored> Supernet for NasBench201Supernet<T> {
     }
 
     fn probe(&mut self, requests: &[Request], feedback: &mut [Feedback]) -> Result<()> {
-        if requests.len() != feedback.len() {
-            return Err(Error::Length { what: "feedback", expected: requests.len(), got: feedback.len() });
-        }
+        expect_feedback(self.space(), requests, feedback)?;
         for (request, feedback) in requests.iter().zip(feedback) {
-            let shape = self.space().shape();
-            shape.expect("feedback", feedback.gradient.shape())?;
-            shape.expect_edges("feedback", feedback.removals.len())?;
             self.answer(request, feedback)?;
         }
         Ok(())
@@ -296,13 +294,25 @@ impl<T: Stored> Supernet for NasBench201Supernet<T> {
         true
     }
 
-    fn weight_step(&mut self, step: &Step, request: &Request) -> Result<f64> {
-        let trial = self.draw(&request.batch)?;
-        let loss = self.forward(trial, &request.proposal, None, Statistics::MinibatchAndUpdate)?.loss;
-        let wanted = Wanted { weights: true, ..Wanted::default() };
-        self.network.backward(&mut self.trials[trial].learned, wanted);
-        self.update(request.batch.trial, self.settings.weights.rate(step.schedule))?;
-        Ok(loss)
+    fn weight_step(&mut self, steps: &[Step], requests: &[Request]) -> Result<()> {
+        if steps.len() != requests.len() {
+            return Err(Error::Length { what: "steps of weight updates", expected: requests.len(), got: steps.len() });
+        }
+        for (step, request) in steps.iter().zip(requests) {
+            let trial = self.draw(&request.batch)?;
+            let loss = self.forward(trial, &request.proposal, None, Statistics::MinibatchAndUpdate)?.loss;
+            let wanted = Wanted { weights: true, ..Wanted::default() };
+            self.network.backward(&mut self.trials[trial].learned, wanted);
+            self.update(request.batch.trial, self.settings.weights.rate(step.schedule))?;
+            self.trials[trial].losses.push(loss);
+        }
+        Ok(())
+    }
+
+    fn weight_losses(&mut self, trial: u32, _fetch: Fetch, losses: &mut Vec<f64>) -> Result<()> {
+        let trial = self.find(trial)?;
+        losses.append(&mut self.trials[trial].losses);
+        Ok(())
     }
 
     /// The images as they are, each once, in the order of [`Data::evaluated`], in the minibatches of [`evaluation_minibatches`]. All batch norms use the minibatch's statistics, as in the steps of a search: the running ones are those of the mixture of cells that was
@@ -326,24 +336,16 @@ impl<T: Stored> Supernet for NasBench201Supernet<T> {
         Ok(Evaluation { loss, accuracy, count: count as u64 })
     }
 
-    fn save(&self) -> State {
-        let mut state = State::new();
-        for trial in &self.trials {
-            state.nest(&format!("trial-{}", trial.number), trial.learned.save(self.parent().parameters()));
-        }
-        state
+    fn save(&mut self, trial: u32) -> Result<State> {
+        Ok(self.trials[self.find(trial)?].learned.save(self.parent().parameters()))
     }
 
-    fn restore(&mut self, state: &State) -> Result<()> {
-        let mut restored = Vec::new();
-        for trial in &self.trials {
-            let mut learned = trial.learned.clone();
-            learned.restore(self.parent().parameters(), &state.below(&format!("trial-{}", trial.number)))?;
-            restored.push(learned);
-        }
-        for (trial, learned) in self.trials.iter_mut().zip(restored) {
-            trial.learned = learned;
-        }
+    fn restore(&mut self, trial: u32, state: &State) -> Result<()> {
+        let trial = self.find(trial)?;
+        let mut learned = self.trials[trial].learned.clone();
+        learned.restore(self.parent().parameters(), state)?;
+        self.trials[trial].learned = learned;
+        self.trials[trial].losses.clear();
         Ok(())
     }
 }

@@ -20,7 +20,7 @@ use advantage_nas::network::recurrent::{Parent, Texts, WeightSettings};
 use advantage_nas::random::Streams;
 use advantage_nas::state::{Entry, State};
 use advantage_nas::strategy::{Feedback, Proposal, Step, Want};
-use advantage_nas::supernet::{Batch, Evaluation, Request, Set};
+use advantage_nas::supernet::{Batch, Evaluation, Fetch, Request, Set, expect_feedback};
 use advantage_nas::{Error, OpTable, Result, SearchSpace, Supernet};
 
 use crate::Stored;
@@ -64,6 +64,8 @@ pub struct RecurrentSupernet<T> {
 struct Trial<T> {
     number: u32,
     weights: Weights<T>,
+    /// Losses of weight steps that were not fetched yet.
+    losses: Vec<f64>,
     /// The next segment, and the state before it, `[batch, units]`.
     segment: u64,
     state: Vec<T>,
@@ -99,6 +101,7 @@ impl<T: Stored> RecurrentSupernet<T> {
         let trial = |&number: &u32| Trial {
             number,
             weights: Weights::new(&parent, streams, number),
+            losses: Vec::new(),
             segment: 0,
             state: zeros.clone(),
         };
@@ -295,13 +298,8 @@ impl<T: Stored> Supernet for RecurrentSupernet<T> {
     }
 
     fn probe(&mut self, requests: &[Request], feedback: &mut [Feedback]) -> Result<()> {
-        if requests.len() != feedback.len() {
-            return Err(Error::Length { what: "feedback", expected: requests.len(), got: feedback.len() });
-        }
+        expect_feedback(self.space(), requests, feedback)?;
         for (request, feedback) in requests.iter().zip(feedback) {
-            let shape = self.space().shape();
-            shape.expect("feedback", feedback.gradient.shape())?;
-            shape.expect_edges("feedback", feedback.removals.len())?;
             self.answer(request, feedback)?;
         }
         Ok(())
@@ -311,13 +309,25 @@ impl<T: Stored> Supernet for RecurrentSupernet<T> {
         true
     }
 
-    fn weight_step(&mut self, step: &Step, request: &Request) -> Result<f64> {
-        let trial = self.draw(request)?;
-        let wanted = Wanted { weights: true, unit_outputs: false };
-        let loss = self.run(trial, &request.proposal, None, Some(wanted))?;
-        self.advance(trial);
-        self.update(request.batch.trial, self.settings.weights.rate(step.schedule))?;
-        Ok(loss)
+    fn weight_step(&mut self, steps: &[Step], requests: &[Request]) -> Result<()> {
+        if steps.len() != requests.len() {
+            return Err(Error::Length { what: "steps of weight updates", expected: requests.len(), got: steps.len() });
+        }
+        for (step, request) in steps.iter().zip(requests) {
+            let trial = self.draw(request)?;
+            let wanted = Wanted { weights: true, unit_outputs: false };
+            let loss = self.run(trial, &request.proposal, None, Some(wanted))?;
+            self.advance(trial);
+            self.update(request.batch.trial, self.settings.weights.rate(step.schedule))?;
+            self.trials[trial].losses.push(loss);
+        }
+        Ok(())
+    }
+
+    fn weight_losses(&mut self, trial: u32, _fetch: Fetch, losses: &mut Vec<f64>) -> Result<()> {
+        let trial = self.find(trial)?;
+        losses.append(&mut self.trials[trial].losses);
+        Ok(())
     }
 
     /// The whole text as one stream, from the zero state and without dropout; the target of the last word is the first word. The loss is
@@ -337,33 +347,24 @@ impl<T: Stored> Supernet for RecurrentSupernet<T> {
         Ok(Evaluation { loss, accuracy: None, count: text.len() as u64 })
     }
 
-    fn save(&self) -> State {
-        let sizes = self.parent().sizes();
-        let mut state = State::new();
-        for trial in &self.trials {
-            let mut own = trial.weights.save(self.parent().parameters());
-            let shape = vec![sizes.batch, sizes.units];
-            own.insert("state", Entry { shape, values: T::values(trial.state.clone()) });
-            own.insert_u64("segment", &[trial.segment]);
-            state.nest(&format!("trial-{}", trial.number), own);
-        }
-        state
+    fn save(&mut self, trial: u32) -> Result<State> {
+        let (sizes, trial) = (self.parent().sizes(), &self.trials[self.find(trial)?]);
+        let mut state = trial.weights.save(self.parent().parameters());
+        let shape = vec![sizes.batch, sizes.units];
+        state.insert("state", Entry { shape, values: T::values(trial.state.clone()) });
+        state.insert_u64("segment", &[trial.segment]);
+        Ok(state)
     }
 
-    fn restore(&mut self, state: &State) -> Result<()> {
-        let mut restored = Vec::new();
-        for trial in &self.trials {
-            let own = state.below(&format!("trial-{}", trial.number));
-            let mut weights = trial.weights.clone();
-            weights.restore(self.parent().parameters(), &own)?;
-            let numbers = T::stored(&own, "state", trial.state.len())?.into_iter().map(T::of).collect();
-            restored.push((weights, numbers, own.u64("segment", 1)?[0]));
-        }
-        for (trial, (weights, numbers, segment)) in self.trials.iter_mut().zip(restored) {
-            trial.weights = weights;
-            trial.state = numbers;
-            trial.segment = segment;
-        }
+    fn restore(&mut self, trial: u32, state: &State) -> Result<()> {
+        let trial = self.find(trial)?;
+        let mut weights = self.trials[trial].weights.clone();
+        weights.restore(self.parent().parameters(), state)?;
+        let numbers = T::stored(state, "state", self.trials[trial].state.len())?.into_iter().map(T::of).collect();
+        let segment = state.u64("segment", 1)?[0];
+        let trial = &mut self.trials[trial];
+        (trial.weights, trial.state, trial.segment) = (weights, numbers, segment);
+        trial.losses.clear();
         Ok(())
     }
 }

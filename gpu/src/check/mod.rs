@@ -98,12 +98,12 @@ impl<S: Supernet> Supernet for Witness<S> {
         Ok(evaluation)
     }
 
-    fn save(&self) -> State {
-        self.supernet.save()
+    fn save(&mut self, trial: u32) -> advantage_nas::Result<State> {
+        self.supernet.save(trial)
     }
 
-    fn restore(&mut self, state: &State) -> advantage_nas::Result<()> {
-        self.supernet.restore(state)
+    fn restore(&mut self, trial: u32, state: &State) -> advantage_nas::Result<()> {
+        self.supernet.restore(trial, state)
     }
 }
 
@@ -114,11 +114,12 @@ impl<S: Supernet> Supernet for Witness<S> {
 pub fn witness<S: Supernet>(
     supernet: S,
     streams: &Streams,
-    strategies: Vec<(u32, Box<dyn Strategy>)>,
+    trial: u32,
+    strategy: Box<dyn Strategy>,
     steps: u64,
 ) -> advantage_nas::Result<Vec<Seen>> {
     let witness = Witness { supernet, seen: Vec::new() };
-    let mut search = Search::new(Plan::theta_only(steps, 10), streams.clone(), witness, strategies)?;
+    let mut search = Search::new(Plan::theta_only(steps, 10), streams.clone(), witness, trial, strategy)?;
     search.run(None, &mut ())?;
     Ok(std::mem::take(&mut search.supernet_mut().seen))
 }

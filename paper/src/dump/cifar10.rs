@@ -51,11 +51,11 @@ pub fn dump(experiment: &CellSearch, settings: &Settings, after: u64, kind: Step
     for position in after..steps.min(after + STEPS) {
         search.run(Some(position), &mut ())?;
         let mut here = experiment.build(settings, &())?;
-        here.restore(&search.save())?;
+        here.restore(&search.save()?)?;
         let (step, requests, mut supernet) = here.ask(kind)?;
-        let before = supernet.save();
+        let before = supernet.save(settings.trial)?;
         if is_steady(&mut supernet, &mut double, &requests[0])? {
-            supernet.restore(&before)?;
+            supernet.restore(settings.trial, &before)?;
             let dump = of_step(experiment, settings, (position, &step, &requests[0], true), supernet)?;
             return Ok((dump, position));
         }

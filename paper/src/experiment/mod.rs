@@ -123,7 +123,7 @@ fn search<S: Supernet>(settings: &Settings, plan: Plan, supernet: S) -> Result<S
     let (streams, trial) = (Streams::new(settings.seed), settings.trial);
     let build = || {
         let strategy = settings.method.build(supernet.space(), &settings.method_settings, &streams, trial)?;
-        Search::new(plan, streams, supernet, vec![(trial, strategy)])
+        Search::new(plan, streams, supernet, trial, strategy)
     };
     build().map_err(Error::Settings)
 }
@@ -143,7 +143,8 @@ fn at_checkpoint<E: Experiment<Shared = ()>>(
     let mut process = experiment.build(settings, &())?;
     restore(&mut process, &checkpoint.state)
         .map_err(|error| Error::damaged(&run.checkpoint_path(), format!("not a usable checkpoint: {error}")))?;
-    Ok((process, checkpoint.state.below("supernet")))
+    let network = checkpoint.state.below(&format!("supernet/trial-{}", settings.trial));
+    Ok((process, network))
 }
 
 /// What the search of one trial has come to.
@@ -169,11 +170,11 @@ impl Conclusion {
     fn of<S: Supernet>(search: &Search<S>) -> Self {
         let shape = search.supernet().space().shape();
         let mut mode = Architecture::first(shape);
-        search.strategy(0).mode_into(&mut mode);
+        search.strategy().mode_into(&mut mode);
         Self {
             mode,
-            best: search.best(0).cloned(),
-            entropy: search.strategy(0).entropy(),
+            best: search.best().cloned(),
+            entropy: search.strategy().entropy(),
             largest_entropy: (0..shape.edges()).map(|edge| (shape.candidates(edge) as f64).ln()).sum(),
         }
     }

@@ -104,7 +104,7 @@ pub fn measure(question: &Question) -> Result<Measured> {
         theta_steps_per_epoch: 1.0,
         process_best: ProcessBest::ThetaSteps,
     };
-    let mut search = Search::new(plan, streams, supernet, vec![(0, strategy)])?;
+    let mut search = Search::new(plan, streams, supernet, 0, strategy)?;
     search.run(None, &mut ())?;
     let [_, peak] = resident()?;
     Ok(Measured {

@@ -187,14 +187,14 @@ impl<R: Record> Watch<'_, R> {
     }
 
     /// Writes a checkpoint, unless the last one is of the same step.
-    fn save(&mut self, process: &dyn Saves) -> Result<()> {
+    fn save(&mut self, process: &mut dyn Saves) -> Result<()> {
         if self.saved_at == Some(process.position()) {
             return Ok(());
         }
         // The logs first: a checkpoint must never count on rows that are not there.
         let lengths = self.logs.iter_mut().map(Log::flush).collect::<Result<log::Lengths>>()?;
         let note = Note::new(&self.run.config().settings, lengths, self.wall_seconds(), self.record.save());
-        self.run.save(&Checkpoint { state: process.save(), note })?;
+        self.run.save(&Checkpoint { state: process.save()?, note })?;
         self.saved_at = Some(process.position());
         tracing::debug!("{}: checkpoint at step {}", self.run.folder().display(), process.position());
         Ok(())
@@ -207,7 +207,7 @@ impl<R: Record> Watch<'_, R> {
     }
 
     /// Sees the end of a step.
-    fn step(&mut self, process: &dyn Saves) -> Result<ControlFlow<()>> {
+    fn step(&mut self, process: &mut dyn Saves) -> Result<ControlFlow<()>> {
         self.orders.progress.step();
         if self.orders.stop.is_requested() {
             return Ok(ControlFlow::Break(()));
@@ -245,7 +245,7 @@ impl<R: SearchRecord> search::Observer for Watch<'_, R> {
         Ok(())
     }
 
-    fn between_steps(&mut self, search: &dyn Saves) -> advantage_nas::Result<ControlFlow<()>> {
+    fn between_steps(&mut self, search: &mut dyn Saves) -> advantage_nas::Result<ControlFlow<()>> {
         self.step(search).map_err(to_core)
     }
 }
@@ -256,7 +256,7 @@ impl<R: TrainingRecord> training::Observer for Watch<'_, R> {
         self.row(report.trial, &row).map_err(to_core)
     }
 
-    fn between_steps(&mut self, training: &dyn Saves) -> advantage_nas::Result<ControlFlow<()>> {
+    fn between_steps(&mut self, training: &mut dyn Saves) -> advantage_nas::Result<ControlFlow<()>> {
         self.step(training).map_err(to_core)
     }
 }

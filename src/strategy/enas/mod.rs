@@ -7,7 +7,10 @@ mod controller;
 use rand::{Rng, RngCore};
 
 use self::controller::{Controller, Slopes, Trace};
-use super::{Feedback, Proposal, Rewards, Step, Strategy, Want, product::one_hot, theta::expect_finite};
+use super::feedback::only;
+use super::product::one_hot;
+use super::theta::expect_finite;
+use super::{Answer, Proposal, Rewards, Step, Strategy, Want};
 use crate::error::{Error, Result};
 use crate::estimator::MovingAverage;
 use crate::optim::Adam;
@@ -147,7 +150,8 @@ impl Strategy for Enas {
         proposal.set_one_hot(&self.drawn, Want::Loss)
     }
 
-    fn learn(&mut self, _step: &Step, proposal: &Proposal, feedback: &Feedback) -> Result<()> {
+    fn learn(&mut self, _step: &Step, answers: &[Answer<'_>]) -> Result<()> {
+        let Answer { proposal, feedback } = only(answers)?;
         const NAME: &str = "ENAS";
         feedback.rewards_into(NAME, proposal, &mut self.rewards)?;
         let architecture = one_hot(NAME, proposal)?;

@@ -38,11 +38,11 @@ pub fn dump(language: Language, settings: &Settings, after: u64) -> Result<Dump>
 
     // What the strategy is answered, and what a step of the weights does, from the same place each.
     let request = Request { batch: Batch { trial: settings.trial, set: Set::Validation, step: after }, proposal };
-    let state = advantage_nas::search::Saves::save(&search).below("supernet");
+    let state = search.supernet_mut().save(settings.trial)?;
     let tokens = experiment.0.tokens(settings)?;
     let restored = || -> Result<LanguageModel> {
         let mut model = experiment.0.model(settings, &tokens)?;
-        model.restore(&state)?;
+        model.restore(settings.trial, &state)?;
         Ok(model)
     };
     let mut feedback = vec![Feedback::new(request.proposal.shape())];
@@ -113,7 +113,7 @@ fn propose(search: &Search<LanguageModel>, settings: &Settings, position: u64) -
     let (streams, trial) = (Streams::new(settings.seed), settings.trial);
     let space = search.supernet().space();
     let mut strategy = settings.method.build(space, &settings.method_settings, &streams, trial)?;
-    strategy.restore(&search.strategy(0).save())?;
+    strategy.restore(&search.strategy().save())?;
     let mut proposal = Proposal::new(space.shape());
     let mut rng = streams.at(Purpose::Architecture, trial, position);
     strategy.propose(&search.plan().step(true, position), &mut rng, &mut proposal)?;

@@ -43,17 +43,17 @@ impl Measured {
             let (process, note) = at_checkpoint(folder, &experiment, settings, Training::restore)?;
             let (architecture, counts) = (process.architecture().clone(), (process.position(), process.steps()));
             let mut model = experiment.0.model(settings, &experiment.0.tokens(settings)?)?;
-            model.restore(&note)?;
+            model.restore(settings.trial, &note)?;
             return Self::with(model, settings, &architecture, "its own".to_owned(), counts);
         }
         let experiment = RecurrentSearch(language);
         let (process, note) = at_checkpoint(folder, &experiment, settings, Search::restore)?;
         let mut architecture = Architecture::first(process.supernet().space().shape());
-        process.strategy(0).mode_into(&mut architecture);
+        process.strategy().mode_into(&mut architecture);
         let tokens = experiment.0.tokens(settings)?;
         // A search does not look at the test text; here it is asked for.
         let mut model = experiment.0.model_over(settings, &tokens, &tokens.test)?;
-        model.restore(&note)?;
+        model.restore(settings.trial, &note)?;
         let counts = (process.position(), process.steps());
         Self::with(model, settings, &architecture, format!("shared, of a search by {}", settings.method), counts)
     }
