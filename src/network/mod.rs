@@ -5,6 +5,7 @@
 //! - `toy`, `nas_bench_201`, `recurrent`: the networks of sections 5.1, 5.2, 5.3
 //! - `parameter`: what the weights of all of them have in common
 
+pub mod cell;
 pub mod nas_bench_201;
 mod parameter;
 pub mod recurrent;

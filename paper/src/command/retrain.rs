@@ -10,7 +10,7 @@ use super::search::{CHECKPOINT_EVERY, LARGEST, RUNS, available_threads, report};
 use super::summary::announce;
 use crate::error::{Error, Result};
 use crate::experiment::Experiment as _;
-use crate::experiment::ptb::cell::Cell;
+use crate::experiment::ptb::cell::parse_cell;
 use crate::experiment::ptb::retraining::Retraining;
 use crate::experiment::ptb::search::PtbResult;
 use crate::experiment::ptb::{Choose, Language};
@@ -120,7 +120,7 @@ impl Ptb {
         overrides.extend(self.corpus.as_ref().map(|corpus| Override::new("ptb.corpus", corpus)));
         overrides.extend(self.overrides.iter().cloned());
         // Cells are written in one way only.
-        let given = self.architecture.as_ref().map(|text| text.parse::<Cell>()).transpose()?;
+        let given = self.architecture.as_deref().map(parse_cell).transpose()?;
         let given = given.map(|cell| (cell.to_string(), "given".to_owned()));
         let Some(from) = &self.from else {
             let search = Settings::resolve(settings::Experiment::Ptb, self.preset.as_deref(), &overrides)?;

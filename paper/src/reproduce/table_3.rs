@@ -4,14 +4,14 @@
 use std::path::{Path, PathBuf};
 
 use advantage_nas::Policy;
-use advantage_nas::network::recurrent::{Operation, space};
+use advantage_nas::network::recurrent::{Cell, Operation, space};
 use advantage_nas::random::{Purpose, Streams};
 use advantage_nas::strategy::Method;
 
 use super::table::{Grid, NONE, Spread, or_none};
 use crate::error::Result;
 use crate::experiment::ptb::RetrainingSettings;
-use crate::experiment::ptb::cell::{Cell, svg};
+use crate::experiment::ptb::cell::{parse_cell, svg};
 use crate::experiment::ptb::retraining::RetrainingResult;
 use crate::experiment::ptb::search::PtbResult;
 use crate::run::directory::result_in;
@@ -82,7 +82,7 @@ pub fn retraining(folder: &Path, origin: Origin, search: &Settings) -> Result<(P
             let result: PtbResult = result_in(&search_place(folder, search))?;
             (result.chosen(choose)?.cell.cell.clone(), choose.name())
         }
-        Origin::Tanh => (Cell::uniform(Operation::Tanh).to_string(), origin.name()),
+        Origin::Tanh => (Cell::uniform(Operation::Tanh)?.to_string(), origin.name()),
         Origin::Random => {
             let mut rng = Streams::new(search.seed).at(Purpose::Architecture, search.trial, 0);
             let policy = Policy::initial(space().shape());
@@ -224,7 +224,7 @@ pub fn cells(rows: &[Row]) -> Result<String> {
     for row in shown {
         if let Some(run) = row.best() {
             let title = format!("{}, test perplexity {:.2}", row.origin.name(), run.test.perplexity);
-            panels.push((title, run.cell.cell.parse::<Cell>()?));
+            panels.push((title, parse_cell(&run.cell.cell)?));
         }
     }
     Ok(svg(&panels.iter().map(|(title, cell)| (title.as_str(), *cell)).collect::<Vec<_>>()))

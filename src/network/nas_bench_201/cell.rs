@@ -1,28 +1,13 @@
-//! The cell: four nodes, an operation on each of its six edges, and the text that NAS-Bench-201 writes for it.
+//! The operations of NAS-Bench-201, and the candidates of section 5.2.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
-use crate::space::{Architecture, Edge, SearchSpace};
-
-/// Number of nodes of a cell; node 0 is its input, node 3 its output.
-pub const NODES: usize = 4;
-/// Number of edges of a cell.
-pub const EDGES: usize = NODES * (NODES - 1) / 2;
+use crate::network::cell::{self, CellOperation};
 
 /// The largest kernel that has a name.
 const LARGEST_KERNEL: usize = 99;
-
-/// The nodes `(from, to)` of an edge: 0→1, 0→2, 1→2, 0→3, 1→3, 2→3.
-///
-/// # Panics
-/// If there is no such edge.
-#[must_use]
-pub const fn edge_ends(edge: usize) -> (usize, usize) {
-    const ENDS: [(usize, usize); EDGES] = [(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)];
-    ENDS[edge]
-}
 
 /// A candidate operation of an edge. All keep the shape `[batch, channels, height, width]` of their input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -60,19 +45,29 @@ impl Operation {
             _ => {
                 let (height, width) = name.strip_prefix("nor_conv_")?.split_once('x')?;
                 let kernel: usize = height.parse().ok()?;
+                let operation = Self::Convolution { kernel };
                 // Only the text that is printed: no sign, no leading zero.
                 let printed = height == width && height == kernel.to_string();
-                (printed && check_kernel(kernel).is_ok()).then_some(Self::Convolution { kernel })
+                (printed && operation.check().is_ok()).then_some(operation)
             }
         }
     }
 }
 
-fn check_kernel(kernel: usize) -> Result<()> {
-    if kernel % 2 == 1 && kernel <= LARGEST_KERNEL {
-        return Ok(());
+impl CellOperation for Operation {
+    const ZERO: Self = Self::Zero;
+
+    /// # Errors
+    /// [`Error::Setting`] for a kernel that is even or larger than 99.
+    fn check(self) -> Result<()> {
+        match self {
+            Self::Convolution { kernel } if kernel.is_multiple_of(2) || kernel > LARGEST_KERNEL => {
+                let (name, expected) = ("the kernel of a convolution", "odd and at most 99");
+                Err(Error::Setting { name, expected, got: kernel.to_string() })
+            }
+            _ => Ok(()),
+        }
     }
-    Err(Error::Setting { name: "the kernel of a convolution", expected: "odd and at most 99", got: kernel.to_string() })
 }
 
 /// The name in NAS-Bench-201.
@@ -101,224 +96,37 @@ impl FromStr for Operation {
     }
 }
 
-/// A cell: one operation for every edge, in the order of [`edge_ends`]. A node is the sum of its incoming edges.
-///
-/// Its text is NAS-Bench-201's, `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`: a group per node 1, 2, 3, in it `operation~source`.
-/// Reading and printing are inverse to each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Cell([Operation; EDGES]);
+/// A cell of NAS-Bench-201; a node is the sum of its incoming edges, node 3 the output.
+pub type Cell = cell::Cell<Operation>;
 
-impl Cell {
-    /// A cell from the operation of every edge.
-    ///
-    /// # Errors
-    /// [`Error::Setting`] for a kernel that is even or larger than 99.
-    pub fn new(operations: [Operation; EDGES]) -> Result<Self> {
-        for operation in operations {
-            if let Operation::Convolution { kernel } = operation {
-                check_kernel(kernel)?;
-            }
-        }
-        Ok(Self(operations))
-    }
-
-    /// The cell with the same operation on every edge.
-    ///
-    /// # Errors
-    /// As [`Cell::new`].
-    pub fn uniform(operation: Operation) -> Result<Self> {
-        Self::new([operation; EDGES])
-    }
-
-    /// The operation of every edge.
-    #[must_use]
-    pub fn operations(&self) -> &[Operation; EDGES] {
-        &self.0
-    }
-}
-
-impl fmt::Display for Cell {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (edge, operation) in self.0.iter().enumerate() {
-            let (from, _) = edge_ends(edge);
-            if from == 0 {
-                f.write_str(if edge == 0 { "|" } else { "+|" })?;
-            }
-            write!(f, "{operation}~{from}|")?;
-        }
-        Ok(())
-    }
-}
-
-impl FromStr for Cell {
-    type Err = Error;
-
-    /// # Errors
-    /// [`Error::Syntax`] with the place of the first thing that does not fit.
-    fn from_str(text: &str) -> Result<Self> {
-        let mut reader = Reader { text, at: 0 };
-        let mut operations = [Operation::Zero; EDGES];
-        for (edge, operation) in operations.iter_mut().enumerate() {
-            let (from, to) = edge_ends(edge);
-            if from == 0 {
-                let (token, expected) = if to == 1 {
-                    ("|", "\"|\" before the first operation".to_owned())
-                } else {
-                    ("+|", format!("\"+|\" before the operations of node {to}"))
-                };
-                reader.token(token, || expected)?;
-            }
-            *operation = reader.operation(from, to)?;
-            reader.token("~", || format!("\"~{from}\" after the operation of edge {from}→{to}"))?;
-            reader.token(&from.to_string(), || format!("source node {from} of edge {from}→{to}"))?;
-            reader.token("|", || format!("\"|\" after edge {from}→{to}"))?;
-        }
-        if reader.rest().is_empty() { Ok(Self(operations)) } else { Err(reader.error("the end".to_owned())) }
-    }
-}
-
-/// Reads a cell's text from left to right.
-struct Reader<'a> {
-    text: &'a str,
-    at: usize,
-}
-
-impl<'a> Reader<'a> {
-    fn rest(&self) -> &'a str {
-        &self.text[self.at..]
-    }
-
-    fn token(&mut self, token: &str, expected: impl FnOnce() -> String) -> Result<()> {
-        if !self.rest().starts_with(token) {
-            return Err(self.error(expected()));
-        }
-        self.at += token.len();
-        Ok(())
-    }
-
-    fn operation(&mut self, from: usize, to: usize) -> Result<Operation> {
-        let rest = self.rest();
-        let name = &rest[..rest.find(['~', '|', '+']).unwrap_or(rest.len())];
-        let operation = Operation::of_name(name).ok_or_else(|| {
-            let known = Operation::ALL.map(|operation| operation.to_string()).join(", ");
-            self.error(format!("the operation of edge {from}→{to} ({known})"))
-        })?;
-        self.at += name.len();
-        Ok(operation)
-    }
-
-    fn error(&self, expected: String) -> Error {
-        let rest = self.rest();
-        let got = match rest.char_indices().nth(20) {
-            _ if rest.is_empty() => "the end".to_owned(),
-            Some((cut, _)) => format!("{:?}…", &rest[..cut]),
-            None => format!("{rest:?}"),
-        };
-        Error::Syntax { what: "architecture", position: self.text[..self.at].chars().count() + 1, expected, got }
-    }
-}
-
-/// The candidate operations of every edge: the search space of cells.
-///
-/// A candidate may be listed several times, with weights of its own each, for measurements of what candidates cost.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Candidates(Vec<Operation>);
+/// The candidate operations of every edge of such a cell.
+pub type Candidates = cell::Candidates<Operation>;
 
 impl Candidates {
-    /// Candidates in the order of their indices.
-    ///
-    /// # Errors
-    /// [`Error::NoCandidates`] for none, [`Error::Setting`] for a second zero operation and a kernel that is even or larger than
-    /// 99.
-    pub fn new(operations: impl Into<Vec<Operation>>) -> Result<Self> {
-        let operations = operations.into();
-        if operations.is_empty() {
-            return Err(Error::NoCandidates { edge: 0 });
-        }
-        for &operation in &operations {
-            Cell::uniform(operation)?;
-        }
-        let zeros = operations.iter().filter(|operation| **operation == Operation::Zero).count();
-        if zeros > 1 {
-            let (name, expected) = ("the number of zero operations of an edge", "0 or 1");
-            return Err(Error::Setting { name, expected, got: zeros.to_string() });
-        }
-        Ok(Self(operations))
-    }
-
     /// The four of section 5.2: skip, 1×1 convolution, 3×3 convolution, average pooling.
     #[must_use]
     pub fn without_zero() -> Self {
         let [_, operations @ ..] = Operation::ALL;
-        Self(operations.to_vec())
+        Self::of_the_paper(operations)
     }
 
     /// The four and, last, the zero operation.
     #[must_use]
     pub fn with_zero() -> Self {
-        let mut candidates = Self::without_zero();
-        candidates.0.push(Operation::Zero);
-        candidates
+        let [zero, one, two, three, four] = Operation::ALL;
+        Self::of_the_paper([one, two, three, four, zero])
     }
 
-    /// The operations in the order of their indices.
-    #[must_use]
-    pub fn operations(&self) -> &[Operation] {
-        &self.0
-    }
-
-    /// The search space: six edges, named `0→1` and so on, with these candidates each. A candidate that was listed before gets a
-    /// number: `nor_conv_3x3#2`.
-    #[must_use]
-    pub fn space(&self) -> SearchSpace {
-        let names = self.0.iter().enumerate().map(|(index, operation)| {
-            match self.0[..index].iter().filter(|earlier| *earlier == operation).count() {
-                0 => operation.to_string(),
-                earlier => format!("{operation}#{}", earlier + 1),
-            }
-        });
-        let names: Vec<String> = names.collect();
-        let zero = self.0.iter().position(|operation| *operation == Operation::Zero);
-        let edges = (0..EDGES).map(|edge| {
-            let (from, to) = edge_ends(edge);
-            let edge = Edge::new(format!("{from}→{to}"), names.iter().cloned());
-            match zero {
-                Some(zero) => edge.with_zero(zero),
-                None => edge,
-            }
-        });
-        SearchSpace::new(edges.collect()).expect("six edges, each with a candidate")
-    }
-
-    /// The cell of an architecture.
-    ///
-    /// # Errors
-    /// [`Error::Length`] and [`Error::NoSuchCandidate`] if the architecture is of another space.
-    pub fn cell(&self, architecture: &Architecture) -> Result<Cell> {
-        architecture.expect_in(self.space().shape())?;
-        Ok(Cell(std::array::from_fn(|edge| self.0[architecture.choice(edge)])))
-    }
-
-    /// The architecture of a cell: at every edge the first candidate that is its operation.
-    ///
-    /// # Errors
-    /// [`Error::UnknownName`] if an operation is not among the candidates.
-    pub fn architecture(&self, cell: &Cell) -> Result<Architecture> {
-        let choice = |operation: &Operation| {
-            self.0.iter().position(|candidate| candidate == operation).ok_or_else(|| Error::UnknownName {
-                what: "candidate",
-                got: operation.to_string(),
-                known: self.0.iter().map(Operation::to_string).collect::<Vec<_>>().join(", "),
-            })
-        };
-        let choices = cell.0.iter().map(choice).collect::<Result<Vec<_>>>()?;
-        Architecture::new(self.space().shape(), choices)
+    fn of_the_paper(operations: impl Into<Vec<Operation>>) -> Self {
+        Self::new(operations).expect("operations of the benchmark, one of them zero")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::network::cell::EDGES;
+    use crate::space::Architecture;
 
     const TEXT: &str = "|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|none~0|nor_conv_3x3~1|nor_conv_7x7~2|";
 

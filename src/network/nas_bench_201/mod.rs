@@ -2,7 +2,7 @@
 //!
 //! > X. Dong, Y. Yang. *NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture Search.* ICLR 2020.
 //!
-//! - `cell`: operations, the cell and its text, candidates
+//! - `cell`: operations, candidates; the cell and its text are in [`network::cell`](super::cell)
 //! - `skeleton`: the network around the cells; parameters and FLOPs of a stand-alone network
 //! - `parent`: the parent network of a search as a graph: tensors, layers, parameters
 //! - `training`: how the weights are trained, and on what
@@ -16,8 +16,10 @@ pub mod parent;
 mod skeleton;
 mod training;
 
-pub use cell::{Candidates, Cell, EDGES, NODES, Operation, edge_ends};
+pub use cell::{Candidates, Cell, Operation};
 pub use data::{BATCH, CHANNELS, Halves, IMAGE, Images, Minibatches, Normalization, PADDING, PIXELS, Sample};
 pub use parent::Parent;
 pub use skeleton::{Cost, Skeleton};
 pub use training::{Data, evaluation_minibatches, paper_sgd};
+
+pub use super::cell::{EDGES, NODES, edge_ends};

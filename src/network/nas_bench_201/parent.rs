@@ -1,9 +1,10 @@
 //! The parent network of a search: the skeleton with all candidates on all edges, as a graph of tensors.
 
-use super::cell::{Candidates, EDGES, NODES, Operation, edge_ends};
+use super::cell::{Candidates, Operation};
 use super::data::{CHANNELS, IMAGE};
 use super::skeleton::Skeleton;
 use crate::error::Result;
+use crate::network::cell::{EDGES, NODES, edge_ends};
 use crate::network::{Initial, Owner, Parameter};
 use crate::space::SearchSpace;
 

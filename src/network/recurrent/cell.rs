@@ -1,27 +1,14 @@
-//! The cell: four nodes, an operation on each of its six edges.
+//! The operations of section 5.3.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
-use crate::space::{Edge, SearchSpace};
+use crate::network::cell::{self, Candidates, CellOperation};
+use crate::space::{Architecture, SearchSpace};
 
-/// Number of nodes of a cell; node 0 reads word and state.
-pub const NODES: usize = 4;
-/// Number of edges of a cell.
-pub const EDGES: usize = NODES * (NODES - 1) / 2;
 /// Number of candidates of an edge.
 pub const CANDIDATES: usize = Operation::ALL.len();
-
-/// The nodes `(from, to)` of an edge: 0→1, 0→2, 1→2, 0→3, 1→3, 2→3.
-///
-/// # Panics
-/// If there is no such edge.
-#[must_use]
-pub const fn edge_ends(edge: usize) -> (usize, usize) {
-    const ENDS: [(usize, usize); EDGES] = [(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)];
-    ENDS[edge]
-}
 
 /// A candidate operation of an edge, applied to every number of `W_h s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -75,15 +62,40 @@ impl FromStr for Operation {
     }
 }
 
+impl CellOperation for Operation {
+    const ZERO: Self = Self::Zero;
+}
+
+/// A recurrent cell; its text is that of NAS-Bench-201, whose cells have the same edges.
+pub type Cell = cell::Cell<Operation>;
+
+impl Cell {
+    /// The cell of an architecture.
+    ///
+    /// # Errors
+    /// [`Error::Length`] and [`Error::NoSuchCandidate`] if the architecture is of another space.
+    pub fn of(architecture: &Architecture) -> Result<Self> {
+        candidates().cell(architecture)
+    }
+
+    /// The architecture, in the search space of section 5.3.
+    ///
+    /// # Panics
+    /// Never: every operation is a candidate of every edge.
+    #[must_use]
+    pub fn architecture(&self) -> Architecture {
+        candidates().architecture(self).expect("every operation is a candidate")
+    }
+}
+
+fn candidates() -> Candidates<Operation> {
+    Candidates::new(Operation::ALL).expect("five operations, one of them zero")
+}
+
 /// The search space: six edges, named `0→1` and so on, with all [operations](Operation::ALL) each.
 #[must_use]
 pub fn space() -> SearchSpace {
-    let zero = Operation::ALL.iter().position(|operation| *operation == Operation::Zero).expect("it is the last");
-    let edges = (0..EDGES).map(|edge| {
-        let (from, to) = edge_ends(edge);
-        Edge::new(format!("{from}→{to}"), Operation::ALL.map(Operation::name)).with_zero(zero)
-    });
-    SearchSpace::new(edges.collect()).expect("six edges, each with candidates")
+    candidates().space()
 }
 
 #[cfg(test)]
@@ -106,5 +118,19 @@ mod tests {
         }
         let message = "swish".parse::<Operation>().unwrap_err().to_string();
         assert_eq!(message, "unknown operation \"swish\", known are: identity, tanh, sigmoid, relu, zero");
+    }
+
+    #[test]
+    fn all_cells_print_and_read_back() {
+        let text = "|tanh~0|+|sigmoid~0|relu~1|+|zero~0|identity~1|tanh~2|";
+        // Edges 0→1, 0→2, 1→2, 0→3, 1→3, 2→3; candidates identity, tanh, sigmoid, relu, zero.
+        assert_eq!(text.parse::<Cell>().unwrap().architecture().choices(), [1, 2, 3, 4, 0, 1]);
+        for architecture in space().shape().enumerate() {
+            let cell = Cell::of(&architecture).unwrap();
+            assert_eq!(cell.to_string().parse::<Cell>().unwrap().architecture(), architecture);
+        }
+        let message = "|none~0|".parse::<Cell>().unwrap_err().to_string();
+        let expected = "the operation of edge 0→1 (identity, tanh, sigmoid, relu, zero), got \"none~0|\"";
+        assert_eq!(message, format!("architecture, character 2: expected {expected}"));
     }
 }

@@ -11,7 +11,7 @@
 //!
 //! The loss is the sum over the steps of a minibatch of the mean cross-entropy over its streams.
 //!
-//! - `cell`: operations, edges, the search space
+//! - `cell`: operations, the search space; the cell and its text are in [`network::cell`](super::cell)
 //! - `sizes`: the sizes that can be chosen; parameters of a stand-alone network
 //! - `parent`: the parameters
 //! - `training`: how the weights are trained, and on what: texts, segments, dropout masks
@@ -23,7 +23,9 @@ mod parent;
 mod sizes;
 mod training;
 
-pub use cell::{CANDIDATES, EDGES, NODES, Operation, edge_ends, space};
+pub use cell::{CANDIDATES, Cell, Operation, space};
 pub use parent::{CellMatrix, ParameterKind, Parent};
 pub use sizes::Recurrent;
 pub use training::{Dropout, MaskPart, Texts, WeightSettings};
+
+pub use super::cell::{EDGES, NODES, edge_ends};

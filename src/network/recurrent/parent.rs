@@ -1,8 +1,9 @@
 //! The parent network of a search: all parameters, the cell's shared by the candidates of an edge.
 
-use super::cell::{EDGES, space};
+use super::cell::space;
 use super::sizes::Recurrent;
 use crate::error::Result;
+use crate::network::cell::EDGES;
 use crate::network::{Initial, Owner, Parameter};
 use crate::space::SearchSpace;
 

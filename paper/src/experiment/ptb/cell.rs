@@ -1,103 +1,21 @@
-//! The cell of section 5.3 as people see it: as a line of text, and as a graph (Appendix I).
-//!
-//! The text is that of NAS-Bench-201, whose cells have the same edges: `|tanh~0|+|tanh~0|relu~1|+|zero~0|identity~1|sigmoid~2|` has, of the
-//! nodes 1, 2 and 3 in turn, the operation of every incoming edge and the node that it comes from.
+//! The cell of section 5.3 as people see it: as a line of text on the command line, and as a graph (Appendix I).
 
 use std::fmt::{self, Write};
-use std::str::FromStr;
 
-use advantage_nas::Architecture;
-use advantage_nas::network::recurrent::{EDGES, NODES, Operation, edge_ends, space};
+use advantage_nas::network::recurrent::{Cell, EDGES, NODES, Operation, edge_ends};
 
 use crate::error::{Error, Result};
 
-/// An operation on every edge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Cell {
-    operations: [Operation; EDGES],
-}
-
-impl Cell {
-    /// The same operation on every edge.
-    #[must_use]
-    pub fn uniform(operation: Operation) -> Self {
-        Self { operations: [operation; EDGES] }
-    }
-
-    /// The cell of an architecture.
-    ///
-    /// # Errors
-    /// If the architecture is of another space.
-    pub fn of(architecture: &Architecture) -> Result<Self> {
-        architecture.expect_in(space().shape())?;
-        Ok(Self { operations: std::array::from_fn(|edge| Operation::ALL[architecture.choice(edge)]) })
-    }
-
-    /// The operation of every edge.
-    #[must_use]
-    pub fn operations(&self) -> &[Operation; EDGES] {
-        &self.operations
-    }
-
-    /// The architecture, in the search space of section 5.3.
-    ///
-    /// # Panics
-    /// Never: every operation is a candidate of every edge.
-    #[must_use]
-    pub fn architecture(&self) -> Architecture {
-        let choice = |operation: &Operation| Operation::ALL.iter().position(|other| other == operation);
-        let choices: Vec<usize> =
-            self.operations.iter().map(|operation| choice(operation).expect("a candidate")).collect();
-        Architecture::new(space().shape(), choices).expect("a candidate for every edge")
-    }
-}
-
-impl fmt::Display for Cell {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for node in 1..NODES {
-            f.write_str(if node == 1 { "|" } else { "+|" })?;
-            for (edge, operation) in self.operations.iter().enumerate() {
-                let (from, to) = edge_ends(edge);
-                if to == node {
-                    write!(f, "{operation}~{from}|")?;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-impl FromStr for Cell {
-    type Err = Error;
-
-    /// # Errors
-    /// [`Error::Usage`], which says what was expected.
-    fn from_str(text: &str) -> Result<Self> {
-        let wrong = |problem: String| Error::Usage(format!("the cell {text:?}: {problem}"));
-        let nodes: Vec<&str> = text.trim().split('+').collect();
-        if nodes.len() != NODES - 1 {
-            let example = Self::uniform(Operation::Tanh);
-            return Err(wrong(format!("expected {} nodes, as in {example}, found {}", NODES - 1, nodes.len())));
-        }
-        let mut operations = [Operation::Identity; EDGES];
-        for (index, inputs) in nodes.iter().enumerate() {
-            let node = index + 1;
-            let inner = inputs.strip_prefix('|').and_then(|inputs| inputs.strip_suffix('|'));
-            let inputs: Vec<&str> = inner.map(|inner| inner.split('|').collect()).unwrap_or_default();
-            if inputs.len() != node {
-                return Err(wrong(format!("node {node} needs {node} inputs, each as operation~node between bars")));
-            }
-            for (from, input) in inputs.iter().enumerate() {
-                let (name, source) = input.split_once('~').unwrap_or((input, ""));
-                if source != from.to_string() {
-                    return Err(wrong(format!("input {from} of node {node} is {input:?}, expected operation~{from}")));
-                }
-                let edge = (0..EDGES).find(|edge| edge_ends(*edge) == (from, node)).expect("from is below node");
-                operations[edge] = name.parse().map_err(|error: advantage_nas::Error| wrong(error.to_string()))?;
-            }
-        }
-        Ok(Self { operations })
-    }
+/// The cell of a text, with blanks around it or not.
+///
+/// # Errors
+/// [`Error::Usage`], which says what was expected.
+pub fn parse_cell(text: &str) -> Result<Cell> {
+    text.trim().parse().map_err(|error| {
+        let example = Cell::uniform(Operation::Tanh).expect("an operation of the cell");
+        let groups = NODES - 1;
+        Error::Usage(format!("the cell {text:?}: {error}; expected {groups} nodes with {EDGES} inputs, as in {example}"))
+    })
 }
 
 const WIDTH: f64 = 420.0;
@@ -143,7 +61,7 @@ fn panel(out: &mut String, left: f64, title: &str, cell: &Cell) -> fmt::Result {
         )?;
     }
     writeln!(out, "<text x=\"{mean_x}\" y=\"{mean_y}\">h = mean of 1, 2, 3</text>")?;
-    for (edge, operation) in cell.operations.iter().enumerate() {
+    for (edge, operation) in cell.operations().iter().enumerate() {
         let (from, to) = edge_ends(edge);
         let (colour, dashes) = style(*operation);
         // Neighbours are joined by lines, 0→2 and 0→3 by arcs above, 1→3 by one below.
@@ -194,20 +112,23 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use advantage_nas::Architecture;
+    use advantage_nas::network::recurrent::space;
+
     use super::*;
 
     const TEXT: &str = "|tanh~0|+|sigmoid~0|relu~1|+|zero~0|identity~1|tanh~2|";
 
     #[test]
     fn cells_are_read_and_written() {
-        let cell: Cell = TEXT.parse().unwrap();
+        let cell = parse_cell(&format!(" {TEXT}\n")).unwrap();
         assert_eq!(cell.to_string(), TEXT);
         // Edges 0→1, 0→2, 1→2, 0→3, 1→3, 2→3; candidates identity, tanh, sigmoid, relu, zero.
         assert_eq!(cell.architecture().choices(), [1, 2, 3, 4, 0, 1]);
         assert_eq!(Cell::of(&cell.architecture()).unwrap(), cell);
         for architecture in space().shape().enumerate().step_by(97) {
             let cell = Cell::of(&architecture).unwrap();
-            assert_eq!(cell.to_string().parse::<Cell>().unwrap().architecture(), architecture);
+            assert_eq!(parse_cell(&cell.to_string()).unwrap().architecture(), architecture);
         }
         let foreign = advantage_nas::SearchSpace::anonymous([2]).unwrap();
         assert!(Cell::of(&Architecture::first(foreign.shape())).is_err());
@@ -216,25 +137,31 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         for (text, part) in [
-            ("", "expected 3 nodes, as in |tanh~0|+|tanh~0|tanh~1|+|tanh~0|tanh~1|tanh~2|, found 1"),
-            ("|tanh~0|+|tanh~0|+|tanh~0|tanh~1|tanh~2|", "node 2 needs 2 inputs"),
-            ("tanh~0+|tanh~0|tanh~1|+|tanh~0|tanh~1|tanh~2|", "node 1 needs 1 inputs"),
+            ("", "expected 3 nodes with 6 inputs, as in |tanh~0|+|tanh~0|tanh~1|+|tanh~0|tanh~1|tanh~2|"),
+            (
+                "|tanh~0|+|tanh~0|+|tanh~0|tanh~1|tanh~2|",
+                "character 18: expected the operation of edge 1→2 (identity, tanh, sigmoid, relu, zero), got \"+|tanh~0",
+            ),
+            ("tanh~0+|tanh~0|tanh~1|+|tanh~0|tanh~1|tanh~2|", "character 1: expected \"|\" before the first operation"),
             (
                 "|tanh~0|+|tanh~0|tanh~0|+|tanh~0|tanh~1|tanh~2|",
-                "input 1 of node 2 is \"tanh~0\", expected operation~1",
+                "character 23: expected source node 1 of edge 1→2, got \"0|",
             ),
-            ("|tanh|+|tanh~0|tanh~1|+|tanh~0|tanh~1|tanh~2|", "input 0 of node 1 is \"tanh\""),
-            ("|swish~0|+|tanh~0|tanh~1|+|tanh~0|tanh~1|tanh~2|", "unknown operation \"swish\", known are: identity, "),
+            ("|tanh|+|tanh~0|tanh~1|+|tanh~0|tanh~1|tanh~2|", "expected \"~0\" after the operation of edge 0→1"),
+            (
+                "|swish~0|+|tanh~0|tanh~1|+|tanh~0|tanh~1|tanh~2|",
+                "expected the operation of edge 0→1 (identity, tanh, sigmoid, relu, zero), got \"swish~0|",
+            ),
         ] {
-            let error = text.parse::<Cell>().unwrap_err();
+            let error = parse_cell(text).unwrap_err();
             assert!(error.is_usage() && error.to_string().contains(part), "{error}");
         }
     }
 
     #[test]
     fn graphs_have_every_edge() {
-        let cell: Cell = TEXT.parse().unwrap();
-        let drawn = svg(&[("a < b & c", cell), ("other", Cell::uniform(Operation::Zero))]);
+        let cell = parse_cell(TEXT).unwrap();
+        let drawn = svg(&[("a < b & c", cell), ("other", Cell::uniform(Operation::Zero).unwrap())]);
         assert!(drawn.starts_with("<svg ") && drawn.ends_with("</svg>\n"));
         assert!(drawn.contains("width=\"840\"") && drawn.contains("a &lt; b &amp; c</text>"));
         let count = |part: &str| drawn.matches(part).count();

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
+use advantage_nas::network::recurrent::Cell;
 use advantage_nas::strategy::{Proposal, Want};
 use advantage_nas::supernet::{Batch, Request, Set};
 use advantage_nas::{Architecture, Search, Supernet, Training};
 use serde::Serialize;
 
-use super::cell::Cell;
 use super::retraining::Retraining;
 use super::search::RecurrentSearch;
 use super::{Language, LanguageModel, Perplexity};

@@ -17,7 +17,7 @@ pub mod search;
 use std::path::Path;
 use std::sync::Arc;
 
-use advantage_nas::network::recurrent::{Parent, Recurrent, Texts, WeightSettings};
+use advantage_nas::network::recurrent::{Cell, Parent, Recurrent, Texts, WeightSettings};
 use advantage_nas::random::Streams;
 use advantage_nas::search::{Plan, ProcessBest};
 use advantage_nas::strategy::Method;
@@ -27,7 +27,6 @@ use advantage_nas_cpu::recurrent::{self, RecurrentSupernet};
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
-use self::cell::Cell;
 use crate::data::corpus::{Corpus, Lines, Tokens};
 use crate::error::{Error, Result};
 use crate::settings::{Experiment, Settings};

@@ -5,7 +5,7 @@ use advantage_nas::training::{self, Report, Training};
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
-use super::cell::{Cell, svg};
+use super::cell::{parse_cell, svg};
 use super::{Choose, Language, LanguageModel, Perplexity, PtbSettings, RetrainingSettings, SizedCell};
 use crate::build::Provenance;
 use crate::data::corpus::Tokens;
@@ -84,7 +84,7 @@ impl Experiment for Retraining {
     fn steps(&self, settings: &Settings) -> Result<u64> {
         let tokens = self.0.tokens(settings)?;
         self.0.check(settings, &tokens)?;
-        settings.get::<String>(ARCHITECTURE)?.parse::<Cell>()?;
+        parse_cell(&settings.get::<String>(ARCHITECTURE)?)?;
         Ok(plan(settings, &tokens)?.steps)
     }
 
@@ -122,7 +122,7 @@ impl Experiment for Retraining {
     }
 
     fn files(&self, outcome: &RetrainingResult) -> Vec<(&'static str, String)> {
-        let cell: Cell = outcome.cell.cell.parse().expect("a cell reads its own text");
+        let cell = parse_cell(&outcome.cell.cell).expect("a cell reads its own text");
         vec![("cell.svg", svg(&[(&outcome.chosen, cell)]))]
     }
 
@@ -164,7 +164,7 @@ impl Experiment for Retraining {
 
 impl Retraining {
     fn training(&self, settings: &Settings, tokens: &Tokens, plan: training::Plan) -> Result<Training<LanguageModel>> {
-        let architecture = settings.get::<String>(ARCHITECTURE)?.parse::<Cell>()?.architecture();
+        let architecture = parse_cell(&settings.get::<String>(ARCHITECTURE)?)?.architecture();
         let model = self.0.model(settings, tokens)?;
         Training::new(plan, model, settings.trial, &architecture).map_err(Error::Settings)
     }

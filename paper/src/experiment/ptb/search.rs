@@ -1,6 +1,6 @@
 //! The search of a recurrent cell: Algorithm 1 over the words of a training text.
 
-use advantage_nas::network::recurrent::space;
+use advantage_nas::network::recurrent::{Cell, space};
 use advantage_nas::random::{Purpose, Streams};
 use advantage_nas::search::Snapshot;
 use advantage_nas::strategy::{Proposal, Want};
@@ -9,7 +9,7 @@ use advantage_nas::{Architecture, Search, Supernet};
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
-use super::cell::{Cell, svg};
+use super::cell::{parse_cell, svg};
 use super::{Choose, Language, LanguageModel, Perplexity, PtbSettings, RetrainingSettings, SizedCell};
 use crate::build::Provenance;
 use crate::error::{Error, Result};
@@ -255,7 +255,7 @@ fn no_process_best(method: &impl std::fmt::Display) -> Error {
 
 /// Cells as graphs, with their titles.
 fn picture(cells: &[(String, &FoundCell)]) -> String {
-    let parse = |found: &FoundCell| found.cell.cell.parse::<Cell>().expect("a cell reads its own text");
+    let parse = |found: &FoundCell| parse_cell(&found.cell.cell).expect("a cell reads its own text");
     let cells: Vec<(&str, Cell)> = cells.iter().map(|(title, found)| (title.as_str(), parse(found))).collect();
     svg(&cells)
 }
