@@ -84,13 +84,12 @@ fn naive<T: Stored>(supernet: &RecurrentSupernet<T>) -> Network {
 /// The last segment, with everything that is not a weight.
 fn segment<T: Stored>(supernet: &RecurrentSupernet<T>) -> Segment {
     let Recurrent { batch, steps, units, .. } = *supernet.parent().sizes();
-    let (inputs, targets) = supernet.minibatch();
-    let words = |words: &[u32]| Array2::from_shape_vec((steps, batch), words.to_vec()).unwrap();
+    let words = supernet.minibatch();
     let widen = |values: &[T]| values.iter().map(|value| value.widen()).collect::<Vec<f64>>();
     let [embedding, output] = supernet.masks();
     Segment {
-        inputs: words(inputs),
-        targets: words(targets),
+        inputs: words.inputs().to_owned(),
+        targets: words.targets().to_owned(),
         masks: [embedding, output].map(|mask| Array3::from_shape_vec((steps, batch, units), widen(&mask)).unwrap()),
         state: Array2::from_shape_vec((batch, units), widen(supernet.state_before())).unwrap(),
     }
@@ -455,13 +454,12 @@ fn segments_follow_each_other() {
             assert_ne!(supernet.state(TRIAL).unwrap(), state);
             state.copy_from_slice(supernet.state(TRIAL).unwrap());
             let text = supernet.texts().training.clone();
-            let (inputs, targets) = supernet.minibatch();
+            let (inputs, targets) = (supernet.minibatch().inputs(), supernet.minibatch().targets());
             for stream in 0..TINY.batch {
                 for step in 0..TINY.steps {
                     let place = stream * text.len() / TINY.batch + segment as usize * TINY.steps + step;
-                    let row = step * TINY.batch + stream;
-                    assert_eq!(inputs[row], text[place % text.len()]);
-                    assert_eq!(targets[row], text[(place + 1) % text.len()]);
+                    assert_eq!(inputs[(step, stream)], text[place % text.len()]);
+                    assert_eq!(targets[(step, stream)], text[(place + 1) % text.len()]);
                 }
             }
             let masks = supernet.masks();

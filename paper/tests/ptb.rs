@@ -164,7 +164,11 @@ fn settings_that_make_no_run() {
     fail(2, &["search", "ptb", "--device", "cuda", "--data", text(data)], &["runs on the CPU only"]);
     fail(2, &["retrain", "ptb", "--data", text(data)], &["--from <RUN>"]);
     let cell = ["retrain", "ptb", "--data", text(data), "--architecture", "|tanh~0|"];
-    fail(2, &cell, &["the cell \"|tanh~0|\": ", "expected \"+|\" before the operations of node 2, got the end", "3 nodes"]);
+    fail(
+        2,
+        &cell,
+        &["the cell \"|tanh~0|\": ", "expected \"+|\" before the operations of node 2, got the end", "3 nodes"],
+    );
     assert!(!out.exists());
 }
 

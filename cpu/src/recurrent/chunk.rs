@@ -7,7 +7,7 @@
 
 use advantage_nas::Result;
 use advantage_nas::network::recurrent::{
-    CANDIDATES, CellMatrix, Dropout, EDGES, MaskPart, NODES, ParameterKind, Parent, edge_ends,
+    CANDIDATES, CellMatrix, Dropout, EDGES, MaskPart, NODES, ParameterKind, Parent, Segment, edge_ends,
 };
 use advantage_nas::random::Streams;
 use pulp::Arch;
@@ -68,9 +68,7 @@ pub(super) struct Chunk<T> {
     pub(super) first: usize,
     pub(super) streams: usize,
     pub(super) steps: usize,
-    /// `[steps, streams]`
-    pub(super) inputs: Vec<u32>,
-    pub(super) targets: Vec<u32>,
+    pub(super) words: Segment,
     /// Dropout masks of embeddings and outputs; empty without dropout.
     pub(super) masks: [Vec<Pixel<T>>; 2],
     mask_row: Vec<f32>,
@@ -113,8 +111,7 @@ impl<T: Element> Chunk<T> {
             first,
             streams,
             steps,
-            inputs: vec![0; all],
-            targets: vec![0; all],
+            words: Segment::new(steps, streams),
             masks: [zeros(masked), zeros(masked)],
             mask_row: vec![0.0; streams * layout.units],
             embedded: zeros(all),
@@ -139,15 +136,16 @@ impl<T: Element> Chunk<T> {
         !self.masks[0].is_empty()
     }
 
-    /// Draws the masks of a segment.
-    pub(super) fn draw_masks(&mut self, parent: &Parent, streams: &Streams, trial: u32, segment: u64) -> Result<()> {
+    /// Takes its streams of a segment, and draws their masks.
+    pub(super) fn load(&mut self, parent: &Parent, streams: &Streams, trial: u32, segment: &Segment) -> Result<()> {
+        self.words.copy_streams(segment, self.first);
         if !self.dropout() {
             return Ok(());
         }
         let (rows, units) = (self.rows(), parent.sizes().units);
         for (mask, layer) in self.masks.iter_mut().zip([Dropout::Embedding, Dropout::Output]) {
             for step in 0..self.steps {
-                let part = MaskPart { segment, step, layer, first: self.first };
+                let part = MaskPart { segment: segment.number(), step, layer, first: self.first };
                 parent.sizes().draw_mask(streams, trial, part, &mut self.mask_row)?;
                 for (stream, factors) in self.mask_row.chunks_exact(units).enumerate() {
                     for (panel, factors) in factors.chunks(LANES).enumerate() {
@@ -192,15 +190,6 @@ impl<T: Element> Chunk<T> {
         }
     }
 
-    /// The words of a text from `first` on as a single stream, each with the next one as its target; after the last comes the first
-    /// again.
-    pub(super) fn read(&mut self, text: &[u32], first: usize) {
-        for (row, (input, target)) in self.inputs.iter_mut().zip(&mut self.targets).enumerate() {
-            *input = text[(first + row) % text.len()];
-            *target = text[(first + row + 1) % text.len()];
-        }
-    }
-
     /// From the words and the first state to the outputs; the operation of edge `without` gives zero.
     pub(super) fn forward(
         &mut self,
@@ -212,7 +201,7 @@ impl<T: Element> Chunk<T> {
     ) {
         let (rows, panels) = (self.rows(), layout.panels);
         let embeddings = &weights.tensors[layout.embedding].value;
-        for (row, &word) in self.inputs.iter().enumerate() {
+        for (row, &word) in self.words.inputs().iter().enumerate() {
             let pixels = &embeddings[word as usize * panels..][..panels];
             for (panel, pixel) in pixels.iter().enumerate() {
                 self.embedded[panel * rows + row] = *pixel;

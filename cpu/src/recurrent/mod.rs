@@ -16,7 +16,7 @@ mod weights;
 
 pub use advantage_nas::network::Part;
 
-use advantage_nas::network::recurrent::{Parent, Texts, WeightSettings};
+use advantage_nas::network::recurrent::{Parent, Segment, TextPosition, Texts, WeightSettings};
 use advantage_nas::random::Streams;
 use advantage_nas::state::{Entry, State};
 use advantage_nas::strategy::{Feedback, Proposal, Step, Want};
@@ -26,7 +26,7 @@ use advantage_nas::{Error, OpTable, Result, SearchSpace, Supernet};
 use crate::Stored;
 use crate::layer::Pixel;
 use crate::workers::Workers;
-use network::{Network, Segment, Wanted};
+use network::{Network, Wanted};
 use weights::Weights;
 
 /// What a supernet is built for, beside the network.
@@ -40,12 +40,8 @@ pub struct Settings {
 
 /// The parent network with its texts, for one trial or several.
 ///
-/// # Segments and state
-/// Every trial reads the training text segment after segment, whatever set and step a request names: `θ` and `w` are trained on
-/// consecutive segments of the same streams. The recurrent state goes on from segment to segment, whatever the proposals are;
-/// [`probe`](Supernet::probe), [`weight_step`](Supernet::weight_step) and [`pass`](RecurrentSupernet::pass) advance both by one
-/// segment, also where they answer removals, each of which starts from the same state with the same dropout masks and leaves none.
-/// [`evaluate`](Supernet::evaluate) has a state of its own.
+/// [`probe`](Supernet::probe), [`weight_step`](Supernet::weight_step) and [`pass`](RecurrentSupernet::pass) advance text and state by
+/// one segment, as [`TextPosition`] says; [`evaluate`](Supernet::evaluate) has a state of its own.
 #[derive(Debug)]
 pub struct RecurrentSupernet<T> {
     settings: Settings,
@@ -53,9 +49,8 @@ pub struct RecurrentSupernet<T> {
     network: Network<T>,
     trials: Vec<Trial<T>>,
     texts: Texts,
-    /// The last segment, `[steps, batch]`.
-    inputs: Vec<u32>,
-    targets: Vec<u32>,
+    /// The last minibatch.
+    segment: Segment,
     /// The state before it, `[batch, units]`.
     before: Vec<T>,
 }
@@ -66,8 +61,8 @@ struct Trial<T> {
     weights: Weights<T>,
     /// Losses of weight steps that were not fetched yet.
     losses: Vec<f64>,
-    /// The next segment, and the state before it, `[batch, units]`.
-    segment: u64,
+    position: TextPosition,
+    /// The state before the segment that is next, `[batch, units]`.
     state: Vec<T>,
 }
 
@@ -102,7 +97,7 @@ impl<T: Stored> RecurrentSupernet<T> {
             number,
             weights: Weights::new(&parent, streams, number),
             losses: Vec::new(),
-            segment: 0,
+            position: TextPosition::start(),
             state: zeros.clone(),
         };
         Ok(Self {
@@ -111,8 +106,7 @@ impl<T: Stored> RecurrentSupernet<T> {
             trials: trials.iter().map(trial).collect(),
             network: Network::new(parent, workers),
             texts,
-            inputs: vec![0; sizes.steps * sizes.batch],
-            targets: vec![0; sizes.steps * sizes.batch],
+            segment: Segment::new(sizes.steps, sizes.batch),
             before: zeros,
         })
     }
@@ -129,10 +123,10 @@ impl<T: Stored> RecurrentSupernet<T> {
         &self.texts
     }
 
-    /// The last segment: inputs and targets, `[steps, batch]` each.
+    /// The last minibatch.
     #[must_use]
-    pub fn minibatch(&self) -> (&[u32], &[u32]) {
-        (&self.inputs, &self.targets)
+    pub fn minibatch(&self) -> &Segment {
+        &self.segment
     }
 
     /// The dropout masks of the last segment, of the embeddings and of the outputs, `[steps, batch, units]` each: 0 or
@@ -175,7 +169,7 @@ impl<T: Stored> RecurrentSupernet<T> {
     /// # Errors
     /// [`Error::Unsupported`] for another trial.
     pub fn segment(&self, trial: u32) -> Result<u64> {
-        Ok(self.trials[self.find(trial)?].segment)
+        Ok(self.trials[self.find(trial)?].position.segment())
     }
 
     /// Numbers of a parameter, in the order of its shape.
@@ -242,13 +236,11 @@ impl<T: Stored> RecurrentSupernet<T> {
             return Err(Error::Unsupported { operation: "draw minibatches of the test set", reason });
         }
         self.parent().space().shape().expect("proposal", request.proposal.shape())?;
-        let sizes = *self.parent().sizes();
-        let Trial { segment, state, .. } = &self.trials[index];
-        sizes.segment(&self.texts.training, *segment, &mut self.inputs, &mut self.targets)?;
+        let Trial { position, state, .. } = &self.trials[index];
+        self.segment.read(&self.texts.training, position.segment())?;
         self.before.copy_from_slice(state);
-        let segment = Segment { trial: number, number: *segment };
         self.network.set_state(&self.before);
-        self.network.load(&self.streams, segment, &self.inputs, &self.targets)?;
+        self.network.load(&self.streams, number, &self.segment);
         Ok(index)
     }
 
@@ -266,7 +258,7 @@ impl<T: Stored> RecurrentSupernet<T> {
     fn advance(&mut self, trial: usize) {
         let trial = &mut self.trials[trial];
         self.network.state(&mut trial.state);
-        trial.segment += 1;
+        trial.position.advance();
     }
 
     fn answer(&mut self, request: &Request, feedback: &mut Feedback) -> Result<()> {
@@ -330,19 +322,10 @@ impl<T: Stored> Supernet for RecurrentSupernet<T> {
         Ok(())
     }
 
-    /// The whole text as one stream, from the zero state and without dropout; the target of the last word is the first word. The loss is
-    /// the mean negative log-likelihood of a word, the count that of the predictions, one for every word of the text; the
-    /// perplexity is `e^loss`.
+    /// Reads the text as [`Texts::evaluated`] says; the perplexity is `e^loss`, the count that of the predictions, one for every word.
     fn evaluate(&mut self, request: &Request) -> Result<Evaluation> {
         let trial = self.find(request.batch.trial)?;
-        let text = match request.batch.set {
-            Set::Training => &self.texts.training,
-            Set::Validation => &self.texts.validation,
-            Set::Test => {
-                let reason = "it was built without a test text";
-                self.texts.test.as_ref().ok_or(Error::Unsupported { operation: "evaluate the test set", reason })?
-            }
-        };
+        let text = self.texts.evaluated(request.batch.set)?;
         let loss = self.network.evaluate(&mut self.trials[trial].weights, &request.proposal, text)?;
         Ok(Evaluation { loss, accuracy: None, count: text.len() as u64 })
     }
@@ -352,7 +335,7 @@ impl<T: Stored> Supernet for RecurrentSupernet<T> {
         let mut state = trial.weights.save(self.parent().parameters());
         let shape = vec![sizes.batch, sizes.units];
         state.insert("state", Entry { shape, values: T::values(trial.state.clone()) });
-        state.insert_u64("segment", &[trial.segment]);
+        trial.position.save(&mut state);
         Ok(state)
     }
 
@@ -361,9 +344,9 @@ impl<T: Stored> Supernet for RecurrentSupernet<T> {
         let mut weights = self.trials[trial].weights.clone();
         weights.restore(self.parent().parameters(), state)?;
         let numbers = T::stored(state, "state", self.trials[trial].state.len())?.into_iter().map(T::of).collect();
-        let segment = state.u64("segment", 1)?[0];
+        let position = TextPosition::restore(state)?;
         let trial = &mut self.trials[trial];
-        (trial.weights, trial.state, trial.segment) = (weights, numbers, segment);
+        (trial.weights, trial.state, trial.position) = (weights, numbers, position);
         trial.losses.clear();
         Ok(())
     }

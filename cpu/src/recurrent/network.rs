@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use advantage_nas::network::recurrent::{CANDIDATES, CellMatrix, EDGES, Operation, ParameterKind, Parent};
+use advantage_nas::network::recurrent::{CANDIDATES, CellMatrix, EDGES, Operation, ParameterKind, Parent, Segment};
 use advantage_nas::random::Streams;
 use advantage_nas::strategy::Proposal;
 use advantage_nas::{OpTable, Result};
@@ -20,13 +20,6 @@ use crate::workers::Workers;
 /// Most streams that a thread takes at once; whole tiles of the products.
 const STREAMS: usize = 64;
 const TILE: usize = 8;
-
-/// Which pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Segment {
-    pub(super) trial: u32,
-    pub(super) number: u64,
-}
 
 /// What a backward pass computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,27 +105,14 @@ impl<T: Element> Network<T> {
         Ok(())
     }
 
-    /// Loads a segment, `[steps, batch]`, and draws its dropout masks.
-    pub(super) fn load(&mut self, streams: &Streams, segment: Segment, inputs: &[u32], targets: &[u32]) -> Result<()> {
-        let batch = self.parent.sizes().batch;
+    /// Loads a segment of a trial, and draws its dropout masks.
+    pub(super) fn load(&mut self, streams: &Streams, trial: u32, segment: &Segment) {
         let Self { parent, chunks, workers, .. } = self;
         workers.run(|| {
             workers.each(chunks, |chunk| {
-                let places = chunk.first..chunk.first + chunk.streams;
-                let own =
-                    chunk.inputs.chunks_exact_mut(chunk.streams).zip(chunk.targets.chunks_exact_mut(chunk.streams));
-                for ((own_inputs, own_targets), (inputs, targets)) in
-                    own.zip(inputs.chunks_exact(batch).zip(targets.chunks_exact(batch)))
-                {
-                    own_inputs.copy_from_slice(&inputs[places.clone()]);
-                    own_targets.copy_from_slice(&targets[places.clone()]);
-                }
-                chunk
-                    .draw_masks(parent, streams, segment.trial, segment.number)
-                    .expect("the mask's rows are in the minibatch");
+                chunk.load(parent, streams, trial, segment).expect("the mask's rows are in the minibatch");
             });
         });
-        Ok(())
     }
 
     /// Sets the state before the segment, `[batch, units]`.
@@ -197,7 +177,7 @@ impl<T: Element> Network<T> {
                 let rows = chunk.rows();
                 for part in parts(rows) {
                     let outputs = Rows::all(&chunk.outputs, rows).part(part.start, part.len());
-                    let targets = &chunk.targets[part.clone()];
+                    let targets = &targets(&chunk.words)[part.clone()];
                     let tensors = [layout.output_weight, layout.output_bias].map(|index| &weights.tensors[index]);
                     loss += head.forward(arch, workers, tensors, outputs, targets, batch);
                     if let Some(wanted) = wanted {
@@ -259,7 +239,7 @@ impl<T: Element> Network<T> {
             let (mut reading, mut writing) = (reading, writing);
             let mut loss = 0.0;
             let mut read = 0;
-            for first in (0..text.len() + ROWS).step_by(ROWS) {
+            for (number, first) in (0..text.len() + ROWS).step_by(ROWS).enumerate() {
                 // Words that are written and read; none at the end and at the beginning.
                 let count = ROWS.min(text.len().saturating_sub(first));
                 let (written, outputs) = (&mut *writing, &*reading);
@@ -267,7 +247,7 @@ impl<T: Element> Network<T> {
                     || {
                         if count > 0 {
                             written.follow(outputs);
-                            written.read(text, first);
+                            written.words.read(text, number as u64).expect("a text has words");
                             written.forward(arch, layout, weights, choice, None);
                         }
                     },
@@ -276,7 +256,7 @@ impl<T: Element> Network<T> {
                             return 0.0;
                         }
                         let rows = Rows::all(&outputs.outputs, ROWS).part(0, read);
-                        head.forward(arch, workers, tensors, rows, &outputs.targets[..read], 1)
+                        head.forward(arch, workers, tensors, rows, &targets(&outputs.words)[..read], 1)
                     },
                 );
                 loss += part;
@@ -286,6 +266,11 @@ impl<T: Element> Network<T> {
             loss / text.len() as f64
         }))
     }
+}
+
+/// Of every row.
+fn targets(words: &Segment) -> &[u32] {
+    words.targets().to_slice().expect("the streams of a step lie together")
 }
 
 /// Pieces of at most [`ROWS`] rows.
@@ -319,7 +304,7 @@ fn embedding_gradient<T: Element>(layout: &Layout, chunks: &[Chunk<T>], weights:
     gradient.fill(Pixel::default());
     for chunk in chunks {
         let rows = chunk.rows();
-        for (row, &word) in chunk.inputs.iter().enumerate() {
+        for (row, &word) in chunk.words.inputs().iter().enumerate() {
             let sums = &mut gradient[word as usize * layout.panels..][..layout.panels];
             for (panel, sum) in sums.iter_mut().enumerate() {
                 let slopes = &chunk.outputs[panel * rows + row];

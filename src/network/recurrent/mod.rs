@@ -14,18 +14,21 @@
 //! - `cell`: operations, the search space; the cell and its text are in [`network::cell`](super::cell)
 //! - `sizes`: the sizes that can be chosen; parameters of a stand-alone network
 //! - `parent`: the parameters
-//! - `training`: how the weights are trained, and on what: texts, segments, dropout masks
+//! - `text`: what is read: texts, segments of parallel streams, which steps go on in the text
+//! - `training`: how the weights are trained: the optimiser, dropout masks
 //!
 //! Files, layers and devices are elsewhere.
 
 mod cell;
 mod parent;
 mod sizes;
+mod text;
 mod training;
 
 pub use cell::{CANDIDATES, Cell, Operation, space};
 pub use parent::{CellMatrix, ParameterKind, Parent};
 pub use sizes::Recurrent;
-pub use training::{Dropout, MaskPart, Texts, WeightSettings};
+pub use text::{Segment, TextPosition, Texts};
+pub use training::{Dropout, MaskPart, WeightSettings};
 
 pub use super::cell::{EDGES, NODES, edge_ends};

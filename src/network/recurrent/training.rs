@@ -1,6 +1,4 @@
-//! How the weights of the parent network are trained, and on what: texts, the segments of the parallel streams, dropout masks.
-
-use std::sync::Arc;
+//! How the weights of the parent network are trained: the optimiser, dropout masks.
 
 use rand::RngCore;
 
@@ -49,92 +47,7 @@ impl From<WeightSettings> for Sgd {
     }
 }
 
-/// The texts of a search, as indices of words. Cheap to clone.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Texts {
-    /// Number of words; every index is below it.
-    pub vocabulary: usize,
-    /// The text that weights and architecture are trained on.
-    pub training: Arc<[u32]>,
-    /// The text that architectures are evaluated on.
-    pub validation: Arc<[u32]>,
-    /// The test text, if the search evaluates on it.
-    pub test: Option<Arc<[u32]>>,
-}
-
-impl Texts {
-    /// Checks the texts for a network.
-    ///
-    /// # Errors
-    /// [`Error::Data`] for another vocabulary than the network's, an empty text, a training text with less than one word for every
-    /// stream, or a word outside the vocabulary.
-    pub fn check(&self, sizes: &Recurrent) -> Result<()> {
-        if self.vocabulary != sizes.vocabulary {
-            let problem = format!("expected a vocabulary of {}, got {}", sizes.vocabulary, self.vocabulary);
-            return Err(Error::Data { what: "texts", problem });
-        }
-        let texts = [
-            ("training text", Some(&self.training), sizes.batch),
-            ("validation text", Some(&self.validation), 1),
-            ("test text", self.test.as_ref(), 1),
-        ];
-        for (what, text, least) in texts {
-            let Some(text) = text else { continue };
-            if text.len() < least {
-                let problem = format!("expected at least {least} words, got {}", text.len());
-                return Err(Error::Data { what, problem });
-            }
-            if let Some(place) = text.iter().position(|word| *word as usize >= self.vocabulary) {
-                let problem = format!(
-                    "word {place} has index {}, expected one below the vocabulary's {}",
-                    text[place], self.vocabulary
-                );
-                return Err(Error::Data { what, problem });
-            }
-        }
-        Ok(())
-    }
-}
-
 impl Recurrent {
-    /// Steps of an epoch over a training text, not a whole number in general: 103.75 in the paper's experiment.
-    #[must_use]
-    pub fn steps_per_epoch(&self, words: usize) -> f64 {
-        words as f64 / (self.batch * self.steps) as f64
-    }
-
-    /// Writes inputs and targets of a segment, `[steps, batch]` each.
-    ///
-    /// Stream `b` of a text of `N` words starts at word `⌊b·N/batch⌋` and wraps around at the end; segment `p` has its words
-    /// `p·steps..(p + 1)·steps`, and the target of a word is the next one. Updates of weights and of the architecture read consecutive
-    /// segments in turn.
-    ///
-    /// # Errors
-    /// [`Error::Length`] unless inputs and targets have `steps·batch` places, [`Error::Data`] for an empty text.
-    pub fn segment(&self, text: &[u32], segment: u64, inputs: &mut [u32], targets: &mut [u32]) -> Result<()> {
-        let expected = self.steps * self.batch;
-        for (what, got) in [("inputs of a segment", inputs.len()), ("targets of a segment", targets.len())] {
-            if got != expected {
-                return Err(Error::Length { what, expected, got });
-            }
-        }
-        if text.is_empty() {
-            return Err(Error::Data { what: "text", problem: "expected at least one word, got none".to_owned() });
-        }
-        let length = text.len();
-        for stream in 0..self.batch {
-            let start = (stream as u128 * length as u128) / self.batch as u128;
-            let first = start + u128::from(segment) * self.steps as u128;
-            let mut place = (first % length as u128) as usize;
-            for step in 0..self.steps {
-                inputs[step * self.batch + stream] = text[place];
-                place = if place + 1 == length { 0 } else { place + 1 };
-                targets[step * self.batch + stream] = text[place];
-            }
-        }
-        Ok(())
-    }
-
     /// Draws part of a dropout mask: a factor for every unit, 0 with probability [`dropout`](Recurrent::dropout), otherwise
     /// `1/(1 − dropout)`. `out`: `[streams, units]`.
     ///
@@ -192,25 +105,6 @@ mod tests {
         Recurrent { vocabulary: 100, units: 5, batch: 3, steps: 4, dropout: 0.25, initial_range: 0.1 };
 
     #[test]
-    fn streams_start_apart_and_wrap() {
-        // 11 words: streams start at ⌊0⌋, ⌊11/3⌋ = 3, ⌊22/3⌋ = 7.
-        let text: Vec<u32> = (0..11).collect();
-        let (mut inputs, mut targets) = (vec![0; 12], vec![0; 12]);
-        SIZES.segment(&text, 0, &mut inputs, &mut targets).unwrap();
-        assert_eq!(inputs, [0, 3, 7, 1, 4, 8, 2, 5, 9, 3, 6, 10]);
-        assert_eq!(targets, [1, 4, 8, 2, 5, 9, 3, 6, 10, 4, 7, 0]);
-        // Word 4·4 = 16 of every stream: 16, 19, 23 modulo 11.
-        SIZES.segment(&text, 4, &mut inputs, &mut targets).unwrap();
-        assert_eq!(inputs[..6], [5, 8, 1, 6, 9, 2]);
-        SIZES.segment(&text, u64::MAX, &mut inputs, &mut targets).unwrap();
-        assert!((SIZES.steps_per_epoch(11) - 11.0 / 12.0).abs() < 1e-15);
-        // The paper's: 929 589 words, 256 streams of 35 steps.
-        assert!((Recurrent::paper().steps_per_epoch(929_589) - 103.749).abs() < 1e-3);
-        assert!(matches!(SIZES.segment(&text, 0, &mut inputs[..3], &mut targets), Err(Error::Length { .. })));
-        assert!(matches!(SIZES.segment(&[], 0, &mut inputs, &mut targets), Err(Error::Data { .. })));
-    }
-
-    #[test]
     fn masks_of_a_part_are_parts_of_the_mask() {
         let streams = Streams::new(1);
         let draw = |segment, step, layer, first, rows: usize| {
@@ -245,21 +139,6 @@ mod tests {
         }
         let share = dropped as f64 / 96_000.0;
         assert!((share - 0.25).abs() <= 5.0 * (0.25 * 0.75 / 96_000.0f64).sqrt(), "{share}");
-    }
-
-    #[test]
-    fn texts_that_do_not_fit_are_refused() {
-        let texts =
-            Texts { vocabulary: 100, training: (0..20).collect(), validation: [1, 2].into(), test: Some([3].into()) };
-        texts.check(&SIZES).unwrap();
-        let refused = |texts: Texts| texts.check(&SIZES).unwrap_err().to_string();
-        assert_eq!(refused(Texts { vocabulary: 99, ..texts.clone() }), "texts: expected a vocabulary of 100, got 99");
-        let short = Texts { training: [1, 2].into(), ..texts.clone() };
-        assert_eq!(refused(short), "training text: expected at least 3 words, got 2");
-        let empty = Texts { validation: [].into(), ..texts.clone() };
-        assert_eq!(refused(empty), "validation text: expected at least 1 words, got 0");
-        let outside = Texts { test: Some([5, 100].into()), ..texts };
-        assert_eq!(refused(outside), "test text: word 1 has index 100, expected one below the vocabulary's 100");
     }
 
     #[test]

@@ -14,7 +14,9 @@ pub fn parse_cell(text: &str) -> Result<Cell> {
     text.trim().parse().map_err(|error| {
         let example = Cell::uniform(Operation::Tanh).expect("an operation of the cell");
         let groups = NODES - 1;
-        Error::Usage(format!("the cell {text:?}: {error}; expected {groups} nodes with {EDGES} inputs, as in {example}"))
+        Error::Usage(format!(
+            "the cell {text:?}: {error}; expected {groups} nodes with {EDGES} inputs, as in {example}"
+        ))
     })
 }
 

@@ -66,10 +66,11 @@ pub fn dump(language: Language, settings: &Settings, after: u64) -> Result<Dump>
     let rate = weights.rate(step.schedule);
 
     let Recurrent { batch, steps, units, dropout, vocabulary, .. } = *model.parent().sizes();
-    let tokens_of = |words: &[u32]| words.iter().map(|word| i64::from(*word)).collect::<Vec<i64>>();
-    let (inputs, targets) = model.minibatch();
-    dump.i64("batch/inputs", &[steps, batch], &tokens_of(inputs));
-    dump.i64("batch/targets", &[steps, batch], &tokens_of(targets));
+    let segment = model.minibatch();
+    for (what, words) in [("inputs", segment.inputs()), ("targets", segment.targets())] {
+        let words: Vec<i64> = words.iter().map(|word| i64::from(*word)).collect();
+        dump.i64(format!("batch/{what}"), &[steps, batch], &words);
+    }
     let [embedding, output] = model.masks();
     dump.f32("masks/embedding", &[steps, batch, units], &embedding);
     dump.f32("masks/output", &[steps, batch, units], &output);
