@@ -18,6 +18,7 @@
 //! | Eq. (6), advantage | [`estimator::advantages`], [`strategy::AdvantageKind::Exact`] |
 //! | Eq. (7), first-order advantage | [`estimator::first_order()`], [`strategy::AdvantageNas`] |
 //! | footnote 4, zero operation | [`estimator::ZeroOperation`] |
+//! | weight sharing, `w` (section 2) | [`Supernet`]; of a [`sharing::Network`], [`WeightSharing`] |
 //! | Algorithm 1 | [`Search`]; line 9 is [`estimator::policy_gradient`] |
 //! | Table 1 | [`strategy::table1::TABLE_1`], [`strategy::Method`] |
 //! | section 5.1, toy regression | [`network::toy`] |
@@ -56,6 +57,7 @@ pub mod optim;
 pub mod policy;
 pub mod random;
 pub mod search;
+pub mod sharing;
 mod space;
 pub mod state;
 pub mod strategy;
@@ -66,6 +68,7 @@ pub mod training;
 pub use error::{Error, Result};
 pub use policy::Policy;
 pub use search::Search;
+pub use sharing::WeightSharing;
 pub use space::{Architecture, Edge, OpTable, SearchSpace, Shape};
 pub use strategy::Strategy;
 pub use supernet::Supernet;

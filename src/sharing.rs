@@ -4,7 +4,7 @@
 use crate::error::{Error, Result};
 use crate::network::{Parameter, Part};
 use crate::space::{OpTable, SearchSpace};
-use crate::state::{Entry, State};
+use crate::state::{Entry, State, Values};
 use crate::strategy::{Activity, Feedback, Proposal, Step, Want};
 use crate::supernet::{Evaluation, Fetch, Request, Set, Supernet, expect_feedback};
 
@@ -304,8 +304,7 @@ impl<N: Network> WeightSharing<N> {
         let kind = |request: &Request| (request.proposal.want(), request.proposal.activity());
         let fits = |count: &usize| {
             let (request, others) = (&requests[*count], &requests[..*count]);
-            kind(request) == kind(&requests[0])
-                && others.iter().all(|other| other.batch.trial != request.batch.trial)
+            kind(request) == kind(&requests[0]) && others.iter().all(|other| other.batch.trial != request.batch.trial)
         };
         (1..requests.len().min(self.network.lanes())).take_while(fits).count() + 1
     }
@@ -450,20 +449,23 @@ impl<N: Network> Supernet for WeightSharing<N> {
 
 /// Name of saved numbers of a parameter.
 fn entry_name(parameter: &str, part: Part) -> String {
-    format!("{parameter}{}", part.suffix())
+    match part {
+        Part::Value => parameter.to_owned(),
+        Part::Gradient => format!("{parameter}.gradient"),
+        Part::Velocity => format!("{parameter}.velocity"),
+    }
 }
 
 /// Checks type and shape of an entry.
 fn expect_entry(name: &str, entry: &Entry, shape: &[usize], precision: Precision) -> Result<()> {
-    let problem = match (precision, entry) {
-        (Precision::Single, Entry::F32(_)) | (Precision::Double, Entry::F64(_)) if entry.shape() == shape => {
-            return Ok(());
-        }
-        (Precision::Single, Entry::F32(_)) | (Precision::Double, Entry::F64(_)) => {
-            format!("has shape {:?}, expected {shape:?}", entry.shape())
-        }
-        (Precision::Single, other) => format!("holds {}, expected f32", other.type_name()),
-        (Precision::Double, other) => format!("holds {}, expected f64", other.type_name()),
+    let (expected, fits) = match precision {
+        Precision::Single => ("f32", matches!(entry.values, Values::F32(_))),
+        Precision::Double => ("f64", matches!(entry.values, Values::F64(_))),
+    };
+    let problem = match fits {
+        true if entry.shape == shape => return Ok(()),
+        true => format!("has shape {:?}, expected {shape:?}", entry.shape),
+        false => format!("holds numbers of another type, expected {expected}"),
     };
     Err(Error::State { name: name.to_owned(), problem })
 }
