@@ -85,13 +85,13 @@ fn table() -> advantage_nas_gpu::Result<(String, Vec<String>)> {
             .iter()
             .map(|architecture| compile::usage(&source, architecture, &[]))
             .collect::<Result<Vec<_>, _>>()?;
-        for (index, kernel) in source.kernels.iter().enumerate() {
+        for (index, kernel) in source.names().enumerate() {
             write!(table, "| {kernel} |").expect(FITS);
             for (report, architecture) in reports.iter().zip(ARCHITECTURES) {
                 let usage = &report[index];
                 let (registers, shared, stack, spills) = (usage.registers, usage.shared, usage.stack, usage.spills);
                 write!(table, " {registers} | {shared} | {stack} | {spills} |").expect(FITS);
-                if spills > 0 && !SPILLS.iter().any(|(listed, _)| listed == kernel) {
+                if spills > 0 && !SPILLS.iter().any(|(listed, _)| *listed == kernel) {
                     problems.push(format!("{kernel} spills {spills} bytes on {architecture}, and no reason is listed"));
                 }
             }

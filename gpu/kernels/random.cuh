@@ -17,15 +17,15 @@ __device__ __forceinline__ void quarter_round(unsigned& a, unsigned& b, unsigned
 
 // The 16 words of block `counter` of a stream.
 __device__ __forceinline__ void chacha8(const unsigned* __restrict__ key, unsigned long long counter,
-                                        unsigned long long stream, unsigned (&words)[16])
+                                        unsigned long long stream, unsigned (&words)[CHACHA_WORDS])
 {
-    const unsigned start[16] = {
+    const unsigned start[CHACHA_WORDS] = {
         0x61707865u, 0x3320646eu, 0x79622d32u, 0x6b206574u, // "expand 32-byte k"
         key[0], key[1], key[2], key[3], key[4], key[5], key[6], key[7],
         (unsigned)counter, (unsigned)(counter >> 32), (unsigned)stream, (unsigned)(stream >> 32),
     };
 #pragma unroll
-    for (int i = 0; i < 16; ++i) words[i] = start[i];
+    for (int i = 0; i < CHACHA_WORDS; ++i) words[i] = start[i];
 #pragma unroll
     for (int round = 0; round < 8; round += 2) {
         quarter_round(words[0], words[4], words[8], words[12]);
@@ -38,7 +38,7 @@ __device__ __forceinline__ void chacha8(const unsigned* __restrict__ key, unsign
         quarter_round(words[3], words[4], words[9], words[14]);
     }
 #pragma unroll
-    for (int i = 0; i < 16; ++i) words[i] += start[i];
+    for (int i = 0; i < CHACHA_WORDS; ++i) words[i] += start[i];
 }
 
 // (word >> 8) / 2^23 - 1, exact: the uniform number on [-1, 1) of one word.

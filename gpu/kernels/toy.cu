@@ -14,33 +14,20 @@
 // The fast versions keep an image tile in shared memory and the outputs in registers, and mix the filters instead of
 // their outputs: sum_k a_k (f_k * x) = (sum_k a_k f_k) * x. With one slot of weight 1 the two are the same bits. All
 // sums have a fixed order.
+//
+// Written on the host, in src/kernels/toy.rs, and put before this text: the constants IMAGE, PIXELS, KERNEL, TAPS, STRIDE,
+// OUTPUT and POSITIONS of the network, THREADS, ANSWER_THREADS, TILE and ASK_HEADER of the launches, the Slopes NONE,
+// OF_ONE and OF_SEVERAL; the structs Dimensions and Terms.
 
-constexpr int IMAGE = 13;                  // height and width of an image
-constexpr int PIXELS = IMAGE * IMAGE;
-constexpr int KERNEL = 7;                  // height and width of a filter
-constexpr int TAPS = KERNEL * KERNEL;
-constexpr int STRIDE = 2;
-constexpr int OUTPUT = 4;                  // height and width of a filter's output
-constexpr int POSITIONS = OUTPUT * OUTPUT;
-
-constexpr int THREADS = 128;               // of a block, in every kernel but toy_answers
-constexpr int WORDS = 16;                  // of a ChaCha block
-constexpr int TILE = 32;                   // images that a block of toy_edges works on
-constexpr int PITCH = 36;                  // of a tile's row: 8 images and 4 rows of outputs fall into 32 different banks
-constexpr int ANSWER_THREADS = 256;        // of a block of toy_answers
+constexpr int PITCH = 36; // of a tile's row: 8 images and 4 rows of outputs fall into 32 different banks
 constexpr int WARP = 32;
 constexpr unsigned FULL = 0xffffffffu;
 
-// What toy_edges computes beside the predictions.
-enum Slopes { NONE, OF_ONE, OF_SEVERAL };
-
 // The requests, `asks` [1 + requests * stride]: their number, then for each of them
 // [trial index, stream (2 words), first ChaCha block (2 words), (candidate, weight) [edges, slots]].
-constexpr int ASK_HEADER = 5;
-
-__device__ __forceinline__ const unsigned* ask_of(const unsigned* asks, int request, int edges, int slots)
+__device__ __forceinline__ const unsigned* ask_of(const unsigned* asks, int request, const Dimensions& dimensions)
 {
-    return asks + 1 + (size_t)request * (ASK_HEADER + 2 * edges * slots);
+    return asks + 1 + (size_t)request * (ASK_HEADER + 2 * dimensions.edges * dimensions.slots);
 }
 
 __device__ __forceinline__ unsigned long long long_word(const unsigned* words)
@@ -51,7 +38,7 @@ __device__ __forceinline__ unsigned long long long_word(const unsigned* words)
 // Floats from one request's images to the next: whole ChaCha blocks.
 __device__ __forceinline__ int images_pitch(int batch)
 {
-    return (PIXELS * batch + WORDS - 1) / WORDS * WORDS;
+    return (PIXELS * batch + CHACHA_WORDS - 1) / CHACHA_WORDS * CHACHA_WORDS;
 }
 
 // grid [blocks of pixels, requests]
@@ -59,19 +46,19 @@ extern "C" __global__ void __launch_bounds__(THREADS) toy_images(
     const unsigned* __restrict__ key,    // [8]
     const unsigned* __restrict__ asks,   // [1 + requests * stride]
     float* __restrict__ images,          // [requests, pixels * batch, padded]
-    int edges, int slots, int batch)
+    const Dimensions dimensions)
 {
     const int request = blockIdx.y;
     if (request >= asks[0]) return;
-    const unsigned* ask = ask_of(asks, request, edges, slots);
-    const int pitch = images_pitch(batch);
+    const unsigned* ask = ask_of(asks, request, dimensions);
+    const int pitch = images_pitch(dimensions.batch);
     const int block = blockIdx.x * THREADS + threadIdx.x;
-    if (block >= pitch / WORDS) return;
-    unsigned words[WORDS];
+    if (block >= pitch / CHACHA_WORDS) return;
+    unsigned words[CHACHA_WORDS];
     chacha8(key, long_word(ask + 3) + block, long_word(ask + 1), words);
-    float4* out = (float4*)(images + (size_t)request * pitch + block * WORDS);
+    float4* out = (float4*)(images + (size_t)request * pitch + block * CHACHA_WORDS);
 #pragma unroll
-    for (int i = 0; i < WORDS / 4; ++i)
+    for (int i = 0; i < CHACHA_WORDS / 4; ++i)
         out[i] = make_float4(symmetric_uniform(words[4 * i]), symmetric_uniform(words[4 * i + 1]),
                              symmetric_uniform(words[4 * i + 2]), symmetric_uniform(words[4 * i + 3]));
 }
@@ -79,26 +66,26 @@ extern "C" __global__ void __launch_bounds__(THREADS) toy_images(
 // grid [blocks of pixels, requests]
 extern "C" __global__ void __launch_bounds__(THREADS) toy_images_naive(
     const unsigned* __restrict__ key, const unsigned* __restrict__ asks, float* __restrict__ images,
-    int edges, int slots, int batch)
+    const Dimensions dimensions)
 {
     const int request = blockIdx.y;
-    const int pitch = images_pitch(batch);
+    const int pitch = images_pitch(dimensions.batch);
     const int word = blockIdx.x * THREADS + threadIdx.x; // pixel * batch + image
     if (request >= asks[0] || word >= pitch) return;
-    const unsigned* ask = ask_of(asks, request, edges, slots);
-    const unsigned long long counter = long_word(ask + 3) + word / WORDS;
-    unsigned start[WORDS], state[WORDS];
+    const unsigned* ask = ask_of(asks, request, dimensions);
+    const unsigned long long counter = long_word(ask + 3) + word / CHACHA_WORDS;
+    unsigned start[CHACHA_WORDS], state[CHACHA_WORDS];
     start[0] = 0x61707865; start[1] = 0x3320646e; start[2] = 0x79622d32; start[3] = 0x6b206574;
     for (int i = 0; i < 8; ++i) start[4 + i] = key[i];
     start[12] = counter; start[13] = counter >> 32; start[14] = ask[1]; start[15] = ask[2];
-    for (int i = 0; i < WORDS; ++i) state[i] = start[i];
+    for (int i = 0; i < CHACHA_WORDS; ++i) state[i] = start[i];
     for (int round = 0; round < 8; ++round)
         for (int i = 0; i < 4; ++i) { // columns in even rounds, diagonals in odd ones
             const int skew = round % 2;
             const int a = i, b = 4 + (i + skew) % 4, c = 8 + (i + 2 * skew) % 4, d = 12 + (i + 3 * skew) % 4;
             quarter_round(state[a], state[b], state[c], state[d]);
         }
-    images[(size_t)request * pitch + word] = symmetric_uniform(state[word % WORDS] + start[word % WORDS]);
+    images[(size_t)request * pitch + word] = symmetric_uniform(state[word % CHACHA_WORDS] + start[word % CHACHA_WORDS]);
 }
 
 // Applies FILTERS filters to one row of outputs of one image.
@@ -146,14 +133,16 @@ extern "C" __global__ void __launch_bounds__(THREADS) toy_edges(
     float* __restrict__ shares,            // [requests, edges, batch]: the student's
     float* __restrict__ slopes,            // [requests, edges, slots + 1, batch]: d prediction / d weight of every slot; the last row
                                            // as if the output were all ones. Unless slopes_of is NONE
-    int edges, int candidates, int batch, int slots, int slopes_of)
+    const Dimensions dimensions, const int slopes_of)
 {
     __shared__ float tile[PIXELS * PITCH]; // [pixels, images of the tile]
     __shared__ float taps[2][TAPS];        // the teacher's filter, the student's mixture
+    const int edges = dimensions.edges, candidates = dimensions.candidates;
+    const int batch = dimensions.batch, slots = dimensions.slots;
     const int edge = blockIdx.x;
     const int request = blockIdx.z;
     if (request >= asks[0]) return;
-    const unsigned* ask = ask_of(asks, request, edges, slots);
+    const unsigned* ask = ask_of(asks, request, dimensions);
     const unsigned* pairs = ask + ASK_HEADER + 2 * edge * slots; // [slots, 2]
     const size_t place = (size_t)ask[0] * edges + edge;          // [trials, edges]
     const float* bank = filters + place * candidates * TAPS;     // [candidates, taps]
@@ -238,12 +227,14 @@ __device__ float output_of(const float* source, const float* filter, int batch, 
 extern "C" __global__ void __launch_bounds__(THREADS) toy_edges_naive(
     const unsigned* __restrict__ asks, const float* __restrict__ filters, const float* __restrict__ heads,
     const unsigned* __restrict__ teachers, const float* __restrict__ images, float* __restrict__ differences,
-    float* __restrict__ shares, float* __restrict__ slopes, int edges, int candidates, int batch, int slots, int slopes_of)
+    float* __restrict__ shares, float* __restrict__ slopes, const Dimensions dimensions, const int slopes_of)
 {
+    const int edges = dimensions.edges, candidates = dimensions.candidates;
+    const int batch = dimensions.batch, slots = dimensions.slots;
     const int edge = blockIdx.x, request = blockIdx.z;
     const int image = blockIdx.y * THREADS + threadIdx.x;
     if (request >= asks[0] || image >= batch) return;
-    const unsigned* ask = ask_of(asks, request, edges, slots);
+    const unsigned* ask = ask_of(asks, request, dimensions);
     const unsigned* pairs = ask + ASK_HEADER + 2 * edge * slots;          // [slots, 2]
     const size_t place = (size_t)ask[0] * edges + edge;                   // [trials, edges]
     const float* bank = filters + place * candidates * TAPS;              // [candidates, taps]
@@ -280,9 +271,11 @@ extern "C" __global__ void __launch_bounds__(ANSWER_THREADS) toy_answers(
     const float* __restrict__ shares,      // [requests, edges, batch]
     const float* __restrict__ slopes,      // [requests, edges, slots + 1, batch]
     double* __restrict__ answers,          // [requests, 1 + edges * rows]
-    int edges, int batch, int slots, int rows, int removals)
+    const Dimensions dimensions, const Terms terms)
 {
     extern __shared__ float errors[];      // [batch]: the student's prediction minus the teacher's
+    const int edges = dimensions.edges, batch = dimensions.batch, slots = dimensions.slots;
+    const int rows = terms.rows, removals = terms.removals;
     const int request = blockIdx.x;
     if (request >= asks[0]) return;
     const float* difference = differences + (size_t)request * edges * batch; // [edges, batch]
@@ -321,8 +314,10 @@ extern "C" __global__ void __launch_bounds__(ANSWER_THREADS) toy_answers(
 // grid [blocks of sums, requests]
 extern "C" __global__ void __launch_bounds__(THREADS) toy_answers_naive(
     const unsigned* __restrict__ asks, const float* __restrict__ differences, const float* __restrict__ shares,
-    const float* __restrict__ slopes, double* __restrict__ answers, int edges, int batch, int slots, int rows, int removals)
+    const float* __restrict__ slopes, double* __restrict__ answers, const Dimensions dimensions, const Terms terms)
 {
+    const int edges = dimensions.edges, batch = dimensions.batch, slots = dimensions.slots;
+    const int rows = terms.rows, removals = terms.removals;
     const int request = blockIdx.y, outputs = 1 + edges * rows;
     const int output = blockIdx.x * THREADS + threadIdx.x;
     if (request >= asks[0] || output >= outputs) return;

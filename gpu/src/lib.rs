@@ -1,7 +1,7 @@
 //! The supernets of AdvantageNAS on CUDA devices.
 //!
 //! - [`device`]: finding devices, compiling and loading kernels, memory, graphs, timing; all of CUDA that the rest sees
-//! - [`kernels`]: the sources in `kernels/*.cu`, and one function per kernel that launches it
+//! - [`kernels`]: the sources in `kernels/*.cu`, and a table of their kernels, from which they are launched
 //! - [`toy`]: the toy regression, as `advantage-nas-cpu` has it
 //! - [`together`]: one supernet that answers the searches of many threads in one launch
 //! - [`check`]: every kernel against the host, every supernet against another one; [`measure`]: how long they take

@@ -12,8 +12,8 @@ use serde::Serialize;
 
 use crate::device::Device;
 use crate::error::Result;
-use crate::kernels::Version;
-use crate::kernels::toy::{Asks, Kernels, Shares, Sizes, Slopes, Sums, Weights};
+use crate::kernels::toy::{Answers, Asks, Edges, Images, SOURCE, Shares, Sizes, Slopes, Sums, Weights};
+use crate::kernels::{Kernels, Version};
 use crate::toy::ToySupernet;
 
 /// A time.
@@ -75,7 +75,7 @@ const LAUNCHES: u32 = 10;
 /// If `times` is zero.
 pub fn toy(device: &Device, toy: Toy, trials: usize, times: usize) -> Result<Vec<Timing>> {
     let mut out = Vec::new();
-    let kernels = Kernels::load(device)?;
+    let kernels = Kernels::load(device, &SOURCE)?;
     let numbers: Vec<u32> = (0..trials as u32).collect();
     let streams = Streams::new(1);
     let mut supernet = ToySupernet::new(device, toy, &streams, &numbers)?;
@@ -132,14 +132,17 @@ pub fn toy(device: &Device, toy: Toy, trials: usize, times: usize) -> Result<Vec
                 Ok(())
             };
             timed("toy_images", bytes(sizes.images()), &mut || {
-                kernels.images(version, &sizes, &key, &asks, &mut images)
+                Images { key: &key, asks: &asks, images: &mut images }.launch(&kernels, version)
             })?;
             timed("toy_edges", Work::Flop(flop), &mut || {
-                kernels.edges(version, &sizes, wanted, &asks, &weights, &images, &mut shares, &mut slopes)
+                let (shares, slopes) = (&mut shares, &mut slopes);
+                Edges { asks: &asks, weights: &weights, wanted, images: &images, shares, slopes }
+                    .launch(&kernels, version)
             })?;
             // The differences and as many rows of slopes as candidates.
             timed("toy_answers", bytes(sizes.shares() * (1 + slots)), &mut || {
-                kernels.answers(version, &sizes, sums, &asks, &shares, &slopes, &mut answers)
+                Answers { asks: &asks, sums, shares: &shares, slopes: &slopes, answers: &mut answers }
+                    .launch(&kernels, version)
             })?;
         }
 

@@ -14,11 +14,8 @@ use advantage_nas::{Architecture, Error as CoreError, SearchSpace, Supernet};
 
 use crate::device::{Buffer, Device, Graph};
 use crate::error::Result;
-use crate::kernels::Version;
-use crate::kernels::toy::{Asks, Kernels, Shares, Sizes, Slopes, Sums, Weights};
-
-/// Words of a ChaCha block.
-const BLOCK: u64 = 16;
+use crate::kernels::toy::{Answers, Asks, Edges, Images, SOURCE, Shares, Sizes, Slopes, Sums, Weights};
+use crate::kernels::{CHACHA_WORDS, Kernels, Version};
 
 /// The teachers, the students and their minibatches, for one trial or many.
 #[derive(Debug)]
@@ -84,7 +81,7 @@ impl ToySupernet {
             space,
             trials: trials.to_vec(),
             kinds: Vec::new(),
-            kernels: Kernels::load(device)?,
+            kernels: Kernels::load(device, &SOURCE)?,
             key: device.upload("the key of the random streams", &key)?,
             weights: Weights::new(device, toy, &filters, &heads, &choices)?,
             images: device.zeros("images", sizes.images())?,
@@ -161,7 +158,7 @@ impl ToySupernet {
             })?;
             let stream = Streams::stream_number(Toy::purpose(batch.set)?, batch.trial);
             // The stream repeats after 2⁶⁴ blocks, here and on the host.
-            let block = batch.step.wrapping_mul(WORDS_PER_STEP as u64 / BLOCK);
+            let block = batch.step.wrapping_mul(WORDS_PER_STEP as u64 / CHACHA_WORDS as u64);
             let slots = (0..self.toy.edges).flat_map(|edge| slots(proposal, edge, kind.slots));
             self.kinds[place].asks.push(trial, stream, block, slots)?;
         }
@@ -193,9 +190,10 @@ impl ToySupernet {
         let (kernels, images, shares) = (&self.kernels, &mut self.images, &mut self.shares);
         let fast = Version::Fast;
         let graph = device.record(kernels.describe(kind.name()), || {
-            kernels.images(fast, &sizes, &self.key, &asks, images)?;
-            kernels.edges(fast, &sizes, kind.slopes(), &asks, &self.weights, images, shares, &mut slopes)?;
-            kernels.answers(fast, &sizes, sums, &asks, shares, &slopes, &mut answers)
+            let (key, asks, weights, wanted) = (&self.key, &asks, &self.weights, kind.slopes());
+            Images { key, asks, images }.launch(kernels, fast)?;
+            Edges { asks, weights, wanted, images, shares, slopes: &mut slopes }.launch(kernels, fast)?;
+            Answers { asks, sums, shares, slopes: &slopes, answers: &mut answers }.launch(kernels, fast)
         })?;
         let host_answers = vec![0.0; count];
         self.kinds.push(Asked { kind, graph, asks, answers, host_answers, _slopes: slopes });

@@ -7,6 +7,7 @@ use std::process::Command;
 use crate::support::{self, device, in_child, numbers_only, say};
 use advantage_nas::network::toy::Toy;
 use advantage_nas::random::Streams;
+use advantage_nas_gpu::device::source::{Constant, Parameter, Signature};
 use advantage_nas_gpu::device::{Source, compile, compiler_version, devices};
 use advantage_nas_gpu::toy::ToySupernet;
 use advantage_nas_gpu::{Device, Error};
@@ -159,11 +160,13 @@ fn buffers_hold_what_was_written() {
 
 const BROKEN: Source = Source {
     name: "broken",
+    constants: &[],
+    descriptions: &[],
     files: &[
         ("one.cuh", "__device__ int one() { return 1; }\n"),
         ("two.cu", "\nextern \"C\" __global__ void k() { none(); }\n"),
     ],
-    kernels: &["k"],
+    kernels: &[Signature { names: &["k"], parameters: &[] }],
 };
 
 #[test]
@@ -181,8 +184,10 @@ fn errors_of_the_compiler_have_flags_file_and_line() {
 
 const SOUND: Source = Source {
     name: "sound",
-    files: &[("sound.cu", "extern \"C\" __global__ void k(float* x) { x[threadIdx.x] = 1.0f; }\n")],
-    kernels: &["k"],
+    constants: &[Constant::new("ONE", 1)],
+    descriptions: &[],
+    files: &[("sound.cu", "extern \"C\" __global__ void k(float* x) { x[threadIdx.x] = ONE; }\n")],
+    kernels: &[Signature { names: &["k"], parameters: &[Parameter::writes::<f32>("x")] }],
 };
 
 #[test]
@@ -210,6 +215,9 @@ fn compiled_kernels_are_cached() {
         Source { files: &[("sound.cu", "extern \"C\" __global__ void k(float* x) { x[0] = 2.0f; }\n")], ..SOUND };
     device.module(&other).unwrap();
     assert_eq!(files().len(), 2);
+    // So has the same text with another constant.
+    device.module(&Source { constants: const { &[Constant::new("ONE", 2)] }, ..SOUND }).unwrap();
+    assert_eq!(files().len(), 3);
     // What is damaged is compiled anew: cut, changed, empty.
     let mut changed = written.clone();
     *changed.last_mut().unwrap() ^= 1;

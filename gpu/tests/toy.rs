@@ -10,8 +10,10 @@ use advantage_nas::{Error, Shape, Supernet};
 use advantage_nas_cpu::toy::ToySupernet as OnCpu;
 use advantage_nas_gpu::check::{self, toy};
 use advantage_nas_gpu::device::Source;
+use advantage_nas_gpu::device::source::{Parameter, Struct};
 use advantage_nas_gpu::kernels;
-use advantage_nas_gpu::kernels::toy::Kernels;
+use advantage_nas_gpu::kernels::Kernels;
+use advantage_nas_gpu::kernels::toy::{Dimensions, SOURCE, Terms};
 use advantage_nas_gpu::together::Table;
 use advantage_nas_gpu::toy::ToySupernet;
 use advantage_nas_software_cuda::{Checks, SoftwareDevice};
@@ -88,13 +90,13 @@ fn changed(source: &Source, file: usize, change: impl Fn(&str) -> String) -> Sou
 }
 
 /// The file with the kernels themselves.
-const LAST: usize = kernels::toy::SOURCE.files.len() - 1;
+const LAST: usize = SOURCE.files.len() - 1;
 
 /// Runs the checks of the kernels in this child, on a changed text.
 fn compare_changed(source: &Source) {
     let device = device();
     let kernels = match source.name {
-        "toy" => Kernels::load_from(&device, source).unwrap(),
+        "toy" => Kernels::load(&device, source).unwrap(),
         other => panic!("no checks for the kernels of module {other}"),
     };
     println!("loaded");
@@ -154,23 +156,79 @@ fn every_barrier_is_needed() {
     assert!(!barriers.is_empty() && found == barriers.len());
 }
 
+/// A kernel whose parameters are not those of its entry in the table is not compiled: another type behind a pointer, one
+/// that may be written, another order, one more. Neither is one whose struct is laid out in another way.
+#[test]
+fn other_parameters_do_not_compile() {
+    if !in_child("other_parameters_do_not_compile", numbers_only) {
+        return;
+    }
+    let device = device();
+    let error = |source: &Source| device.module(source).unwrap_err().to_string();
+    for (from, to) in [
+        ("const unsigned* __restrict__ key,", "const int* __restrict__ key,"),
+        ("const unsigned* __restrict__ key,", "unsigned* __restrict__ key,"),
+        ("const Dimensions dimensions)\n{", "const Terms terms)\n{ const Dimensions dimensions = {2, 3, 35, 1};"),
+        ("const Dimensions dimensions)\n{", "const Dimensions dimensions, int more)\n{"),
+    ] {
+        let error = error(&changed(&SOURCE, LAST, |text| text.replacen(from, to, 1)));
+        let problem = "toy_images has the parameters that the host passes";
+        assert!(error.starts_with("can't compile toy for sm_90") && error.contains(problem), "{error}");
+    }
+    let mut order = SOURCE.kernels.to_vec();
+    let mut parameters = order[1].parameters.to_vec();
+    parameters.swap(8, 9);
+    order[1].parameters = parameters.leak();
+    let order = error(&Source { kernels: order.leak(), ..SOURCE });
+    assert!(order.contains("toy_edges has the parameters") && order.contains("toy_edges_naive has the"), "{order}");
+    for change in [
+        |description: &mut Struct| description.size += 4,
+        |description: &mut Struct| {
+            let mut fields = description.fields.to_vec();
+            fields[2].size = 8;
+            description.fields = fields.leak();
+        },
+    ] {
+        let mut descriptions = SOURCE.descriptions.to_vec();
+        change(&mut descriptions[0]);
+        let error = error(&Source { descriptions: descriptions.leak(), ..SOURCE });
+        assert!(error.contains("Dimensions is laid out as on the host"), "{error}");
+    }
+    say(&format!("emulated: {order}"));
+}
+
 /// The driver is told neither how many arguments there are nor of what size; the device layer compares both with the
-/// kernel's parameters, and says of which kernel they are.
+/// kernel's parameters, and says of which kernel they are. Here a table that goes with the text, but not with what is
+/// launched.
 #[test]
 fn wrong_arguments_are_reported() {
     if !in_child("toy::wrong_arguments_are_reported", numbers_only) {
         return;
     }
     let device = device();
-    let signature = "int edges, int slots, int batch)\n{";
-    for (other, problem) in [
-        ("int edges, int slots, int batch, int more)\n{", "it is given 6 arguments and has 7 parameters"),
-        ("int edges, int slots)\n{ const int batch = 35;", "it is given 6 arguments and has 5 parameters"),
-        ("long long edges, int slots, int batch)\n{", "argument 3, counted from 0, has 4 bytes and its parameter 8"),
-        ("int edges, short slots, int batch)\n{", "argument 4, counted from 0, has 4 bytes and its parameter 2"),
+    let dimensions = Parameter::value::<Dimensions>("dimensions");
+    let images = ("float* __restrict__ images,", "float* __restrict__ images");
+    let (from, without) = ("const Dimensions dimensions)\n{", ")\n{ const Dimensions dimensions = {2, 3, 35, 1};");
+    for (changes, last, problem) in [
+        (
+            vec![(from, "const Dimensions dimensions, int more)\n{")],
+            vec![dimensions, Parameter::value::<i32>("more")],
+            "it is given 4 arguments and has 5 parameters",
+        ),
+        (vec![images, (from, without)], vec![], "it is given 4 arguments and has 3 parameters"),
+        (
+            vec![(from, &format!("const Terms terms{without}"))],
+            vec![Parameter::value::<Terms>("terms")],
+            "argument 3, counted from 0, has 16 bytes and its parameter 8",
+        ),
     ] {
-        let source = changed(&kernels::toy::SOURCE, LAST, |text| text.replacen(signature, other, 1));
-        let kernels = Kernels::load_from(&device, &source).unwrap();
+        // Both versions of the kernel, which stand first.
+        let text = changed(&SOURCE, LAST, |text| {
+            changes.iter().fold(text.to_owned(), |text, (from, to)| text.replacen(from, to, 2))
+        });
+        let mut kernels = SOURCE.kernels.to_vec();
+        kernels[0].parameters = [&kernels[0].parameters[..3], &last].concat().leak();
+        let kernels = Kernels::load(&device, &Source { kernels: kernels.leak(), ..text }).unwrap();
         let error = toy::compare(&device, &kernels, &SMALL[1..2]).unwrap_err().to_string();
         let (begin, flags) = ("can't launch toy_images with grid ", "module toy, flags --gpu-architecture=sm_90");
         assert!(error.starts_with(begin) && error.contains(problem) && error.contains(flags), "{error}");
@@ -183,8 +241,8 @@ fn wrong_arguments_are_reported() {
 /// Faults that are made in the kernels, all of which must be found: what is there and what stands in its place.
 const FAULTS: [(&str, &str); 14] = [
     ("long_word(ask + 3) + block", "ask[3] + block"),
-    ("const int pitch = images_pitch(batch);", "const int pitch = PIXELS * batch;"),
-    ("if (block >= pitch / WORDS) return;", ""),
+    ("const int pitch = images_pitch(dimensions.batch);", "const int pitch = PIXELS * dimensions.batch;"),
+    ("if (block >= pitch / CHACHA_WORDS) return;", ""),
     ("first + image < batch ? source", "true ? source"),
     ("sum = fmaf(__uint_as_float(pairs[2 * s + 1])", "sum = fmaf(1.0f"),
     ("pixels = tile + row * STRIDE * IMAGE", "pixels = tile + row * IMAGE"),
@@ -203,7 +261,7 @@ fn faults_in_the_kernels_are_found() {
     const TEST: &str = "toy::faults_in_the_kernels_are_found";
     if SoftwareDevice::is_active() {
         let (from, to) = FAULTS[std::env::var(CHANGE).unwrap().parse::<usize>().unwrap()];
-        return compare_changed(&changed(&kernels::toy::SOURCE, LAST, |text| text.replacen(from, to, 1)));
+        return compare_changed(&changed(&SOURCE, LAST, |text| text.replacen(from, to, 1)));
     }
     let Some(software) = software_device(TEST) else { return };
     let device = software.checks(Checks::Memory);
@@ -220,8 +278,8 @@ fn faults_are_said_to_be_after_their_kernel() {
     }
     let device = device();
     let (from, to) = ("const bool writes = row == 0 && first + image < batch;", "const bool writes = row == 0;");
-    let source = changed(&kernels::toy::SOURCE, LAST, |text| text.replacen(from, to, 1));
-    let kernels = Kernels::load_from(&device, &source).unwrap();
+    let source = changed(&SOURCE, LAST, |text| text.replacen(from, to, 1));
+    let kernels = Kernels::load(&device, &source).unwrap();
     let error = toy::compare(&device, &kernels, &SMALL[1..2]).unwrap_err().to_string();
     let begin = "finish what was submitted after toy_edges, Fast, 2 edges, 3 candidates, 35 images, slots ";
     for part in [", flags --gpu-architecture=sm_90 --std=c++17 --fmad=false: ", "CUDA_ERROR_ILLEGAL_ADDRESS"] {

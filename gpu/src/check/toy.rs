@@ -11,8 +11,8 @@ use advantage_nas::{Architecture, OpTable, Supernet};
 use super::{Check, same_search, witness};
 use crate::device::{Buffer, Device};
 use crate::error::Result;
-use crate::kernels::Version;
-use crate::kernels::toy::{Asks, Kernels, Shares, Sizes, Slopes, Sums, Weights};
+use crate::kernels::toy::{Answers, Asks, Edges, Images, SOURCE, Shares, Sizes, Slopes, Sums, Weights};
+use crate::kernels::{Kernels, Version};
 use crate::toy::ToySupernet;
 
 /// Sizes that are no multiples of tiles, warps and ChaCha blocks, one that is, and more images than a block has
@@ -155,7 +155,7 @@ fn poisoned(device: &Device, name: &'static str, length: usize) -> Result<Buffer
 /// # Errors
 /// What the device reports.
 pub fn kernels(device: &Device, toys: &[Toy]) -> Result<Vec<Check>> {
-    compare(device, &Kernels::load(device)?, toys)
+    compare(device, &Kernels::load(device, &SOURCE)?, toys)
 }
 
 /// The same for kernels that were loaded from another text.
@@ -206,7 +206,7 @@ fn check_launches(
 
     // Images: the same bits as the host draws.
     let mut images = poisoned(device, "images", sizes.images())?;
-    kernels.images(version, sizes, &key, &asks, &mut images)?;
+    Images { key: &key, asks: &asks, images: &mut images }.launch(kernels, version)?;
     finish("toy_images")?;
     let drawn = images.to_vec()?;
     let pitch = sizes.images() / sizes.requests;
@@ -225,7 +225,9 @@ fn check_launches(
     };
     let mut slopes = poisoned(device, "slopes", sizes.slopes())?;
     let wanted = if one_hot { Slopes::OfOne } else { Slopes::OfSeveral };
-    kernels.edges(version, sizes, wanted, &asks, &weights, &images, &mut shares, &mut slopes)?;
+    let launch =
+        Edges { asks: &asks, weights: &weights, wanted, images: &images, shares: &mut shares, slopes: &mut slopes };
+    launch.launch(kernels, version)?;
     finish("toy_edges")?;
     let wide = |values: Vec<f32>| values.into_iter().map(f64::from).collect::<Vec<f64>>();
     let differences = wide(shares.differences.to_vec()?);
@@ -260,7 +262,8 @@ fn check_launches(
         let rows = sums.rows();
         let count = sizes.sums(rows);
         let mut answers = device.upload("answers", &vec![f64::NAN; sizes.requests * count])?;
-        kernels.answers(version, sizes, sums, &asks, &shares, &slopes, &mut answers)?;
+        Answers { asks: &asks, sums, shares: &shares, slopes: &slopes, answers: &mut answers }
+            .launch(kernels, version)?;
         finish("toy_answers")?;
         let answers = answers.to_vec()?;
         for request in 0..there {

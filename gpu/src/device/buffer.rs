@@ -1,14 +1,14 @@
 //! Typed device memory of a fixed length. It is accounted for before it is allocated, and has a name for messages.
 
-use cudarc::driver::{CudaSlice, DeviceRepr, ValidAsZeroBits};
+use cudarc::driver::{CudaSlice, ValidAsZeroBits};
 
-use super::{Device, failed};
+use super::{Device, DeviceType, failed};
 use crate::error::{Error, Result};
 
 /// A number that lies in device memory.
-pub trait Number: DeviceRepr + ValidAsZeroBits + Copy + Default + Unpin + 'static {}
+pub trait Number: DeviceType + ValidAsZeroBits + Default + Unpin + 'static {}
 
-impl<T: DeviceRepr + ValidAsZeroBits + Copy + Default + Unpin + 'static> Number for T {}
+impl<T: DeviceType + ValidAsZeroBits + Default + Unpin + 'static> Number for T {}
 
 /// Device memory.
 #[derive(Debug)]

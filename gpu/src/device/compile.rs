@@ -5,27 +5,9 @@ use std::ffi::CString;
 use cudarc::nvrtc::result as nvrtc;
 use cudarc::nvrtc::sys;
 
+use super::Source;
 use super::library::compiler_version;
 use crate::error::{Error, Result};
-
-/// One module of kernels: its files, in the order in which the compiler reads them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Source {
-    /// Name of the module.
-    pub name: &'static str,
-    /// Names and texts of its files.
-    pub files: &'static [(&'static str, &'static str)],
-    /// Names of its kernels.
-    pub kernels: &'static [&'static str],
-}
-
-impl Source {
-    /// The files as one text; messages of the compiler name file and line.
-    #[must_use]
-    pub fn text(&self) -> String {
-        self.files.iter().map(|(name, text)| format!("#line 1 \"{name}\"\n{text}")).collect()
-    }
-}
 
 /// Flags that all kernels are compiled with, beside the architecture. Without contraction, what is fused is what is
 /// written as `fmaf`: the same bits on every architecture.
@@ -133,9 +115,8 @@ pub fn usage(source: &Source, architecture: &str, more_flags: &[&str]) -> Result
     let compiled = compile(source, architecture, &more_flags)?;
     let reported = read_usage(&compiled.log);
     source
-        .kernels
-        .iter()
-        .map(|&kernel| {
+        .names()
+        .map(|kernel| {
             reported.iter().find(|usage| usage.kernel == kernel).cloned().ok_or_else(|| Error::Compile {
                 module: source.name,
                 architecture: architecture.to_owned(),

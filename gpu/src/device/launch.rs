@@ -2,12 +2,12 @@
 //!
 //! The driver takes an array of addresses, without a length and without types, and reads from it as many arguments, of
 //! such sizes, as the kernel has parameters. So both are compared before every launch, wherever the driver tells what
-//! the parameters are; what a pointer points to is known to neither side.
+//! the parameters are; what a pointer points to is known to the compiler alone, which is asked in [`super::source`].
 
 use cudarc::driver::{LaunchArgs, LaunchConfig, PushKernelArg};
 
 use super::buffer::Number;
-use super::{Buffer, Device, Kernel, problem};
+use super::{Buffer, Device, DeviceType, Kernel, problem};
 use crate::error::{Error, Result};
 
 /// Bytes of a pointer to device memory.
@@ -28,9 +28,14 @@ impl Geometry {
     /// Blocks of `threads` threads in one dimension.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] for more blocks than a grid may have.
-    pub fn new(grid: [usize; 3], threads: u32) -> Result<Self> {
+    /// [`Error::TooLarge`] for more blocks than a grid may have, or more threads than a block.
+    pub fn new(grid: [usize; 3], threads: usize) -> Result<Self> {
         const MOST: [u64; 3] = [i32::MAX as u64, 65_535, 65_535];
+        const MOST_THREADS: usize = 1024;
+        if threads > MOST_THREADS {
+            let (got, most) = (threads as u64, MOST_THREADS as u64);
+            return Err(Error::TooLarge { what: "threads of a block", got, most });
+        }
         let mut blocks = [0; 3];
         for ((block, got), most) in blocks.iter_mut().zip(grid).zip(MOST) {
             let got = got as u64;
@@ -39,13 +44,17 @@ impl Geometry {
             }
             *block = got as u32;
         }
-        Ok(Self { grid: blocks, block: [threads, 1, 1], shared: 0 })
+        Ok(Self { grid: blocks, block: [threads as u32, 1, 1], shared: 0 })
     }
 
     /// The same with so many bytes of dynamic shared memory.
-    #[must_use]
-    pub fn with_shared(self, shared: u32) -> Self {
-        Self { shared, ..self }
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] for more than a number of the driver can say; what a device has, the driver knows.
+    pub fn with_shared(self, bytes: usize) -> Result<Self> {
+        let (got, most) = (bytes as u64, u64::from(u32::MAX));
+        let too_large = |_| Error::TooLarge { what: "bytes of shared memory of a block", got, most };
+        Ok(Self { shared: u32::try_from(bytes).map_err(too_large)?, ..self })
     }
 
     fn config(self) -> LaunchConfig {
@@ -69,25 +78,30 @@ impl Kernel {
 }
 
 impl<'a> Launch<'a> {
-    /// A pointer to what the kernel only reads.
-    pub(crate) fn reads<T: Number>(&mut self, buffer: &'a Buffer<T>) -> &mut Self {
+    /// A pointer to what the kernel only reads, which must be so many values.
+    ///
+    /// # Panics
+    /// If the buffer is shorter.
+    pub(crate) fn reads<T: Number>(&mut self, name: &str, buffer: &'a Buffer<T>, needed: usize) {
+        expect(name, buffer.len(), needed);
         self.arguments.arg(buffer.slice());
         self.sizes.push(POINTER);
-        self
     }
 
-    /// A pointer to what the kernel writes.
-    pub(crate) fn writes<T: Number>(&mut self, buffer: &'a mut Buffer<T>) -> &mut Self {
+    /// A pointer to what the kernel writes, which must be so many values.
+    ///
+    /// # Panics
+    /// If the buffer is shorter.
+    pub(crate) fn writes<T: Number>(&mut self, name: &str, buffer: &'a mut Buffer<T>, needed: usize) {
+        expect(name, buffer.len(), needed);
         self.arguments.arg(buffer.slice_mut());
         self.sizes.push(POINTER);
-        self
     }
 
-    /// A number.
-    pub(crate) fn value<T: Number>(&mut self, value: &'a T) -> &mut Self {
+    /// A number or a description.
+    pub(crate) fn value<T: DeviceType>(&mut self, value: &'a T) {
         self.arguments.arg(value);
         self.sizes.push(size_of::<T>());
-        self
     }
 
     /// Submits the launch.
@@ -116,6 +130,10 @@ impl<'a> Launch<'a> {
         unsafe { self.arguments.launch(geometry.config()) }.map_err(|error| failed(problem(error)))?;
         Ok(())
     }
+}
+
+fn expect(name: &str, length: usize, needed: usize) {
+    assert!(length >= needed, "{name}: {length} values, needed are {needed}");
 }
 
 /// What is wrong with arguments of these sizes for parameters of those, if anything is.

@@ -1,6 +1,7 @@
 //! CUDA as the rest of the crate sees it: devices, kernels, memory, graphs, times.
 //!
 //! - `library`: which libraries there are, and which versions; asks before anything that would panic
+//! - [`source`]: modules of kernels as the compiler gets them, with what host and kernels share
 //! - [`compile`](mod@compile): CUDA C++ to machine code by NVRTC, without a driver
 //! - `module`: compiled kernels, cached on disk and loaded
 //! - `launch`: blocks, threads and arguments of a launch
@@ -13,9 +14,10 @@
 pub mod buffer;
 pub mod compile;
 pub mod graph;
-mod launch;
+pub(crate) mod launch;
 mod library;
 mod module;
+pub mod source;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,11 +28,11 @@ use cudarc::driver::{CudaContext, CudaStream, DriverError, result};
 use serde::Serialize;
 
 pub use buffer::Buffer;
-pub use compile::Source;
 pub use graph::Graph;
 pub use launch::Geometry;
 pub use library::{compiler_version, driver_version};
 pub use module::{Kernel, Module};
+pub use source::{DeviceType, Source};
 
 use crate::error::{Error, Result};
 

@@ -14,9 +14,9 @@ use cudarc::driver::{CudaFunction, CudaModule};
 use cudarc::nvrtc::Ptx;
 use sha2::{Digest, Sha256};
 
-use super::compile::{self, Source, compile};
+use super::compile::{self, compile};
 use super::library::{self, compiler_version, driver_version};
-use super::{Device, failed};
+use super::{Device, Source, failed};
 use crate::error::{Error, Result};
 
 /// Bytes of a hash.

@@ -1,12 +1,24 @@
-//! The sources of the kernels, and one function per kernel that launches it: the only places, beside the device layer,
-//! where the compiler can't help. A function checks the lengths of the buffers; what may stand in them is kept by
-//! types.
+//! The sources of the kernels, and a table of them per module: the only places, beside the device layer, where the
+//! compiler can't help.
+//!
+//! An entry of a table (`kernel!`) is a struct with what a launch is given. It states the kernel's parameters, with how
+//! many values are behind each pointer, and the geometry; lengths are checked before every launch, and the module's text
+//! compiles only if its kernels have these parameters. What may stand in a buffer is kept by types. Constants
+//! (`constants!`) and structs that are passed by value (`description!`) are written here alone: they are put before the
+//! kernels' text.
 
+#[macro_use]
+mod table;
 pub mod toy;
+
+pub use table::Kernels;
 
 use crate::device::Source;
 
-/// Random numbers.
+/// Words of a block of random numbers.
+pub const CHACHA_WORDS: usize = 16;
+
+/// Random numbers; needs [`CHACHA_WORDS`].
 const RANDOM: (&str, &str) = ("random.cuh", include_str!("../../kernels/random.cuh"));
 
 /// Functions of numbers.

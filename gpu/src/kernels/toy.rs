@@ -1,28 +1,69 @@
-//! Launches of the kernels in `kernels/toy.cu`.
+//! The table of the kernels in `kernels/toy.cu`.
 
-use advantage_nas::network::toy::{PIXELS, POSITIONS, TAPS, Toy};
+use advantage_nas::network::toy::{IMAGE, KERNEL, OUTPUT, PIXELS, POSITIONS, STRIDE, TAPS, Toy};
 
-use super::{MATH, RANDOM, Version};
-use crate::device::{Buffer, Device, Geometry, Kernel, Source};
+use super::table::int;
+use super::{CHACHA_WORDS, Kernels, MATH, RANDOM, Version};
+use crate::device::{Buffer, Device, Geometry, Source};
 use crate::error::{Error, Result};
 
 /// The module.
 pub const SOURCE: Source = Source {
     name: "toy",
+    constants: constants![
+        IMAGE,
+        PIXELS,
+        KERNEL,
+        TAPS,
+        STRIDE,
+        OUTPUT,
+        POSITIONS,
+        CHACHA_WORDS,
+        THREADS,
+        ANSWER_THREADS,
+        TILE,
+        ASK_HEADER,
+        NONE = Slopes::None as usize,
+        OF_ONE = Slopes::OfOne as usize,
+        OF_SEVERAL = Slopes::OfSeveral as usize,
+    ],
+    descriptions: &[Dimensions::STRUCT, Terms::STRUCT],
     files: &[RANDOM, MATH, ("toy.cu", include_str!("../../kernels/toy.cu"))],
-    kernels: &["toy_images", "toy_images_naive", "toy_edges", "toy_edges_naive", "toy_answers", "toy_answers_naive"],
+    kernels: &[Images::SIGNATURE, Edges::SIGNATURE, Answers::SIGNATURE],
 };
 
-/// `THREADS` in `toy.cu`.
-const THREADS: u32 = 128;
-/// `ANSWER_THREADS` in `toy.cu`.
-const ANSWER_THREADS: u32 = 256;
-/// `TILE` in `toy.cu`.
+/// Threads of a block, in every kernel but the fast `toy_answers`.
+const THREADS: usize = 128;
+/// Threads of a block of the fast `toy_answers`.
+const ANSWER_THREADS: usize = 256;
+/// Images that a block of the fast `toy_edges` works on.
 const TILE: usize = 32;
-/// `WORDS` in `toy.cu`.
-const WORDS: usize = 16;
-/// `ASK_HEADER` in `toy.cu`.
+/// Words of a request before its slots.
 const ASK_HEADER: usize = 5;
+
+description! {
+    /// Sizes, as the kernels are told.
+    pub struct Dimensions {
+        /// Edges.
+        edges: i32,
+        /// Candidates of an edge.
+        candidates: i32,
+        /// Images of a minibatch.
+        batch: i32,
+        /// Pairs (candidate, weight) per edge and request.
+        slots: i32,
+    }
+}
+
+description! {
+    /// What `toy_answers` sums for every edge: [`Sums`], as the kernel is told.
+    pub struct Terms {
+        /// Sums per edge.
+        rows: i32,
+        /// Not 0: the only row has removals; 0: the rows have slopes.
+        removals: i32,
+    }
+}
 
 /// Sizes of a launch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,9 +79,33 @@ pub struct Sizes {
 }
 
 impl Sizes {
+    /// As the kernels are told.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] for sizes that they can't count.
+    pub fn dimensions(&self) -> Result<Dimensions> {
+        let Toy { edges, candidates, batch } = self.toy;
+        Ok(Dimensions {
+            edges: int("edges", edges)?,
+            candidates: int("candidates of an edge", candidates)?,
+            batch: int("images of a minibatch", batch)?,
+            slots: int("slots of an edge", self.slots)?,
+        })
+    }
+
+    /// Places `[trials, edges]`.
+    fn places(&self) -> usize {
+        self.trials * self.toy.edges
+    }
+
+    /// Values of the filters `[trials, edges, candidates, taps]`.
+    fn filters(&self) -> usize {
+        self.places() * self.toy.candidates * TAPS
+    }
+
     /// Images of one request: whole ChaCha blocks.
     fn images_pitch(&self) -> usize {
-        (PIXELS * self.toy.batch).next_multiple_of(WORDS)
+        (PIXELS * self.toy.batch).next_multiple_of(CHACHA_WORDS)
     }
 
     fn ask_pitch(&self) -> usize {
@@ -206,6 +271,11 @@ impl Sums {
             Sums::Removals => 1,
         }
     }
+
+    fn terms(self) -> Result<Terms> {
+        let removals = i32::from(self == Sums::Removals);
+        Ok(Terms { rows: int("sums of an edge", self.rows())?, removals })
+    }
 }
 
 /// What lies between the kernels, for one kind of request.
@@ -230,212 +300,117 @@ impl Shares {
     }
 }
 
-/// The kernels of the toy regression.
-#[derive(Debug)]
-pub struct Kernels {
-    device: Device,
-    images: [Kernel; 2],
-    edges: [Kernel; 2],
-    answers: [Kernel; 2],
+kernel! {
+    /// Draws the minibatches: image `b`'s pixel `p` is word `p · batch + b` from the request's place in the stream.
+    // SAFETY: of the requests, those that are there are read, at most `sizes.requests`; for each, `images_pitch` floats
+    // are written.
+    unsafe pub struct Images<'a>: "toy_images", "toy_images_naive";
+    given {
+        /// The key of the random streams.
+        key: &'a Buffer<u32>,
+        /// The requests.
+        asks: &'a Asks,
+        /// `[requests, pixels, batch]`, each request padded to whole ChaCha blocks.
+        images: &'a mut Buffer<f32>,
+    }
+    parameters {
+        reads key: u32[8] = key,
+        reads asks: u32[asks.sizes.asks()] = &asks.buffer,
+        writes images: f32[asks.sizes.images()] = images,
+        value dimensions: Dimensions = asks.sizes.dimensions()?,
+    }
+    geometry(version) {
+        let pitch = asks.sizes.images_pitch();
+        let items = match version {
+            Version::Fast => pitch / CHACHA_WORDS,
+            Version::Naive => pitch,
+        };
+        Geometry::new([items.div_ceil(THREADS), asks.sizes.requests, 1], THREADS)?
+    }
 }
 
-impl Kernels {
-    /// Loads them.
-    ///
-    /// # Errors
-    /// As [`Device::module`].
-    pub fn load(device: &Device) -> Result<Self> {
-        Self::load_from(device, &SOURCE)
-    }
-
-    /// Loads them from another text: tests damage it, to see whether the damage is found.
-    ///
-    /// # Errors
-    /// As [`Device::module`].
-    pub fn load_from(device: &Device, source: &Source) -> Result<Self> {
-        let module = device.module(source)?;
-        Ok(Self {
-            device: device.clone(),
-            images: [module.kernel("toy_images")?, module.kernel("toy_images_naive")?],
-            edges: [module.kernel("toy_edges")?, module.kernel("toy_edges_naive")?],
-            answers: [module.kernel("toy_answers")?, module.kernel("toy_answers_naive")?],
-        })
-    }
-
-    /// Name of a graph of these kernels, for messages.
-    #[must_use]
-    pub fn describe(&self, name: &str) -> String {
-        let names: Vec<&str> = [&self.images, &self.edges, &self.answers].map(|kernel| kernel[0].name()).to_vec();
-        format!("{name} ({}; flags {})", names.join(", "), self.device.flags())
-    }
-
-    /// Draws the minibatches: image `b`'s pixel `p` is word `p · batch + b` from the request's place in the stream.
-    ///
-    /// # Errors
-    /// What the device reports.
-    ///
-    /// # Panics
-    /// If a buffer is too short.
-    pub fn images(
-        &self,
-        version: Version,
-        sizes: &Sizes,
-        key: &Buffer<u32>,
-        asks: &Asks,
-        images: &mut Buffer<f32>,
-    ) -> Result<()> {
-        expect(key.len(), 8, "the key");
-        asks.expect(sizes);
-        expect(images.len(), sizes.images(), "images");
-        let items = match version {
-            Version::Fast => sizes.images_pitch() / WORDS,
-            Version::Naive => sizes.images_pitch(),
-        };
-        let geometry = Geometry::new([items.div_ceil(THREADS as usize), sizes.requests, 1], THREADS)?;
-        let (edges, slots, batch) = (sizes.toy.edges as i32, sizes.slots as i32, sizes.toy.batch as i32);
-        let kernel = &self.images[version as usize];
-        // SAFETY: types and order are those of `toy_images` and its naive version; only `images` is written; both read
-        // the 8 words of the key and the requests that are there, of which there are at most `sizes.requests`, and
-        // write `images_pitch` floats for each: as many as were just checked.
-        unsafe {
-            kernel
-                .on(&self.device)
-                .reads(key) // const unsigned* key
-                .reads(&asks.buffer) // const unsigned* asks
-                .writes(images) // float* images
-                .value(&edges) // int edges
-                .value(&slots) // int slots
-                .value(&batch) // int batch
-                .submit(geometry)
-        }
-    }
-
-    /// Every edge's share of the predictions, and the slopes, `[requests, edges, slots + 1, batch]`, unless they are
-    /// not wanted.
-    ///
-    /// # Errors
-    /// What the device reports.
-    ///
-    /// # Panics
-    /// If a buffer is too short.
-    #[allow(clippy::too_many_arguments, reason = "the kernel's")]
-    pub fn edges(
-        &self,
-        version: Version,
-        sizes: &Sizes,
+kernel! {
+    /// Every edge's share of the predictions, and the slopes unless they are not wanted.
+    // SAFETY: `Asks` holds only trials and candidates that are there, `Weights` only teachers of that many candidates;
+    // everything else is indexed by block, thread and loops up to the dimensions.
+    unsafe pub struct Edges<'a>: "toy_edges", "toy_edges_naive";
+    given {
+        /// The requests.
+        asks: &'a Asks,
+        /// The weights of all trials.
+        weights: &'a Weights,
+        /// Which slopes.
         wanted: Slopes,
-        asks: &Asks,
-        weights: &Weights,
-        images: &Buffer<f32>,
-        shares: &mut Shares,
-        slopes: &mut Buffer<f32>,
-    ) -> Result<()> {
-        let Toy { edges, candidates, batch } = sizes.toy;
-        assert_eq!(weights.toy, sizes.toy, "the weights are of other sizes");
-        let places = sizes.trials * edges;
-        asks.expect(sizes);
-        expect(weights.filters.len(), places * candidates * TAPS, "filters");
-        expect(weights.heads.len(), places * POSITIONS, "second-stage filters");
-        expect(weights.teachers.len(), places, "teachers");
-        expect(images.len(), sizes.images(), "images");
-        expect(shares.differences.len(), sizes.shares(), "differences");
-        expect(shares.shares.len(), sizes.shares(), "shares");
-        expect(slopes.len(), if wanted == Slopes::None { 0 } else { sizes.slopes() }, "slopes");
+        /// `[requests, pixels, batch]`, as [`Images`] draws them.
+        images: &'a Buffer<f32>,
+        /// The shares.
+        shares: &'a mut Shares,
+        /// `[requests, edges, slots + 1, batch]`: `d prediction / d weight` of every slot; the last row as if the output
+        /// were all ones.
+        slopes: &'a mut Buffer<f32>,
+    }
+    requires {
+        assert_eq!(weights.toy, asks.sizes.toy, "the weights are of other sizes");
+    }
+    parameters {
+        reads asks: u32[asks.sizes.asks()] = &asks.buffer,
+        reads filters: f32[asks.sizes.filters()] = &weights.filters,
+        reads heads: f32[asks.sizes.places() * POSITIONS] = &weights.heads,
+        reads teachers: u32[asks.sizes.places()] = &weights.teachers,
+        reads images: f32[asks.sizes.images()] = images,
+        writes differences: f32[asks.sizes.shares()] = &mut shares.differences,
+        writes shares: f32[asks.sizes.shares()] = &mut shares.shares,
+        writes slopes: f32[if wanted == Slopes::None { 0 } else { asks.sizes.slopes() }] = slopes,
+        value dimensions: Dimensions = asks.sizes.dimensions()?,
+        value slopes_of: i32 = wanted as i32,
+    }
+    geometry(version) {
         let tile = match version {
             Version::Fast => TILE,
-            Version::Naive => THREADS as usize,
+            Version::Naive => THREADS,
         };
-        let geometry = Geometry::new([edges, batch.div_ceil(tile), sizes.requests], THREADS)?;
-        let (edges, candidates, batch) = (edges as i32, candidates as i32, batch as i32);
-        let (slots, wanted) = (sizes.slots as i32, wanted as i32);
-        let kernel = &self.edges[version as usize];
-        // SAFETY: types and order are those of `toy_edges` and its naive version; `differences`, `shares` and `slopes`
-        // are written, the others read; `Asks` and `Weights` hold only trials and candidates that are there, and all
-        // lengths were just checked.
-        unsafe {
-            kernel
-                .on(&self.device)
-                .reads(&asks.buffer) // const unsigned* asks
-                .reads(&weights.filters) // const float* filters
-                .reads(&weights.heads) // const float* heads
-                .reads(&weights.teachers) // const unsigned* teachers
-                .reads(images) // const float* images
-                .writes(&mut shares.differences) // float* differences
-                .writes(&mut shares.shares) // float* shares
-                .writes(slopes) // float* slopes
-                .value(&edges) // int edges
-                .value(&candidates) // int candidates
-                .value(&batch) // int batch
-                .value(&slots) // int slots
-                .value(&wanted) // int slopes_of
-                .submit(geometry)
-        }
+        let Toy { edges, batch, .. } = asks.sizes.toy;
+        Geometry::new([edges, batch.div_ceil(tile), asks.sizes.requests], THREADS)?
     }
+}
 
+kernel! {
     /// The sums over the batch, `[requests, 1 + edges · rows]`.
-    ///
-    /// # Errors
-    /// What the device reports.
-    ///
-    /// # Panics
-    /// If a buffer is too short, or for more slopes than there are.
-    #[allow(clippy::too_many_arguments, reason = "the kernel's")]
-    pub fn answers(
-        &self,
-        version: Version,
-        sizes: &Sizes,
+    // SAFETY: indexed by block, thread and loops up to the dimensions and rows; of the slopes no more rows are read than
+    // there are, and none for removals.
+    unsafe pub struct Answers<'a>: "toy_answers", "toy_answers_naive";
+    given {
+        /// The requests.
+        asks: &'a Asks,
+        /// What is summed.
         sums: Sums,
-        asks: &Asks,
-        shares: &Shares,
-        slopes: &Buffer<f32>,
-        answers: &mut Buffer<f64>,
-    ) -> Result<()> {
-        let Toy { edges, batch, .. } = sizes.toy;
-        let rows = sums.rows();
-        asks.expect(sizes);
-        expect(shares.differences.len(), sizes.shares(), "differences");
-        expect(shares.shares.len(), sizes.shares(), "shares");
-        if let Sums::Slopes(1..) = sums {
-            assert!(rows <= sizes.slots + 1, "{rows} slopes of {}", sizes.slots + 1);
-            expect(slopes.len(), sizes.slopes(), "slopes");
-        }
-        expect(answers.len(), sizes.requests * sizes.sums(rows), "answers");
-        let geometry = match version {
-            Version::Fast => {
-                let errors = size_of::<f32>() * batch;
-                Geometry::new([sizes.requests, 1, 1], ANSWER_THREADS)?.with_shared(errors as u32)
+        /// The shares, as [`Edges`] leaves them.
+        shares: &'a Shares,
+        /// The slopes, as [`Edges`] leaves them.
+        slopes: &'a Buffer<f32>,
+        /// `[requests, 1 + edges · rows]`
+        answers: &'a mut Buffer<f64>,
+    }
+    requires {
+        let summed = if let Sums::Slopes(rows) = sums { rows } else { 0 };
+        assert!(summed <= asks.sizes.slots + 1, "{summed} slopes of {}", asks.sizes.slots + 1);
+    }
+    parameters {
+        reads asks: u32[asks.sizes.asks()] = &asks.buffer,
+        reads differences: f32[asks.sizes.shares()] = &shares.differences,
+        reads shares: f32[asks.sizes.shares()] = &shares.shares,
+        reads slopes: f32[if summed == 0 { 0 } else { asks.sizes.slopes() }] = slopes,
+        writes answers: f64[asks.sizes.requests * asks.sizes.sums(sums.rows())] = answers,
+        value dimensions: Dimensions = asks.sizes.dimensions()?,
+        value terms: Terms = sums.terms()?,
+    }
+    geometry(version) {
+        let Sizes { toy, requests, .. } = asks.sizes;
+        match version {
+            Version::Fast => Geometry::new([requests, 1, 1], ANSWER_THREADS)?.with_shared(size_of::<f32>() * toy.batch)?,
+            Version::Naive => {
+                Geometry::new([asks.sizes.sums(sums.rows()).div_ceil(THREADS), requests, 1], THREADS)?
             }
-            Version::Naive => Geometry::new([sizes.sums(rows).div_ceil(THREADS as usize), sizes.requests, 1], THREADS)?,
-        };
-        let (edges, batch, slots) = (edges as i32, batch as i32, sizes.slots as i32);
-        let (rows, removals) = (rows as i32, i32::from(sums == Sums::Removals));
-        let kernel = &self.answers[version as usize];
-        // SAFETY: types and order are those of `toy_answers` and its naive version; only `answers` is written; all
-        // lengths were just checked, and `slopes` is not read unless slopes are summed.
-        unsafe {
-            kernel
-                .on(&self.device)
-                .reads(&asks.buffer) // const unsigned* asks
-                .reads(&shares.differences) // const float* differences
-                .reads(&shares.shares) // const float* shares
-                .reads(slopes) // const float* slopes
-                .writes(answers) // double* answers
-                .value(&edges) // int edges
-                .value(&batch) // int batch
-                .value(&slots) // int slots
-                .value(&rows) // int rows
-                .value(&removals) // int removals
-                .submit(geometry)
         }
     }
-}
-
-impl Asks {
-    fn expect(&self, sizes: &Sizes) {
-        assert_eq!(self.sizes, *sizes, "the requests are of other sizes");
-    }
-}
-
-fn expect(length: usize, needed: usize, what: &str) {
-    assert!(length >= needed, "{what}: {length} values, needed are {needed}");
 }
