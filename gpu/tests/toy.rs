@@ -160,7 +160,7 @@ fn every_barrier_is_needed() {
 /// that may be written, another order, one more. Neither is one whose struct is laid out in another way.
 #[test]
 fn other_parameters_do_not_compile() {
-    if !in_child("other_parameters_do_not_compile", numbers_only) {
+    if !in_child("toy::other_parameters_do_not_compile", numbers_only) {
         return;
     }
     let device = device();
