@@ -14,7 +14,6 @@ const PIECE: usize = 4096;
 
 /// How an array of a parameter's shape lies in pixels: one dimension in blocks of [`LANES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "panels are the recurrent network's")]
 pub(crate) enum Packing {
     /// Filters `[outputs, inputs, height, width]` as `[input blocks, height, width, LANES inputs, output blocks, LANES outputs]`.
     Filters { outputs: usize, inputs: usize, height: usize, width: usize },
@@ -121,7 +120,6 @@ impl<'a, T> Span<'a, T> {
     }
 }
 
-#[allow(dead_code, reason = "some of it is the recurrent network's")]
 impl<T: Element> Weights<T> {
     /// Bytes of the weights of such parameters, and of their gradients and velocities.
     pub(crate) fn bytes(packings: impl IntoIterator<Item = Packing>, momentum: bool) -> [usize; 2] {

@@ -12,8 +12,8 @@ use advantage_nas::network::recurrent::{
 use advantage_nas::random::Streams;
 use pulp::Arch;
 
+use super::learned::Learned;
 use super::pointwise::{Add, Edge, EdgeBackward, Mask, Product, Start, StartBackward, Sum, Terms};
-use super::weights::Weights;
 use crate::Element;
 use crate::layer::{LANES, Pixel, blocks};
 use crate::matrix::{Rows, RowsMut, multiply};
@@ -195,12 +195,12 @@ impl<T: Element> Chunk<T> {
         &mut self,
         arch: Arch,
         layout: &Layout,
-        weights: &Weights<T>,
+        learned: &Learned<T>,
         choice: &Choice<T>,
         without: Option<usize>,
     ) {
         let (rows, panels) = (self.rows(), layout.panels);
-        let embeddings = &weights.tensors[layout.embedding].value;
+        let embeddings = learned.value(layout.embedding);
         for (row, &word) in self.words.inputs().iter().enumerate() {
             let pixels = &embeddings[word as usize * panels..][..panels];
             for (panel, pixel) in pixels.iter().enumerate() {
@@ -211,13 +211,13 @@ impl<T: Element> Chunk<T> {
             let [mask, _] = &self.masks;
             arch.dispatch(Mask { mask, out: &mut self.embedded });
         }
-        let factor = |index: usize| weights.tensors[index].forward();
+        let factor = |index: usize| learned.forward(index);
         for (index, out) in [(layout.input_gate, &mut self.gate), (layout.input, &mut self.value)] {
             let input = Rows::all(&self.embedded, rows);
             multiply(arch, input, factor(index), panels, RowsMut::all(out, rows), false);
         }
         for step in 0..self.steps {
-            self.forward_step(arch, layout, weights, choice, without, step);
+            self.forward_step(arch, layout, learned, choice, without, step);
         }
         let after = self.streams;
         for panel in 0..panels {
@@ -236,14 +236,14 @@ impl<T: Element> Chunk<T> {
         &mut self,
         arch: Arch,
         layout: &Layout,
-        weights: &Weights<T>,
+        learned: &Learned<T>,
         choice: &Choice<T>,
         without: Option<usize>,
         step: usize,
     ) {
         let (rows, panels, streams) = (self.rows(), layout.panels, self.streams);
         let first = step * streams;
-        let factor = |index: usize| weights.tensors[index].forward();
+        let factor = |index: usize| learned.forward(index);
         let state = Rows::all(&self.states, rows + streams).part(first, streams);
         for (index, out) in [(layout.state_gate, &mut self.gate), (layout.state, &mut self.value)] {
             multiply(arch, state, factor(index), panels, RowsMut::all(out, rows).part(first, streams), true);
@@ -308,7 +308,7 @@ impl<T: Element> Chunk<T> {
         &mut self,
         arch: Arch,
         layout: &Layout,
-        weights: &Weights<T>,
+        learned: &Learned<T>,
         choice: &Choice<T>,
         to_words: bool,
     ) {
@@ -320,7 +320,7 @@ impl<T: Element> Chunk<T> {
         self.slopes = [[0.0; CANDIDATES + 1]; EDGES];
         self.gradients[NODES - 1].fill(Pixel::default());
         for step in (0..self.steps).rev() {
-            self.backward_step(arch, layout, weights, choice, step);
+            self.backward_step(arch, layout, learned, choice, step);
         }
         if to_words {
             // The embeddings are not needed any more once their own gradients of weights are done; these take another place.
@@ -328,7 +328,7 @@ impl<T: Element> Chunk<T> {
             for (accumulate, index, slopes) in
                 [(false, layout.input_gate, &self.gate), (true, layout.input, &self.value)]
             {
-                let factor = weights.tensors[index].backward();
+                let factor = learned.backward(index);
                 multiply(arch, Rows::all(slopes, rows), factor, panels, RowsMut::all(out, rows), accumulate);
             }
             if !self.masks[0].is_empty() {
@@ -337,13 +337,13 @@ impl<T: Element> Chunk<T> {
         }
     }
 
-    fn backward_step(&mut self, arch: Arch, layout: &Layout, weights: &Weights<T>, choice: &Choice<T>, step: usize) {
+    fn backward_step(&mut self, arch: Arch, layout: &Layout, learned: &Learned<T>, choice: &Choice<T>, step: usize) {
         let (rows, panels, streams) = (self.rows(), layout.panels, self.streams);
         let first = step * streams;
         fn part<T>(pixels: &[Pixel<T>], rows: usize, first: usize, streams: usize) -> Rows<'_, T> {
             Rows::all(pixels, rows).part(first, streams)
         }
-        let factor = |index: usize| weights.tensors[index].backward();
+        let factor = |index: usize| learned.backward(index);
         let outer = Rows::all(&self.outputs, rows).part(first, streams);
         let [zero, one, two, state] = &mut self.gradients;
         arch.dispatch(Add { panels, part: outer, out: RowsMut::all(state, streams) });

@@ -6,8 +6,8 @@
 
 use pulp::Arch;
 
+use super::learned::OutputLayer;
 use super::pointwise::{Exponentials, Slopes, Statistics};
-use super::weights::Tensor;
 use crate::Element;
 use crate::layer::{LANES, Pixel, blocks};
 use crate::matrix::{Rows, RowsMut, multiply, multiply_transposed};
@@ -75,19 +75,19 @@ impl<T: Element> Head<T> {
         &mut self,
         arch: Arch,
         workers: &Workers,
-        [weight, bias]: [&Tensor<T>; 2],
+        [weight, bias]: [&[Pixel<T>]; 2],
         outputs: Rows<'_, T>,
         targets: &[u32],
         batch: usize,
     ) -> f64 {
         let (rows, units) = (outputs.count, self.units);
         workers.each(&mut self.groups, |group| {
-            let factor = Rows::all(&weight.value[group.first * units..][..group.panels * units], units);
+            let factor = Rows::all(&weight[group.first * units..][..group.panels * units], units);
             let logits = &mut group.logits[..group.panels * rows];
             multiply(arch, outputs, factor, group.panels, RowsMut::all(logits, rows), false);
             arch.dispatch(Exponentials {
                 rows,
-                bias: &bias.value[group.first..][..group.panels],
+                bias: &bias[group.first..][..group.panels],
                 logits,
                 first: group.first * LANES,
                 targets,
@@ -122,17 +122,18 @@ impl<T: Element> Head<T> {
         &mut self,
         arch: Arch,
         workers: &Workers,
-        [weight, bias]: [&mut Tensor<T>; 2],
+        layer: OutputLayer<'_, T>,
         outputs: RowsMut<'_, T>,
         targets: &[u32],
         wanted: HeadWanted,
     ) {
         let (rows, units) = (outputs.count, self.units);
         let HeadWanted { batch, weights, first } = wanted;
+        let OutputLayer { factor, weight_gradient, bias_gradient } = layer;
         let mut outputs = outputs;
         {
             let read = Rows { pixels: outputs.pixels, stride: outputs.stride, first: outputs.first, count: rows };
-            workers.each_with(&mut self.groups, &mut weight.gradient, GROUP * units, |group, gradient| {
+            workers.each_with(&mut self.groups, weight_gradient, GROUP * units, |group, gradient| {
                 if first {
                     group.bias_gradient.fill(Pixel::default());
                 }
@@ -152,10 +153,9 @@ impl<T: Element> Head<T> {
             });
         }
         for group in &self.groups {
-            bias.gradient[group.first..][..group.panels].copy_from_slice(&group.bias_gradient);
+            bias_gradient[group.first..][..group.panels].copy_from_slice(&group.bias_gradient);
         }
         let (groups, panels) = (&self.groups, blocks(units));
-        let factor = weight.backward();
         let count = rows.div_ceil(SHARE);
         workers.each(&mut self.shares[..count], |(top, gradient)| {
             let height = SHARE.min(rows - *top);
@@ -192,11 +192,13 @@ mod tests {
     use advantage_nas::network::Part;
     use advantage_nas::network::recurrent::{ParameterKind, Parent, Recurrent};
     use advantage_nas::random::Streams;
+    use advantage_nas::strategy::Proposal;
     use advantage_nas::tolerance::assert_close;
+    use ndarray::ArrayView1;
     use rand::{Rng, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 
-    use super::super::weights::Weights;
+    use super::super::learned::Learned;
     use super::*;
 
     const WORDS: usize = 1030;
@@ -205,7 +207,7 @@ mod tests {
 
     /// Output layer and cross-entropy in two blocks of rows, weights and bias of all words.
     struct Layer {
-        weights: Weights<f64>,
+        learned: Learned<f64>,
         head: Head<f64>,
         outputs: Vec<Pixel<f64>>,
         targets: Vec<u32>,
@@ -213,13 +215,22 @@ mod tests {
     }
 
     impl Layer {
+        /// Numbers of the weights or of the bias.
+        fn read(&self, place: usize, part: Part) -> Vec<f64> {
+            self.learned.read(place, part).into_raw_vec_and_offset().0
+        }
+
+        fn write(&mut self, place: usize, values: &[f64]) {
+            self.learned.write(place, Part::Value, ArrayView1::from(values).into_dyn()).unwrap();
+        }
+
         fn new() -> (Self, ChaCha8Rng) {
             let mut rng = ChaCha8Rng::seed_from_u64(1);
             let sizes = Recurrent { vocabulary: WORDS, units: UNITS, initial_range: 1.5, ..Recurrent::paper() };
             let parent = Parent::new(sizes).unwrap();
-            let mut weights = Weights::new(&parent, &Streams::new(0), 0);
-            weights.tensors.iter_mut().for_each(|tensor| tensor.active = true);
-            weights.transpose(&Workers::new(1).unwrap());
+            let mut learned = Learned::new(&parent, &Streams::new(0), 0);
+            learned.select(&parent, &Proposal::new(parent.space().shape()));
+            learned.transpose(&Workers::new(1).unwrap());
             let outputs = (0..blocks(UNITS) * COUNT)
                 .map(|_| Pixel(std::array::from_fn(|_| rng.random_range(-1.0..1.0))))
                 .collect();
@@ -227,7 +238,7 @@ mod tests {
             let mut targets: Vec<u32> = (0..COUNT).map(|_| rng.random_range(0..WORDS as u32)).collect();
             targets[..2].copy_from_slice(&[0, WORDS as u32 - 1]);
             let places = [ParameterKind::OutputWeight, ParameterKind::OutputBias].map(|kind| parent.index(kind));
-            (Self { weights, head: Head::new(WORDS, UNITS), outputs, targets, places }, rng)
+            (Self { learned, head: Head::new(WORDS, UNITS), outputs, targets, places }, rng)
         }
 
         /// Sum of the cross-entropies over 4, and with `back` all gradients.
@@ -237,13 +248,14 @@ mod tests {
             for (top, count) in [(0, 21), (21, 16)] {
                 let targets = &self.targets[top..][..count];
                 let rows = Rows::all(&self.outputs, COUNT).part(top, count);
-                let tensors = self.places.map(|place| &self.weights.tensors[place]);
-                loss += self.head.forward(arch, &workers, tensors, rows, targets, 4);
+                let values = self.places.map(|place| self.learned.value(place));
+                loss += self.head.forward(arch, &workers, values, rows, targets, 4);
                 if back {
                     let rows = RowsMut::all(&mut self.outputs, COUNT).part(top, count);
-                    let tensors = self.weights.tensors.get_disjoint_mut(self.places).unwrap();
+                    let [weight, bias] = self.places;
+                    let layer = self.learned.output_layer(weight, bias);
                     let wanted = HeadWanted { batch: 4, weights: true, first };
-                    self.head.backward(arch, &workers, tensors, rows, targets, wanted);
+                    self.head.backward(arch, &workers, layer, rows, targets, wanted);
                 }
                 first = false;
             }
@@ -260,8 +272,8 @@ mod tests {
         let gradients = std::mem::replace(&mut layer.outputs, outputs);
         let [weight, bias] = layer.places;
         for (place, count) in [(weight, WORDS * UNITS), (bias, WORDS)] {
-            let gradient = layer.weights.read(place, Part::Gradient);
-            let values = layer.weights.read(place, Part::Value);
+            let gradient = layer.read(place, Part::Gradient);
+            let values = layer.read(place, Part::Value);
             let mut indices: Vec<usize> = (0..6).map(|_| rng.random_range(0..count)).collect();
             indices.extend(layer.targets.iter().map(|&target| target as usize * (count / WORDS)).take(3));
             indices.extend([0, count - 1]);
@@ -269,11 +281,11 @@ mod tests {
                 let mut moved = |by: f64| {
                     let mut values = values.clone();
                     values[index] += by;
-                    layer.weights.write(place, Part::Value, &values).unwrap();
+                    layer.write(place, &values);
                     layer.loss(false)
                 };
                 let expected = (moved(STEP) - moved(-STEP)) / (2.0 * STEP);
-                layer.weights.write(place, Part::Value, &values).unwrap();
+                layer.write(place, &values);
                 // A loss near 70 rounds to 1e-14, over the step 1e-9; squares of the step.
                 assert_close(gradient[index], expected, 1e-7, 1e-8);
             }
@@ -302,16 +314,15 @@ mod tests {
         let mut values = vec![0.0; WORDS];
         values[5] = 5000.0;
         values[700] = 5000.0;
-        layer.weights.write(bias, Part::Value, &values).unwrap();
-        let shape = layer.weights.read(layer.places[0], Part::Value).len();
-        layer.weights.write(layer.places[0], Part::Value, &vec![0.0; shape]).unwrap();
+        layer.write(bias, &values);
+        layer.write(layer.places[0], &[0.0; WORDS * UNITS]);
         layer.targets.fill(5);
         assert_close(layer.loss(false), COUNT as f64 * 2.0f64.ln() / 4.0, 1e-12, 0.0);
         layer.targets.fill(6);
         assert_close(layer.loss(false), COUNT as f64 * (5000.0 + 2.0f64.ln()) / 4.0, 1e-12, 0.0);
         // What is not a number is not hidden.
         values[3] = f64::NAN;
-        layer.weights.write(bias, Part::Value, &values).unwrap();
+        layer.write(bias, &values);
         assert!(layer.loss(false).is_nan());
     }
 }

@@ -1,6 +1,6 @@
 //! The recurrent network of section 5.3 on the CPU; it is described in [`advantage_nas::network::recurrent`].
 //!
-//! - `weights`: parameters, the update
+//! - `learned`: weights, the update
 //! - `pointwise`: what the cell and the softmax do number by number
 //! - `chunk`: the recurrence of some streams, forward and backward
 //! - `head`: the output layer and the cross-entropy
@@ -10,9 +10,9 @@
 
 mod chunk;
 mod head;
+mod learned;
 mod network;
 mod pointwise;
-mod weights;
 
 pub use advantage_nas::network::Part;
 
@@ -23,11 +23,12 @@ use advantage_nas::strategy::{Feedback, Proposal, Step, Want};
 use advantage_nas::supernet::{Batch, Evaluation, Fetch, Request, Set, expect_feedback};
 use advantage_nas::{Error, OpTable, Result, SearchSpace, Supernet};
 
+use ndarray::{Array1, ArrayD};
+
 use crate::Stored;
-use crate::layer::Pixel;
 use crate::workers::Workers;
+use learned::Learned;
 use network::{Network, Wanted};
-use weights::Weights;
 
 /// What a supernet is built for, beside the network.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -58,7 +59,7 @@ pub struct RecurrentSupernet<T> {
 #[derive(Debug)]
 struct Trial<T> {
     number: u32,
-    weights: Weights<T>,
+    learned: Learned<T>,
     /// Losses of weight steps that were not fetched yet.
     losses: Vec<f64>,
     position: TextPosition,
@@ -79,7 +80,7 @@ impl<T: Stored> RecurrentSupernet<T> {
     /// The memory in bytes that such a supernet takes, beside its texts: parameters, gradients, tensors of a minibatch.
     #[must_use]
     pub fn memory_of(parent: &Parent, trials: usize) -> usize {
-        trials * Weights::<T>::pixels(parent) * size_of::<Pixel<T>>() + Network::<T>::memory(parent)
+        trials * Learned::<T>::bytes(parent) + Network::<T>::memory(parent)
     }
 
     /// The networks of the given trials, with their initial weights, before the first segment, with states of zero.
@@ -95,7 +96,7 @@ impl<T: Stored> RecurrentSupernet<T> {
         let zeros = vec![T::zero(); sizes.batch * sizes.units];
         let trial = |&number: &u32| Trial {
             number,
-            weights: Weights::new(&parent, streams, number),
+            learned: Learned::new(&parent, streams, number),
             losses: Vec::new(),
             position: TextPosition::start(),
             state: zeros.clone(),
@@ -180,7 +181,7 @@ impl<T: Stored> RecurrentSupernet<T> {
     /// # Errors
     /// [`Error::Unsupported`] for another trial.
     pub fn parameter(&self, trial: u32, index: usize, part: Part) -> Result<Vec<T>> {
-        Ok(self.trials[self.find(trial)?].weights.read(index, part))
+        Ok(self.trials[self.find(trial)?].learned.read(index, part).into_raw_vec_and_offset().0)
     }
 
     /// Overwrites numbers of a parameter.
@@ -192,7 +193,8 @@ impl<T: Stored> RecurrentSupernet<T> {
     /// [`Error::Unsupported`] for another trial, [`Error::Length`] unless there is one value for each number.
     pub fn set_parameter(&mut self, trial: u32, index: usize, part: Part, values: &[f64]) -> Result<()> {
         let trial = self.find(trial)?;
-        self.trials[trial].weights.write(index, part, values)
+        let values: ArrayD<T> = values.iter().map(|&value| T::of(value)).collect::<Array1<T>>().into_dyn();
+        self.trials[trial].learned.write(index, part, values.view())
     }
 
     /// Forward and backward pass of a request, whatever it wants, as in a weight step. The gradients of the weights are then
@@ -216,7 +218,7 @@ impl<T: Stored> RecurrentSupernet<T> {
     /// [`Error::Unsupported`] for another trial.
     pub fn update(&mut self, trial: u32, rate: f64) -> Result<f64> {
         let trial = self.find(trial)?;
-        Ok(self.network.update(&mut self.trials[trial].weights, rate, self.settings.weights.clip_norm))
+        Ok(self.network.update(&mut self.trials[trial].learned, &self.settings.weights.into(), rate))
     }
 
     fn find(&self, trial: u32) -> Result<usize> {
@@ -251,7 +253,7 @@ impl<T: Stored> RecurrentSupernet<T> {
         without: Option<usize>,
         wanted: Option<Wanted>,
     ) -> Result<f64> {
-        self.network.pass(&mut self.trials[trial].weights, proposal, without, wanted)
+        self.network.pass(&mut self.trials[trial].learned, proposal, without, wanted)
     }
 
     /// Keeps the state after the pass, and goes on to the next segment.
@@ -326,13 +328,13 @@ impl<T: Stored> Supernet for RecurrentSupernet<T> {
     fn evaluate(&mut self, request: &Request) -> Result<Evaluation> {
         let trial = self.find(request.batch.trial)?;
         let text = self.texts.evaluated(request.batch.set)?;
-        let loss = self.network.evaluate(&mut self.trials[trial].weights, &request.proposal, text)?;
+        let loss = self.network.evaluate(&self.trials[trial].learned, &request.proposal, text)?;
         Ok(Evaluation { loss, accuracy: None, count: text.len() as u64 })
     }
 
     fn save(&mut self, trial: u32) -> Result<State> {
         let (sizes, trial) = (self.parent().sizes(), &self.trials[self.find(trial)?]);
-        let mut state = trial.weights.save(self.parent().parameters());
+        let mut state = trial.learned.save(self.parent().parameters());
         let shape = vec![sizes.batch, sizes.units];
         state.insert("state", Entry { shape, values: T::values(trial.state.clone()) });
         trial.position.save(&mut state);
@@ -341,12 +343,12 @@ impl<T: Stored> Supernet for RecurrentSupernet<T> {
 
     fn restore(&mut self, trial: u32, state: &State) -> Result<()> {
         let trial = self.find(trial)?;
-        let mut weights = self.trials[trial].weights.clone();
-        weights.restore(self.parent().parameters(), state)?;
+        let mut learned = self.trials[trial].learned.clone();
+        learned.restore(self.parent().parameters(), state)?;
         let numbers = T::stored(state, "state", self.trials[trial].state.len())?.into_iter().map(T::of).collect();
         let position = TextPosition::restore(state)?;
         let trial = &mut self.trials[trial];
-        (trial.weights, trial.state, trial.position) = (weights, numbers, position);
+        (trial.learned, trial.state, trial.position) = (learned, numbers, position);
         trial.losses.clear();
         Ok(())
     }

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use advantage_nas::network::recurrent::{CANDIDATES, CellMatrix, EDGES, Operation, ParameterKind, Parent, Segment};
+use advantage_nas::network::Sgd;
+use advantage_nas::network::recurrent::{CANDIDATES, EDGES, Operation, ParameterKind, Parent, Segment};
 use advantage_nas::random::Streams;
 use advantage_nas::strategy::Proposal;
 use advantage_nas::{OpTable, Result};
@@ -10,8 +11,8 @@ use pulp::Arch;
 
 use super::chunk::{Choice, Chunk, Layout};
 use super::head::{Head, HeadWanted, ROWS};
+use super::learned::Learned;
 use super::pointwise::Terms;
-use super::weights::Weights;
 use crate::Element;
 use crate::layer::{LANES, Pixel};
 use crate::matrix::{Rows, RowsMut, multiply_transposed};
@@ -83,23 +84,17 @@ impl<T: Element> Network<T> {
     }
 
     /// Updates the weights that took part in the last pass; returns the norm of the gradient before clipping.
-    pub(super) fn update(&self, weights: &mut Weights<T>, rate: f64, clip_norm: f64) -> f64 {
-        self.workers.run(|| weights.update(self.arch, &self.workers, rate, clip_norm))
+    pub(super) fn update(&self, learned: &mut Learned<T>, sgd: &Sgd, rate: f64) -> f64 {
+        self.workers.run(|| learned.update(self.arch, &self.workers, sgd, rate))
     }
 
     /// Sets up the chosen candidates.
-    fn select(&mut self, weights: &mut Weights<T>, proposal: &Proposal) -> Result<()> {
+    fn select(&mut self, proposal: &Proposal) -> Result<()> {
         self.parent.space().shape().expect("proposal", proposal.shape())?;
         for edge in 0..EDGES {
             self.choice.edges[edge] = Terms {
                 weights: std::array::from_fn(|k| T::of(proposal.weights()[(edge, k)])),
                 active: std::array::from_fn(|k| proposal.active()[(edge, k)]),
-            };
-        }
-        for tensor in &mut weights.tensors {
-            tensor.active = match tensor.kind {
-                ParameterKind::Cell(CellMatrix::Edge { edge }) => self.choice.edges[edge].read(),
-                _ => true,
             };
         }
         Ok(())
@@ -156,20 +151,21 @@ impl<T: Element> Network<T> {
     /// [`advantage_nas::Error::Shape`] for a proposal over another space.
     pub(super) fn pass(
         &mut self,
-        weights: &mut Weights<T>,
+        learned: &mut Learned<T>,
         proposal: &Proposal,
         without: Option<usize>,
         wanted: Option<Wanted>,
     ) -> Result<f64> {
-        self.select(weights, proposal)?;
+        self.select(proposal)?;
+        learned.select(&self.parent, proposal);
         let batch = self.parent.sizes().batch;
-        let Self { arch, layout, choice, chunks, head, workers, .. } = self;
+        let Self { arch, parent, layout, choice, chunks, head, workers, .. } = self;
         let (arch, layout, choice) = (*arch, &*layout, &*choice);
         Ok(workers.run(|| {
-            let values = &*weights;
+            let values = &*learned;
             workers.each(chunks, |chunk| chunk.forward(arch, layout, values, choice, without));
             if wanted.is_some() {
-                weights.transpose(workers);
+                learned.transpose(workers);
             }
             let mut loss = 0.0;
             let mut first = true;
@@ -178,26 +174,23 @@ impl<T: Element> Network<T> {
                 for part in parts(rows) {
                     let outputs = Rows::all(&chunk.outputs, rows).part(part.start, part.len());
                     let targets = &targets(&chunk.words)[part.clone()];
-                    let tensors = [layout.output_weight, layout.output_bias].map(|index| &weights.tensors[index]);
-                    loss += head.forward(arch, workers, tensors, outputs, targets, batch);
+                    let values = [layout.output_weight, layout.output_bias].map(|index| learned.value(index));
+                    loss += head.forward(arch, workers, values, outputs, targets, batch);
                     if let Some(wanted) = wanted {
                         let outputs = RowsMut::all(&mut chunk.outputs, rows).part(part.start, part.len());
-                        let tensors = weights
-                            .tensors
-                            .get_disjoint_mut([layout.output_weight, layout.output_bias])
-                            .expect("two parameters");
+                        let layer = learned.output_layer(layout.output_weight, layout.output_bias);
                         let wanted = HeadWanted { batch, weights: wanted.weights, first };
-                        head.backward(arch, workers, tensors, outputs, targets, wanted);
+                        head.backward(arch, workers, layer, outputs, targets, wanted);
                         first = false;
                     }
                 }
             }
             if let Some(wanted) = wanted {
-                let values = &*weights;
+                let values = &*learned;
                 workers.each(chunks, |chunk| chunk.backward(arch, layout, values, choice, wanted.weights));
                 if wanted.weights {
-                    cell_gradients(arch, layout, chunks, weights, workers);
-                    embedding_gradient(layout, chunks, weights);
+                    cell_gradients(arch, parent, chunks, learned, workers);
+                    embedding_gradient(layout, chunks, learned);
                 }
             }
             loss / batch as f64
@@ -226,12 +219,11 @@ impl<T: Element> Network<T> {
 
     /// Mean cross-entropy over a whole text, as one stream from the zero state, without dropout. The target of the last word is the
     /// first.
-    pub(super) fn evaluate(&mut self, weights: &mut Weights<T>, proposal: &Proposal, text: &[u32]) -> Result<f64> {
-        self.select(weights, proposal)?;
+    pub(super) fn evaluate(&mut self, learned: &Learned<T>, proposal: &Proposal, text: &[u32]) -> Result<f64> {
+        self.select(proposal)?;
         let Self { arch, layout, choice, single, head, workers, .. } = self;
         let (arch, layout, choice) = (*arch, &*layout, &*choice);
-        let tensors = [layout.output_weight, layout.output_bias].map(|index| &weights.tensors[index]);
-        let weights = &*weights;
+        let output_layer = [layout.output_weight, layout.output_bias].map(|index| learned.value(index));
         let [reading, writing] = single;
         // State before the first word.
         reading.set_state(layout.units, ROWS, &vec![T::zero(); layout.units]);
@@ -248,7 +240,7 @@ impl<T: Element> Network<T> {
                         if count > 0 {
                             written.follow(outputs);
                             written.words.read(text, number as u64).expect("a text has words");
-                            written.forward(arch, layout, weights, choice, None);
+                            written.forward(arch, layout, learned, choice, None);
                         }
                     },
                     || {
@@ -256,7 +248,7 @@ impl<T: Element> Network<T> {
                             return 0.0;
                         }
                         let rows = Rows::all(&outputs.outputs, ROWS).part(0, read);
-                        head.forward(arch, workers, tensors, rows, &targets(&outputs.words)[..read], 1)
+                        head.forward(arch, workers, output_layer, rows, &targets(&outputs.words)[..read], 1)
                     },
                 );
                 loss += part;
@@ -281,26 +273,23 @@ fn parts(rows: usize) -> impl Iterator<Item = Range<usize>> {
 /// Gradients of the cell's matrices, each over all steps and streams at once.
 fn cell_gradients<T: Element>(
     arch: Arch,
-    layout: &Layout,
+    parent: &Parent,
     chunks: &[Chunk<T>],
-    weights: &mut Weights<T>,
+    learned: &mut Learned<T>,
     workers: &Workers,
 ) {
-    workers.each(&mut weights.tensors, |tensor| {
-        let ParameterKind::Cell(matrix) = tensor.kind else { return };
-        if !tensor.active {
-            return;
-        }
+    learned.each_gradient(workers, |parameter, gradient| {
+        let ParameterKind::Cell(matrix) = parent.kinds()[parameter] else { return };
         for (place, chunk) in chunks.iter().enumerate() {
             let (left, right) = chunk.factors(matrix);
-            multiply_transposed(arch, left, layout.units, right, &mut tensor.gradient, place > 0);
+            multiply_transposed(arch, left, parent.sizes().units, right, gradient, place > 0);
         }
     });
 }
 
 /// Adds up the gradients of the words' embeddings.
-fn embedding_gradient<T: Element>(layout: &Layout, chunks: &[Chunk<T>], weights: &mut Weights<T>) {
-    let gradient = &mut weights.tensors[layout.embedding].gradient;
+fn embedding_gradient<T: Element>(layout: &Layout, chunks: &[Chunk<T>], learned: &mut Learned<T>) {
+    let gradient = learned.gradient_mut(layout.embedding);
     gradient.fill(Pixel::default());
     for chunk in chunks {
         let rows = chunk.rows();
