@@ -1,8 +1,8 @@
 //! The toy regression of section 5.1; its formula stands at [`advantage_nas::network::toy`].
 
 use advantage_nas::network::toy::{IMAGE, KERNEL, OUTPUT, POSITIONS, Parameters, STRIDE, TAPS, Toy};
-use advantage_nas::{Architecture, Error, OpTable, Result};
-use ndarray::{Array1, Array2, Array3, Array4, ArrayView3, Axis};
+use advantage_nas::{Architecture, Error, OpTable, Result, Shape};
+use ndarray::{Array2, Array3, Array4, ArrayView3, Axis};
 
 use crate::{Mixture, window};
 
@@ -112,19 +112,20 @@ impl Network {
         slopes
     }
 
-    /// The teacher's predictions, `[batch]`.
+    /// The teacher's candidate at every edge.
     #[must_use]
-    pub fn truth(&self, outputs: &Array4<f64>) -> Array1<f64> {
-        let (edges, candidates, ..) = outputs.dim();
-        let shape = advantage_nas::Shape::new(vec![candidates; edges]).expect("a network has edges and candidates");
+    pub fn teacher(&self) -> Mixture {
+        let (edges, candidates, _) = self.filters.dim();
+        let shape = Shape::new(vec![candidates; edges]).expect("a network has edges and candidates");
         let weights = OpTable::from_fn(&shape, |edge, k| if k == self.teacher.choice(edge) { 1.0 } else { 0.0 });
-        self.shares(outputs, &Mixture::new(&weights)).sum_axis(Axis(0))
+        Mixture::new(&weights)
     }
 
     /// The loss, the mean over the minibatch of the squared error.
     #[must_use]
     pub fn loss(&self, outputs: &Array4<f64>, mixture: &Mixture) -> f64 {
-        let errors = self.shares(outputs, mixture).sum_axis(Axis(0)) - self.truth(outputs);
+        let prediction = |mixture| self.shares(outputs, mixture).sum_axis(Axis(0));
+        let errors = prediction(mixture) - prediction(&self.teacher());
         errors.dot(&errors) / errors.len() as f64
     }
 }
@@ -172,7 +173,8 @@ mod tests {
         let mixture = Mixture::new(&OpTable::from_values(&shape, vec![1.0, 0.0]).unwrap());
         assert_all_close(&network.shares(&outputs, &mixture).into_raw_vec_and_offset().0, &[1.0; 2], 1e-14, 0.0);
         assert_close(network.loss(&outputs, &mixture), 1.0, 1e-14, 0.0);
-        assert_eq!(network.truth(&outputs).to_vec(), [0.0; 2]);
+        assert_eq!(network.teacher().weights.values(), [0.0, 1.0]);
+        assert_eq!(network.shares(&outputs, &network.teacher()).row(0).to_vec(), [0.0; 2]);
         // (1 − 1/4) · 2 of the positions' weights.
         let slopes = network.slopes(&outputs, &mixture);
         assert_all_close(&slopes.ones.row(0).to_vec(), &[1.5; 2], 1e-14, 0.0);

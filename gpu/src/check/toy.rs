@@ -1,14 +1,18 @@
-//! The toy regression: its kernels against plain loops on the host in double precision, its supernet against another
+//! The toy regression: its kernels against the naive network on the host in double precision, its supernet against another
 //! one.
 
-use advantage_nas::network::toy::{IMAGE, KERNEL, OUTPUT, PIXELS, POSITIONS, Parameters, STRIDE, TAPS, Toy};
+use advantage_nas::comparison::Comparison;
+use advantage_nas::network::toy::{IMAGE, PIXELS, Parameters, Toy};
 use advantage_nas::random::Streams;
 use advantage_nas::strategy::{Feedback, Method, MethodSettings, Proposal, Want};
 use advantage_nas::supernet::{Batch, Request, Set};
-use advantage_nas::tolerance::{F32_NETWORK, F64_SUMS};
+use advantage_nas::tolerance::{F32_NETWORK, F64_SUMS, Tolerance};
 use advantage_nas::{Architecture, OpTable, Supernet};
+use advantage_nas_oracles::Mixture;
+use advantage_nas_oracles::toy::Network;
+use ndarray::{Array2, Array3, ArrayD, ArrayView};
 
-use super::{Check, same_search, witness};
+use super::{same_search, witness};
 use crate::device::{Buffer, Device};
 use crate::error::Result;
 use crate::kernels::toy::{Answers, Asks, Edges, Images, SOURCE, Shares, Sizes, Slopes, Sums, Weights};
@@ -100,49 +104,39 @@ impl Case {
     }
 }
 
-/// A filter's output at a position of image `b`.
-fn output(images: &[f32], batch: usize, b: usize, filter: &[f64], position: usize) -> f64 {
-    let (y, x) = (position / OUTPUT * STRIDE, position % OUTPUT * STRIDE);
-    let mut sum = 0.0;
-    for ky in 0..KERNEL {
-        for kx in 0..KERNEL {
-            // As on the device, the weights have single precision.
-            let tap = f64::from(filter[ky * KERNEL + kx] as f32);
-            sum += tap * f64::from(images[((y + ky) * IMAGE + x + kx) * batch + b]);
-        }
-    }
-    sum
+/// What `toy_edges` must compute for one request.
+struct Expected {
+    /// Student's share minus teacher's, `[edges, batch]`.
+    differences: Array2<f64>,
+    /// The student's, `[edges, batch]`.
+    shares: Array2<f64>,
+    /// `[edges, slots + 1, batch]`; the last row is that of a candidate whose output is all ones.
+    slopes: Array3<f64>,
 }
 
-/// What `toy_edges` must compute for one request: `[edges, batch]`, `[edges, batch]`, `[edges, slots + 1, batch]`.
-fn expected_edges(case: &Case, ask: &Ask, images: &[f32]) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
-    let Toy { edges, candidates, batch } = case.sizes.toy;
-    let slots = case.sizes.slots;
-    let parameters = &case.parameters[ask.trial];
-    let mut differences = vec![0.0; edges * batch];
-    let mut shares = differences.clone();
-    let mut slopes = vec![0.0; edges * (slots + 1) * batch];
-    let filter = |edge: usize, candidate: usize| &parameters.filters[(edge * candidates + candidate) * TAPS..][..TAPS];
-    for edge in 0..edges {
-        let mine = &ask.slots[edge * slots..][..slots];
-        for b in 0..batch {
-            for position in 0..POSITIONS {
-                let head = f64::from((parameters.heads[edge * POSITIONS + position] / edges as f64) as f32);
-                let teacher = output(images, batch, b, filter(edge, parameters.teacher.choice(edge)), position);
-                let outputs: Vec<f64> =
-                    mine.iter().map(|slot| output(images, batch, b, filter(edge, slot.0), position)).collect();
-                let mixture: f64 = mine.iter().zip(&outputs).map(|(slot, output)| f64::from(slot.1) * output).sum();
-                let hidden = mixture.tanh();
-                differences[edge * batch + b] += head * (hidden - teacher.tanh());
-                shares[edge * batch + b] += head * hidden;
-                let inner = head * (1.0 - hidden * hidden);
-                for (slot, output) in outputs.iter().chain([&1.0]).enumerate() {
-                    slopes[(edge * (slots + 1) + slot) * batch + b] += inner * output;
-                }
-            }
+impl Expected {
+    fn new(case: &Case, ask: &Ask, images: &[f32]) -> Result<Self> {
+        let Toy { edges, batch, .. } = case.sizes.toy;
+        let slots = case.sizes.slots;
+        // As on the device, the weights have single precision.
+        let mut network = Network::new(case.sizes.toy, &case.parameters[ask.trial])?;
+        network.filters.mapv_inplace(|tap| f64::from(tap as f32));
+        network.heads.mapv_inplace(|weight| f64::from((weight / edges as f64) as f32) * edges as f64);
+        let images = ArrayView::from_shape((IMAGE, IMAGE, batch), images).expect("the images of a minibatch");
+        let outputs = network.outputs(images);
+        let mut weights = OpTable::filled(case.sizes.toy.space()?.shape(), 0.0);
+        for (at, &(candidate, weight)) in ask.slots.iter().enumerate() {
+            weights[(at / slots, candidate)] = f64::from(weight);
         }
+        let mixture = Mixture::new(&weights);
+        let shares = network.shares(&outputs, &mixture);
+        let differences = &shares - network.shares(&outputs, &network.teacher());
+        let of = network.slopes(&outputs, &mixture);
+        let slopes = Array3::from_shape_fn((edges, slots + 1, batch), |(edge, slot, b)| {
+            if slot < slots { of.weights[[edge, ask.slots[edge * slots + slot].0, b]] } else { of.ones[[edge, b]] }
+        });
+        Ok(Self { differences, shares, slopes })
     }
-    (differences, shares, slopes)
 }
 
 /// A buffer of NaN, so that what is not written is seen.
@@ -154,7 +148,7 @@ fn poisoned(device: &Device, name: &'static str, length: usize) -> Result<Buffer
 ///
 /// # Errors
 /// What the device reports.
-pub fn kernels(device: &Device, toys: &[Toy]) -> Result<Vec<Check>> {
+pub fn kernels(device: &Device, toys: &[Toy]) -> Result<Vec<Comparison>> {
     compare(device, &Kernels::load(device, &SOURCE)?, toys)
 }
 
@@ -162,7 +156,7 @@ pub fn kernels(device: &Device, toys: &[Toy]) -> Result<Vec<Check>> {
 ///
 /// # Errors
 /// What the device reports.
-pub fn compare(device: &Device, kernels: &Kernels, toys: &[Toy]) -> Result<Vec<Check>> {
+pub fn compare(device: &Device, kernels: &Kernels, toys: &[Toy]) -> Result<Vec<Comparison>> {
     let mut checks = Vec::new();
     for &toy in toys {
         let mut layouts = vec![("one", 1, true), ("all", toy.candidates, false)];
@@ -189,7 +183,7 @@ fn check_launches(
     version: Version,
     one_hot: bool,
     label: &str,
-    checks: &mut Vec<Check>,
+    checks: &mut Vec<Comparison>,
 ) -> Result<()> {
     let sizes = &case.sizes;
     let Toy { edges, batch, .. } = sizes.toy;
@@ -213,12 +207,12 @@ fn check_launches(
     let mut expected_images = Vec::new();
     for (ask, drawn) in case.asks.iter().zip(drawn.chunks_exact(pitch)) {
         let expected = case.images(ask)?;
-        let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
-        checks.push(Check::equal(format!("toy_images, {label}"), &bits(&drawn[..expected.len()]), &bits(&expected)));
+        let (name, drawn) = (format!("toy_images, {label}"), &drawn[..expected.len()]);
+        checks.push(Comparison::new(name, drawn, &expected[..], Tolerance::Bits));
         expected_images.push(expected);
     }
 
-    // Shares and slopes, against plain loops.
+    // Shares and slopes, against the naive network.
     let mut shares = Shares {
         differences: poisoned(device, "differences", sizes.shares())?,
         shares: poisoned(device, "shares", sizes.shares())?,
@@ -235,16 +229,20 @@ fn check_launches(
     let all_slopes = wide(slopes.to_vec()?);
     let (cells, slope_cells) = (edges * batch, edges * (sizes.slots + 1) * batch);
     for (request, (ask, images)) in case.asks.iter().zip(&expected_images).enumerate() {
-        let expected = expected_edges(case, ask, images);
-        let scale = expected.1.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
-        let mut check = |what: &str, got: &[f64], expected: &[f64]| {
+        let expected = Expected::new(case, ask, images)?;
+        let largest = |values: &ArrayD<f64>, least: f64| values.fold(least, |largest, value| largest.max(value.abs()));
+        let [expected_differences, expected_shares] = [expected.differences, expected.shares].map(Array2::into_dyn);
+        let scale = largest(&expected_shares, 0.0);
+        for (what, got, expected) in [
+            ("differences", &differences[request * cells..][..cells], expected_differences),
+            ("shares", &student[request * cells..][..cells], expected_shares),
+            ("slopes", &all_slopes[request * slope_cells..][..slope_cells], expected.slopes.into_dyn()),
+        ] {
+            let got = ArrayView::from_shape(expected.shape(), got).expect("the request's part of the buffer");
+            let floor = F32_NETWORK * largest(&expected, scale);
             let name = format!("toy_edges, {what}, {label}");
-            let largest = expected.iter().fold(scale, |largest, value| largest.max(value.abs()));
-            checks.push(Check::close(name, got, expected, 0.0, F32_NETWORK * largest));
-        };
-        check("differences", &differences[request * cells..][..cells], &expected.0);
-        check("shares", &student[request * cells..][..cells], &expected.1);
-        check("slopes", &all_slopes[request * slope_cells..][..slope_cells], &expected.2);
+            checks.push(Comparison::new(name, &got, &expected, Tolerance::Close { relative: 0.0, floor }));
+        }
     }
     let untouched = |values: &[f64]| values.iter().map(|value| value.is_nan()).collect::<Vec<_>>();
     for (what, rest) in [
@@ -253,7 +251,7 @@ fn check_launches(
         ("slopes", untouched(&all_slopes[there * slope_cells..])),
     ] {
         if there < sizes.requests {
-            checks.push(Check::equal(format!("no request, no {what}, {label}"), &rest, &vec![true; rest.len()]));
+            checks.push(Comparison::equal(format!("no request, no {what}, {label}"), &rest, &vec![true; rest.len()]));
         }
     }
 
@@ -286,11 +284,11 @@ fn check_launches(
             }
             let name = format!("toy_answers, {sums:?}, {label}");
             let got = &answers[request * count..][..count];
-            checks.push(Check::uniform(name, got, &expected, F64_SUMS));
+            checks.push(Comparison::new(name, got, &expected, Tolerance::OfLargest(F64_SUMS)));
         }
         let rest: Vec<bool> = answers[there * count..].iter().map(|value| value.is_nan()).collect();
         if there < sizes.requests {
-            checks.push(Check::equal(format!("no request, no answers, {label}"), &rest, &vec![true; rest.len()]));
+            checks.push(Comparison::equal(format!("no request, no answers, {label}"), &rest, &vec![true; rest.len()]));
         }
     }
     Ok(())
@@ -326,7 +324,7 @@ pub type Reference<'a> = dyn Fn(Toy, &Streams, &[u32]) -> advantage_nas::Result<
 ///
 /// # Errors
 /// What the supernets report.
-pub fn supernet(device: &Device, toys: &[Toy], reference: &Reference<'_>) -> Result<Vec<Check>> {
+pub fn supernet(device: &Device, toys: &[Toy], reference: &Reference<'_>) -> Result<Vec<Comparison>> {
     let trials = [4, 0, 2];
     let mut checks = Vec::new();
     for &toy in toys {
@@ -349,21 +347,26 @@ pub fn supernet(device: &Device, toys: &[Toy], reference: &Reference<'_>) -> Res
             // Of a loss, every edge's error counts, which is small against the shares that it is the difference of.
             let losses = |feedback: &[Feedback]| feedback.iter().map(|feedback| feedback.loss).collect::<Vec<_>>();
             let (got_losses, expected_losses) = (losses(&got), losses(&expected));
-            checks.push(Check::uniform(format!("losses, {label}"), &got_losses, &expected_losses, 2.0 * F32_NETWORK));
+            let twice = Tolerance::OfLargest(2.0 * F32_NETWORK);
+            checks.push(Comparison::new(format!("losses, {label}"), &got_losses, &expected_losses, twice));
             let rest = |feedback: &Feedback| -> Vec<f64> {
                 feedback.gradient.values().iter().chain(&feedback.removals).copied().collect()
             };
             for (got, expected) in got.iter().zip(&expected) {
                 let zero = |feedback: &Feedback| rest(feedback).iter().map(|v| *v == 0.0).collect::<Vec<_>>();
-                checks.push(Check::equal(format!("what is not wanted is zero, {label}"), &zero(got), &zero(expected)));
-                checks.push(Check::uniform(label.clone(), &rest(got), &rest(expected), 2.0 * F32_NETWORK));
+                checks.push(Comparison::equal(
+                    format!("what is not wanted is zero, {label}"),
+                    &zero(got),
+                    &zero(expected),
+                ));
+                checks.push(Comparison::new(label.clone(), &rest(got), &rest(expected), twice));
             }
         }
         let teacher = ours.teacher(4).cloned().ok_or(crate::Error::TooLarge { what: "trials", got: 4, most: 3 })?;
         let proposal = Proposal::one_hot(ours.space().shape(), &teacher, Want::Loss)?;
         let batch = Batch { trial: 4, set: Set::Test, step: 1 };
         let loss = ours.evaluate(&Request { batch, proposal })?.loss;
-        checks.push(Check::equal("the teacher has no loss", &[loss], &[0.0]));
+        checks.push(Comparison::equal("the teacher has no loss", &[loss], &[0.0]));
     }
     Ok(checks)
 }
@@ -378,7 +381,7 @@ pub fn searches(
     trials: &[u32],
     steps: u64,
     reference: &Reference<'_>,
-) -> Result<Vec<Check>> {
+) -> Result<Vec<Comparison>> {
     let mut checks = Vec::new();
     for method in Method::ALL {
         let streams = Streams::new(3);

@@ -5,8 +5,8 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 
+use advantage_nas::comparison::Comparison;
 use advantage_nas_gpu::Device;
-use advantage_nas_gpu::check::Check;
 use advantage_nas_software_cuda::{Checks, Order, SoftwareDevice};
 
 /// The orders in which threads run.
@@ -82,13 +82,13 @@ pub fn cache() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("checks-{checks}"))
 }
 
-/// Panics with those checks that failed, and if there was none at all.
+/// Panics with those comparisons that failed, and if there was none at all.
 #[track_caller]
-pub fn expect(what: &str, checks: &[Check]) {
-    let failed: Vec<&Check> = checks.iter().filter(|check| !check.passed).take(20).collect();
-    assert!(!checks.is_empty() && failed.is_empty(), "{what}: {} comparisons, failed: {failed:#?}", checks.len());
-    let worst = checks.iter().filter_map(|check| check.worst).fold(0.0, f64::max);
+pub fn expect(what: &str, comparisons: &[Comparison]) {
+    let failed: Vec<String> = comparisons.iter().filter(|one| !one.passed).take(20).map(ToString::to_string).collect();
+    let count = comparisons.len();
+    assert!(count > 0 && failed.is_empty(), "{what}: {count} comparisons, failed:\n{}", failed.join("\n"));
+    let worst = comparisons.iter().filter_map(|one| one.worst).fold(0.0, f64::max);
     let order = std::env::var("SOFTWARE_CUDA_ORDER").unwrap_or_else(|_| "ascending".to_owned());
-    let count = checks.len();
     say(&format!("emulated: {what}, {order}: {count} comparisons, largest difference {worst:.2} of the allowed"));
 }

@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use advantage_nas::Supernet;
+use advantage_nas::comparison::Comparison;
 use advantage_nas::network::toy::Toy;
 use advantage_nas::random::Streams;
-use advantage_nas_gpu::check::{Check, toy};
+use advantage_nas_gpu::check::toy;
 use advantage_nas_gpu::measure::{self, Timing, Work};
 use advantage_nas_gpu::{Device, device};
 use clap::{Args, Subcommand, value_parser};
@@ -62,6 +63,9 @@ pub(super) struct TimeArguments {
     small: bool,
 }
 
+/// The most comparisons that are shown with their differences.
+const SHOWN: usize = 20;
+
 const SMALL: Toy = Toy { edges: 3, candidates: 4, batch: 33 };
 
 pub(super) fn run(action: &Action) -> anyhow::Result<ExitCode> {
@@ -93,7 +97,7 @@ fn check(arguments: &CheckArguments) -> anyhow::Result<ExitCode> {
         Ok(Box::new(advantage_nas_cpu::toy::ToySupernet::<f32>::new(toy, streams, trials)?))
     };
     let searched = if arguments.small { SMALL } else { Toy::paper() };
-    let done = |checks: advantage_nas_gpu::Result<Vec<Check>>| checks.map_err(Error::Device);
+    let done = |checks: advantage_nas_gpu::Result<Vec<Comparison>>| checks.map_err(Error::Device);
     let groups = [
         ("kernels", done(toy::kernels(&device, &sizes))?),
         ("supernets", done(toy::supernet(&device, &sizes, &double))?),
@@ -117,8 +121,11 @@ fn check(arguments: &CheckArguments) -> anyhow::Result<ExitCode> {
                 "{name:<10} {passed} of {count} agree, largest difference {worst:.2} of the allowed\n"
             ));
         }
-        for check in groups.iter().flat_map(|(_, checks)| checks).filter(|check| !check.passed) {
-            out.push_str(&format!("differs    {}\n", check.name));
+        for check in groups.iter().flat_map(|(_, checks)| checks).filter(|check| !check.passed).take(SHOWN) {
+            out.push_str(&format!("\n{check}\n"));
+        }
+        if failed > SHOWN {
+            out.push_str(&format!("\nand {} more\n", failed - SHOWN));
         }
         print(&out)?;
     }
