@@ -151,7 +151,7 @@ fn losses_equal_the_plain_network() {
     let candidates = Candidates::with_zero();
     let (mut supernet, plain, mut rng) = both(&candidates, 5, 1);
     let mut single = self::supernet::<f32>(TINY, &candidates, settings(5, Simultaneous::All, 1));
-    for (index, values) in plain.parameters().iter().enumerate() {
+    for (index, values) in plain.parameters.iter().enumerate() {
         single.set_parameter(TRIAL, index, Part::Value, values.as_slice().unwrap()).unwrap();
     }
     for proposal in proposals(&supernet.space().clone(), &mut rng, Want::Removals) {
@@ -214,7 +214,7 @@ fn gradients_equal_central_differences_of_the_plain_network() {
             let place = rng.random_range(0..parameter.len());
             let expected = central_difference(STEP, |by| {
                 let mut plain = plain.clone();
-                plain.parameters_mut()[index].as_slice_mut().unwrap()[place] += by;
+                plain.parameters[index].as_slice_mut().unwrap()[place] += by;
                 loss(&plain, &mixture)
             });
             let name = format!("{}, number {place}", parameter.name);
@@ -251,7 +251,7 @@ fn weight_steps_are_those_of_the_optimiser() {
     let (mut supernet, mut plain, mut rng) = both(&candidates, 4, 4);
     let Sgd { momentum, weight_decay, clip_norm: limit, .. } = paper_sgd();
     let count = plain.parent().parameters().len();
-    let mut velocities: Vec<ArrayD<f64>> = plain.parameters().iter().map(|values| values * 0.0).collect();
+    let mut velocities: Vec<ArrayD<f64>> = plain.parameters.iter().map(|values| values * 0.0).collect();
     for number in 0..3 {
         let proposal = &proposals(&supernet.space().clone(), &mut rng, Want::Loss)[number];
         let request = request(proposal, Set::Training, number as u64);
@@ -261,7 +261,7 @@ fn weight_steps_are_those_of_the_optimiser() {
         let takes_part = |index: &usize| plain.parent().parameters()[*index].owner.takes_part(proposal, None);
         let active: Vec<usize> = (0..count).filter(takes_part).collect();
         let all = |values: &[ArrayD<f64>]| active.iter().flat_map(|index| values[*index].clone()).collect::<Vec<f64>>();
-        let (mut gradient, mut values) = (all(&parameters(&supernet, Part::Gradient)), all(plain.parameters()));
+        let (mut gradient, mut values) = (all(&parameters(&supernet, Part::Gradient)), all(&plain.parameters));
         add_weight_decay(&mut gradient, &values, weight_decay).unwrap();
         let norm = clip_norm(&mut gradient, limit).unwrap();
         let mut optimiser = Nesterov::new(values.len(), momentum).unwrap();
@@ -271,14 +271,14 @@ fn weight_steps_are_those_of_the_optimiser() {
         assert_close(supernet.update(TRIAL, 0.05).unwrap(), norm, 1e3 * F64_SUMS, 0.0);
         let (mut values, mut speeds) = (values.iter(), optimiser.velocity().iter());
         for &index in &active {
-            plain.parameters_mut()[index].iter_mut().for_each(|value| *value = *values.next().unwrap());
+            plain.parameters[index].iter_mut().for_each(|value| *value = *values.next().unwrap());
             velocities[index].iter_mut().for_each(|speed| *speed = *speeds.next().unwrap());
         }
         assert!(values.next().is_none() && speeds.next().is_none());
         let found = [Part::Value, Part::Velocity].map(|part| parameters(&supernet, part));
         for (index, parameter) in plain.parent().parameters().iter().enumerate() {
             for (part, found, expected) in
-                [("values", &found[0], plain.parameters()), ("velocities", &found[1], &velocities)]
+                [("values", &found[0], &plain.parameters), ("velocities", &found[1], &velocities)]
             {
                 let name = format!("{part} of {}", parameter.name);
                 Comparison::new(name, &found[index], &expected[index], UPDATE).assert();
@@ -292,7 +292,7 @@ fn weight_steps_are_those_of_the_optimiser() {
             Comparison::new("variances", &found.variance, &expected.variance, variances).assert();
         }
         // Exactly what both have, so that differences don't add up.
-        for (index, values) in plain.parameters().iter().enumerate() {
+        for (index, values) in plain.parameters.iter().enumerate() {
             supernet.set_parameter(TRIAL, index, Part::Value, values.as_slice().unwrap()).unwrap();
         }
     }
@@ -331,7 +331,7 @@ fn evaluations_equal_the_plain_network() {
     let step = Step { kind: StepKind::Warmup, progress: 0.0, schedule: 0.0 };
     let some = Proposal::one_hot(space.shape(), &architecture(&space, &mut rng), Want::Loss).unwrap();
     train(&mut supernet, step, &request(&some, Set::Training, 0)).unwrap();
-    plain.parameters_mut().clone_from_slice(&parameters(&supernet, Part::Value));
+    plain.parameters.clone_from_slice(&parameters(&supernet, Part::Value));
     let data = data(10, TINY.classes);
     let before = supernet.save(TRIAL).unwrap();
     for set in [Set::Test, Set::Training, Set::Validation] {

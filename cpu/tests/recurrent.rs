@@ -196,7 +196,7 @@ fn gradients_equal_central_differences_of_the_plain_network() {
             let expected = places.iter().map(|&place| {
                 central_difference(STEP, |by| {
                     let mut plain = plain.clone();
-                    plain.parameters_mut()[index].as_slice_mut().unwrap()[place] += by;
+                    plain.parameters[index].as_slice_mut().unwrap()[place] += by;
                     loss(&plain, &mixture)
                 })
             });

@@ -11,8 +11,8 @@ use crate::{Mixture, cross_entropy, expect_shapes, window};
 #[derive(Clone, Debug)]
 pub struct Network {
     parent: Parent,
-    /// In the order of [`Parent::parameters`].
-    parameters: Vec<ArrayD<f64>>,
+    /// All parameters, in the order of [`Parent::parameters`] and with their shapes.
+    pub parameters: Vec<ArrayD<f64>>,
     /// Running statistics, in the order of [`Parent::running`].
     pub running: Vec<Moments>,
 }
@@ -58,17 +58,6 @@ impl Network {
     #[must_use]
     pub fn parent(&self) -> &Parent {
         &self.parent
-    }
-
-    /// All parameters, in the order of [`Parent::parameters`].
-    #[must_use]
-    pub fn parameters(&self) -> &[ArrayD<f64>] {
-        &self.parameters
-    }
-
-    /// All parameters, to be changed.
-    pub fn parameters_mut(&mut self) -> &mut [ArrayD<f64>] {
-        &mut self.parameters
     }
 
     /// Loss and logits of a minibatch of images `[batch, channels, height, width]`, and what it leaves in the running statistics.
@@ -353,7 +342,7 @@ mod tests {
     #[test]
     fn other_parameters_are_refused() {
         let network = network(&[Operation::Skip], |_, _| {});
-        let mut values = network.parameters().to_vec();
+        let mut values = network.parameters.clone();
         values.pop();
         assert!(Network::new(network.parent().clone(), values).is_err());
     }

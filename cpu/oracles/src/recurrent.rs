@@ -13,8 +13,8 @@ const ENDS: [(usize, usize); EDGES] = [(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (
 #[derive(Clone, Debug)]
 pub struct Network {
     parent: Parent,
-    /// In the order of [`Parent::parameters`].
-    parameters: Vec<ArrayD<f64>>,
+    /// All parameters, in the order of [`Parent::parameters`] and with their shapes.
+    pub parameters: Vec<ArrayD<f64>>,
 }
 
 /// A minibatch with everything that is not a weight.
@@ -63,17 +63,6 @@ impl Network {
     #[must_use]
     pub fn parent(&self) -> &Parent {
         &self.parent
-    }
-
-    /// All parameters, in the order of [`Parent::parameters`].
-    #[must_use]
-    pub fn parameters(&self) -> &[ArrayD<f64>] {
-        &self.parameters
-    }
-
-    /// All parameters, to be changed.
-    pub fn parameters_mut(&mut self) -> &mut [ArrayD<f64>] {
-        &mut self.parameters
     }
 
     fn parameter(&self, name: &str) -> &ArrayD<f64> {
@@ -258,9 +247,9 @@ mod tests {
         let index =
             |name: &str| network.parent().parameters().iter().position(|parameter| parameter.name == name).unwrap();
         let (embedding, output, bias) = (index("embedding.weight"), index("output.weight"), index("output.bias"));
-        network.parameters_mut()[embedding] = arr2(&[[1.0], [2.0], [3.0]]).into_dyn();
-        network.parameters_mut()[output] = arr2(&[[0.0], [1.0], [0.0]]).into_dyn();
-        network.parameters_mut()[bias] = ndarray::arr1(&[0.0, 0.0, 3f64.ln()]).into_dyn();
+        network.parameters[embedding] = arr2(&[[1.0], [2.0], [3.0]]).into_dyn();
+        network.parameters[output] = arr2(&[[0.0], [1.0], [0.0]]).into_dyn();
+        network.parameters[bias] = ndarray::arr1(&[0.0, 0.0, 3f64.ln()]).into_dyn();
         let masks = [arr2(&[[1.0, 2.0], [0.5, 1.0]]), arr2(&[[1.0, 0.0], [3.0, 1.0]])];
         let segment = Segment {
             inputs: arr2(&[[0, 1], [2, 2]]),
@@ -284,6 +273,6 @@ mod tests {
     fn other_parameters_are_refused() {
         let network = network(SIZES, |_| 0.0);
         let parent = Parent::new(Recurrent { units: 2, ..SIZES }).unwrap();
-        assert!(Network::new(parent, network.parameters().to_vec()).is_err());
+        assert!(Network::new(parent, network.parameters.clone()).is_err());
     }
 }
