@@ -299,14 +299,21 @@ impl<N: Network> WeightSharing<N> {
         Ok(())
     }
 
-    /// How many of the first requests are worked on together: those of distinct trials that want the same.
-    fn together(&self, requests: &[Request]) -> usize {
+    /// How many requests from the `begin`-th on are worked on together: those of distinct trials that want the same, each the only one about
+    /// its minibatch.
+    fn together(&self, requests: &[Request], begin: usize) -> usize {
         let kind = |request: &Request| (request.proposal.want(), request.proposal.activity());
-        let fits = |count: &usize| {
-            let (request, others) = (&requests[*count], &requests[..*count]);
-            kind(request) == kind(&requests[0]) && others.iter().all(|other| other.batch.trial != request.batch.trial)
+        let only = |index: usize| {
+            !requests[..index].iter().chain(&requests[index + 1..]).any(|other| other.batch == requests[index].batch)
         };
-        (1..requests.len().min(self.network.lanes())).take_while(fits).count() + 1
+        let fits = |end: &usize| {
+            let (request, others) = (&requests[*end], &requests[begin..*end]);
+            kind(request) == kind(&requests[begin])
+                && others.iter().all(|other| other.batch.trial != request.batch.trial)
+                && only(*end)
+        };
+        let most = requests.len().min(begin + self.network.lanes());
+        if only(begin) { (begin + 1..most).take_while(fits).count() + 1 } else { 1 }
     }
 
     /// Answers requests about what is loaded; the first ones since it was loaded take the carried state with them.
@@ -353,14 +360,14 @@ impl<N: Network> Supernet for WeightSharing<N> {
         self.expect_drawn(requests)?;
         let mut begin = 0;
         while begin < requests.len() {
-            let mut end = begin + self.together(&requests[begin..]);
-            self.network.load(&requests[begin..end])?;
-            self.answer(&requests[begin..end], &mut feedback[begin..end], true)?;
-            // More about the same minibatch, from the same state.
-            while end - begin == 1 && end < requests.len() && requests[end].batch == requests[begin].batch {
-                begin = end;
-                end += 1;
-                self.answer(&requests[begin..end], &mut feedback[begin..end], false)?;
+            let (batch, end) = (&requests[begin].batch, begin + self.together(requests, begin));
+            if requests[..begin].iter().all(|earlier| earlier.batch != *batch) {
+                self.network.load(&requests[begin..end])?;
+                self.answer(&requests[begin..end], &mut feedback[begin..end], true)?;
+                // More about the same minibatch, from the same state.
+                for again in (end..requests.len()).filter(|&again| requests[again].batch == *batch) {
+                    self.answer(&requests[again..=again], &mut feedback[again..=again], false)?;
+                }
             }
             begin = end;
         }
@@ -384,7 +391,7 @@ impl<N: Network> Supernet for WeightSharing<N> {
         }
         let mut begin = 0;
         while begin < requests.len() {
-            let end = begin + self.together(&requests[begin..]);
+            let end = begin + self.together(requests, begin);
             let now = &requests[begin..end];
             self.network.load(now)?;
             self.network.pass(now, Pass { weights: true, ..Pass::default() })?;
