@@ -61,6 +61,8 @@ pub enum Fetch {
 /// A supernet speaks of losses; rewards are the strategies' business. It evaluates the active candidates of a proposal and no
 /// others. One supernet may have the networks of several trials and answer their requests together; every request names its
 /// trial, and no answer depends on what other trials ask.
+///
+/// A call with a request that can't be answered is refused before it changes anything: the others may be asked again without it.
 pub trait Supernet {
     /// The search space.
     fn space(&self) -> &SearchSpace;

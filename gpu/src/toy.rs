@@ -8,7 +8,7 @@
 use advantage_nas::network::toy::{POSITIONS, TAPS, Toy};
 use advantage_nas::random::{Streams, WORDS_PER_STEP};
 use advantage_nas::state::State;
-use advantage_nas::strategy::{Feedback, Proposal, Want};
+use advantage_nas::strategy::{Activity, Feedback, Proposal, Want};
 use advantage_nas::supernet::{Batch, Evaluation, Request, expect_feedback};
 use advantage_nas::{Architecture, Error as CoreError, SearchSpace, Supernet};
 
@@ -37,9 +37,8 @@ pub struct ToySupernet {
 /// Which graph answers a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Kind {
-    slots: usize,
-    /// One active candidate per edge, with weight 1.
-    one_hot: bool,
+    /// Active candidates of an edge. If it is one, its weight is 1.
+    activity: Activity,
     want: Want,
 }
 
@@ -159,17 +158,18 @@ impl ToySupernet {
             let stream = Streams::stream_number(Toy::purpose(batch.set)?, batch.trial);
             // The stream repeats after 2⁶⁴ blocks, here and on the host.
             let block = batch.step.wrapping_mul(WORDS_PER_STEP as u64 / CHACHA_WORDS as u64);
-            let slots = (0..self.toy.edges).flat_map(|edge| slots(proposal, edge, kind.slots));
+            let slots = (0..self.toy.edges).flat_map(|edge| proposal.slots(edge));
+            let slots = slots.map(|(candidate, weight)| (candidate, weight as f32));
             self.kinds[place].asks.push(trial, stream, block, slots)?;
         }
-        let sums = sizes(self.toy, self.trials.len(), kind.slots).sums(kind.sums().rows());
+        let sums = sizes(self.toy, self.trials.len(), kind.slots(&self.toy)).sums(kind.sums(&self.toy).rows());
         let asked = &mut self.kinds[place];
         asked.asks.upload()?;
         asked.graph.launch()?;
         let answers = &mut asked.host_answers[..now.len() * sums];
         asked.answers.read(answers).map_err(|error| asked.graph.blame(error))?;
         for (&index, sums) in now.iter().zip(answers.chunks_exact(sums)) {
-            take(index, &Answer { kind, batch: self.toy.batch as f64, sums });
+            take(index, &Answer { want: kind.want, batch: self.toy.batch as f64, edges: self.toy.edges, sums });
         }
         Ok(())
     }
@@ -180,8 +180,8 @@ impl ToySupernet {
             return Ok(place);
         }
         let device = &self.device;
-        let sizes = sizes(self.toy, self.trials.len(), kind.slots);
-        let sums = kind.sums();
+        let sizes = sizes(self.toy, self.trials.len(), kind.slots(&self.toy));
+        let sums = kind.sums(&self.toy);
         let count = sizes.requests * sizes.sums(sums.rows());
         let asks = Asks::new(device, sizes)?;
         let slopes_count = if kind.slopes() == Slopes::None { 0 } else { sizes.slopes() };
@@ -189,7 +189,7 @@ impl ToySupernet {
         let mut answers = device.zeros("answers", count)?;
         let (kernels, images, shares) = (&self.kernels, &mut self.images, &mut self.shares);
         let fast = Version::Fast;
-        let graph = device.record(kernels.describe(kind.name()), || {
+        let graph = device.record(kernels.describe(&format!("toy, {}", kind.activity.name())), || {
             let (key, asks, weights, wanted) = (&self.key, &asks, &self.weights, kind.slopes());
             Images { key, asks, images }.launch(kernels, fast)?;
             Edges { asks, weights, wanted, images, shares, slopes: &mut slopes }.launch(kernels, fast)?;
@@ -206,50 +206,27 @@ fn sizes(toy: Toy, trials: usize, slots: usize) -> Sizes {
 }
 
 impl Kind {
-    /// Of a proposal and what is wanted of it.
-    fn of(proposal: &Proposal, want: Want) -> Self {
-        let active = || proposal.active().rows().map(|row| row.iter().filter(|active| **active).count());
-        let fewest = active().min().unwrap_or(0);
-        let most = active().max().unwrap_or(0);
-        let one_hot = (fewest, most) == (1, 1) && proposal.architecture().is_some();
-        let slots = if one_hot || (fewest, most) == (2, 2) { most } else { proposal.shape().candidates(0) };
-        Self { slots, one_hot, want }
-    }
-
-    fn name(self) -> &'static str {
-        match (self.one_hot, self.slots) {
-            (true, _) => "toy, one-hot",
-            (false, 2) => "toy, two candidates",
-            (false, _) => "toy, all candidates",
-        }
+    /// Pairs (candidate, weight) of an edge of the network.
+    fn slots(self, toy: &Toy) -> usize {
+        self.activity.slots(toy.candidates)
     }
 
     fn slopes(self) -> Slopes {
-        match self.want {
-            Want::Loss | Want::Removals => Slopes::None,
-            Want::Gradient | Want::GradientWithUnitOutputs if self.one_hot => Slopes::OfOne,
-            Want::Gradient | Want::GradientWithUnitOutputs => Slopes::OfSeveral,
+        match (self.want, self.activity) {
+            (Want::Loss | Want::Removals, _) => Slopes::None,
+            (Want::Gradient | Want::GradientWithUnitOutputs, Activity::One) => Slopes::OfOne,
+            (Want::Gradient | Want::GradientWithUnitOutputs, Activity::Two | Activity::All) => Slopes::OfSeveral,
         }
     }
 
-    fn sums(self) -> Sums {
+    fn sums(self, toy: &Toy) -> Sums {
         match self.want {
             Want::Loss => Sums::Slopes(0),
-            Want::Gradient => Sums::Slopes(self.slots),
-            Want::GradientWithUnitOutputs => Sums::Slopes(self.slots + 1),
+            Want::Gradient => Sums::Slopes(self.slots(toy)),
+            Want::GradientWithUnitOutputs => Sums::Slopes(self.slots(toy) + 1),
             Want::Removals => Sums::Removals,
         }
     }
-}
-
-/// The pairs (candidate, weight) of an edge: the active candidates, or all where there are as many slots.
-fn slots(proposal: &Proposal, edge: usize, count: usize) -> impl Iterator<Item = (usize, f32)> {
-    let weights = proposal.weights().edge(edge);
-    let active = proposal.active().edge(edge);
-    let all = count == weights.len();
-    (0..weights.len())
-        .filter(move |&candidate| all || active[candidate])
-        .map(|candidate| (candidate, weights[candidate] as f32))
 }
 
 /// One request.
@@ -262,15 +239,16 @@ struct Question<'a> {
 
 impl Question<'_> {
     fn kind(&self) -> Kind {
-        Kind::of(self.proposal, self.want)
+        Kind { activity: self.proposal.activity(), want: self.want }
     }
 }
 
 /// Its sums over the batch.
 #[derive(Clone, Copy, Debug)]
 struct Answer<'a> {
-    kind: Kind,
+    want: Want,
     batch: f64,
+    edges: usize,
     sums: &'a [f64],
 }
 
@@ -282,23 +260,21 @@ impl Answer<'_> {
     fn write(&self, proposal: &Proposal, feedback: &mut Feedback) {
         feedback.begin(proposal.want());
         feedback.loss = self.loss();
-        let rows = self.kind.sums().rows();
-        if self.kind.want == Want::Loss {
+        if self.want == Want::Loss {
             return;
         }
-        for (edge, sums) in self.sums[1..].chunks_exact(rows).enumerate() {
-            if self.kind.want == Want::Removals {
+        let slope = |sum: f64| 2.0 / self.batch * sum;
+        let of_edges = &self.sums[1..];
+        for (edge, sums) in of_edges.chunks_exact(of_edges.len() / self.edges).enumerate() {
+            if self.want == Want::Removals {
                 feedback.removals[edge] = sums[0] / self.batch;
                 continue;
             }
-            let slope = |sum: f64| 2.0 / self.batch * sum;
-            if self.kind.want == Want::GradientWithUnitOutputs {
-                feedback.gradient.edge_mut(edge).fill(slope(sums[rows - 1]));
+            if let (Want::GradientWithUnitOutputs, Some(unit)) = (self.want, sums.last()) {
+                feedback.gradient.edge_mut(edge).fill(slope(*unit));
             }
-            for ((candidate, _), sum) in slots(proposal, edge, self.kind.slots).zip(sums) {
-                if proposal.active()[(edge, candidate)] {
-                    feedback.gradient[(edge, candidate)] = slope(*sum);
-                }
+            for ((candidate, _), sum) in proposal.slots(edge).zip(sums) {
+                feedback.gradient[(edge, candidate)] = slope(*sum);
             }
         }
     }

@@ -372,7 +372,7 @@ fn searches_at_one_table() {
         Request { batch, proposal: Proposal::one_hot(&shape, &architecture, want).unwrap() }
     };
     // Trial 7 is not there; trial 2 leaves early.
-    let seats: Vec<_> = [0, 1, 2, 7].map(|trial| (trial, table.seat().unwrap())).into();
+    let seats: Vec<_> = [0, 1, 2, 7].map(|trial| (trial, table.seat(trial).unwrap())).into();
     drop(table);
     let answers: Vec<Vec<_>> = std::thread::scope(|scope| {
         let search = |(trial, mut seat): (u32, advantage_nas_gpu::together::Seat)| {

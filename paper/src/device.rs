@@ -167,13 +167,13 @@ impl Supernets {
     ///
     /// # Errors
     /// What the device reports.
-    pub fn seat(&self, toy: Toy, seed: u64) -> Result<Option<Seat>> {
+    pub fn seat(&self, toy: Toy, seed: u64, trial: u32) -> Result<Option<Seat>> {
         let Self::Cuda(tables) = self else { return Ok(None) };
         let (.., table) = tables
             .iter()
             .find(|(other, other_seed, _)| (*other, *other_seed) == (toy, seed))
             .expect("the tables were made for these searches");
-        Ok(Some(table.seat()?))
+        Ok(Some(table.seat(trial)?))
     }
 }
 

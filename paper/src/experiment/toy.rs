@@ -116,7 +116,7 @@ impl Experiment for ToyRegression {
     }
 
     fn build(&self, settings: &Settings, supernets: &Supernets) -> Result<Self::Process> {
-        match supernets.seat(toy(settings)?, settings.seed)? {
+        match supernets.seat(toy(settings)?, settings.seed, settings.trial)? {
             None => on_cpu(settings),
             Some(seat) => search(settings, Box::new(seat)),
         }
