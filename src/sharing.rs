@@ -4,7 +4,7 @@
 use crate::error::{Error, Result};
 use crate::network::{Parameter, Part};
 use crate::space::{OpTable, SearchSpace};
-use crate::state::{Entry, State, Values};
+use crate::state::{Entry, Number, State};
 use crate::strategy::{Activity, Feedback, Proposal, Step, Want};
 use crate::supernet::{Evaluation, Fetch, Request, Set, Supernet, expect_feedback};
 
@@ -465,14 +465,16 @@ fn entry_name(parameter: &str, part: Part) -> String {
 
 /// Checks type and shape of an entry.
 fn expect_entry(name: &str, entry: &Entry, shape: &[usize], precision: Precision) -> Result<()> {
-    let (expected, fits) = match precision {
-        Precision::Single => ("f32", matches!(entry.values, Values::F32(_))),
-        Precision::Double => ("f64", matches!(entry.values, Values::F64(_))),
+    let expected = match precision {
+        Precision::Single => f32::NAME,
+        Precision::Double => f64::NAME,
     };
-    let problem = match fits {
-        true if entry.shape == shape => return Ok(()),
-        true => format!("has shape {:?}, expected {shape:?}", entry.shape),
-        false => format!("holds numbers of another type, expected {expected}"),
+    let problem = if entry.dtype() != expected {
+        format!("holds {}, expected {expected}", entry.dtype())
+    } else if entry.shape() != shape {
+        format!("has shape {:?}, expected {shape:?}", entry.shape())
+    } else {
+        return Ok(());
     };
     Err(Error::State { name: name.to_owned(), problem })
 }

@@ -2,29 +2,117 @@
 
 use std::collections::BTreeMap;
 
+use ndarray::{Array, ArrayD, ArrayView, ArrayViewD, Dimension, IntoDimension};
+
 use crate::error::{Error, Result};
 
-/// The numbers of one entry.
+/// One array of a state.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Values {
+pub enum Entry {
     /// Double precision.
-    F64(Vec<f64>),
+    F64(ArrayD<f64>),
     /// Single precision.
-    F32(Vec<f32>),
+    F32(ArrayD<f32>),
     /// Counters, indices and flags.
-    U64(Vec<u64>),
+    U64(ArrayD<u64>),
 }
 
-/// One named array with its shape.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
+impl Entry {
     /// Dimensions, outermost first; empty for a scalar.
-    pub shape: Vec<usize>,
-    /// The numbers, last dimension fastest.
-    pub values: Values,
+    #[must_use]
+    pub fn shape(&self) -> &[usize] {
+        match self {
+            Self::F64(array) => array.shape(),
+            Self::F32(array) => array.shape(),
+            Self::U64(array) => array.shape(),
+        }
+    }
+
+    /// Name of the number type.
+    #[must_use]
+    pub fn dtype(&self) -> &'static str {
+        match self {
+            Self::F64(_) => f64::NAME,
+            Self::F32(_) => f32::NAME,
+            Self::U64(_) => u64::NAME,
+        }
+    }
+
+    /// The array, if its numbers are of type `T`.
+    #[must_use]
+    pub fn view<T: Number>(&self) -> Option<ArrayViewD<'_, T>> {
+        T::array(self).map(|array| array.view())
+    }
+
+    /// With the last dimension fastest in memory, as files want it.
+    fn in_standard_order(self) -> Self {
+        fn reorder<T: Clone>(array: ArrayD<T>) -> ArrayD<T> {
+            if array.is_standard_layout() { array } else { array.as_standard_layout().into_owned() }
+        }
+        match self {
+            Self::F64(array) => Self::F64(reorder(array)),
+            Self::F32(array) => Self::F32(reorder(array)),
+            Self::U64(array) => Self::U64(reorder(array)),
+        }
+    }
 }
 
-/// Named arrays. Names are paths, `part/array`.
+impl<T: Number, D: Dimension> From<Array<T, D>> for Entry {
+    fn from(array: Array<T, D>) -> Self {
+        T::entry(array.into_dyn())
+    }
+}
+
+/// A number type of entries.
+pub trait Number: Copy + 'static {
+    /// Its name.
+    const NAME: &'static str;
+
+    /// An array as an entry.
+    fn entry(array: ArrayD<Self>) -> Entry;
+
+    /// The array of an entry, if it is of this type.
+    fn array(entry: &Entry) -> Option<&ArrayD<Self>>;
+}
+
+macro_rules! number {
+    ($number:ident, $entry:ident) => {
+        impl Number for $number {
+            const NAME: &'static str = stringify!($number);
+
+            fn entry(array: ArrayD<Self>) -> Entry {
+                Entry::$entry(array)
+            }
+
+            fn array(entry: &Entry) -> Option<&ArrayD<Self>> {
+                if let Entry::$entry(array) = entry { Some(array) } else { None }
+            }
+        }
+    };
+}
+
+number!(f64, F64);
+number!(f32, F32);
+number!(u64, U64);
+
+/// Named arrays, each with the last dimension fastest in memory. Names are paths, `part/array`.
+///
+/// ```
+/// use advantage_nas::state::State;
+/// use ndarray::{Array1, array};
+///
+/// let mut own = State::new();
+/// own.insert("filter", array![[1.0f32, 2.0, 3.0], [4.0, 5.0, 6.0]]);
+/// own.insert("steps", Array1::from_elem(1, 7u64));
+/// let mut state = State::new();
+/// state.nest("network", own);
+///
+/// let filter = state.array::<f32, _>("network/filter", [2, 3])?;
+/// assert_eq!(filter[[1, 0]], 4.0);
+/// let error = state.array::<f32, _>("network/filter", [3, 2]).unwrap_err();
+/// assert_eq!(error.to_string(), r#"saved state, "network/filter": has shape [2, 3], expected [3, 2]"#);
+/// # Ok::<(), advantage_nas::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct State {
     entries: BTreeMap<String, Entry>,
@@ -42,19 +130,19 @@ impl State {
         self.entries.iter().map(|(name, entry)| (name.as_str(), entry))
     }
 
-    /// Adds an entry, or replaces the one of that name.
-    pub fn insert(&mut self, name: impl Into<String>, entry: Entry) {
-        self.entries.insert(name.into(), entry);
+    /// Adds an array, or replaces the one of that name.
+    pub fn insert(&mut self, name: impl Into<String>, entry: impl Into<Entry>) {
+        self.entries.insert(name.into(), entry.into().in_standard_order());
     }
 
     /// Adds a vector of `f64`.
     pub fn insert_f64(&mut self, name: impl Into<String>, values: &[f64]) {
-        self.insert(name, Entry { shape: vec![values.len()], values: Values::F64(values.to_vec()) });
+        self.insert(name, Array::from(values.to_vec()));
     }
 
     /// Adds a vector of `u64`.
     pub fn insert_u64(&mut self, name: impl Into<String>, values: &[u64]) {
-        self.insert(name, Entry { shape: vec![values.len()], values: Values::U64(values.to_vec()) });
+        self.insert(name, Array::from(values.to_vec()));
     }
 
     /// Adds values that may be absent: a presence flag and a value each.
@@ -92,37 +180,45 @@ impl State {
         self.entries.get(name).ok_or_else(|| Error::State { name: name.to_owned(), problem: "is missing".to_owned() })
     }
 
-    /// A vector of `f64` of a known length.
+    /// An array of a known shape.
     ///
     /// # Errors
-    /// [`Error::State`] if it is missing, of another type or another length.
+    /// [`Error::State`] if it is missing, of another type or another shape.
+    pub fn array<T: Number, D: Dimension>(
+        &self,
+        name: &str,
+        shape: impl IntoDimension<Dim = D>,
+    ) -> Result<ArrayView<'_, T, D>> {
+        let (array, shape) = (self.typed::<T>(name)?, shape.into_dimension());
+        let view = array.view().into_dimensionality().ok().filter(|view: &ArrayView<'_, T, D>| view.raw_dim() == shape);
+        view.ok_or_else(|| Error::State {
+            name: name.to_owned(),
+            problem: format!("has shape {:?}, expected {:?}", array.shape(), shape.slice()),
+        })
+    }
+
+    /// The numbers of an array of `f64`, of which there are `length`, the last dimension fastest.
+    ///
+    /// # Errors
+    /// [`Error::State`] if it is missing, of another type or has another number of values.
     pub fn f64(&self, name: &str, length: usize) -> Result<&[f64]> {
-        match &self.get(name)?.values {
-            Values::F64(values) => check_length(name, values, length),
-            other => Err(wrong_type(name, "f64", other)),
-        }
+        self.flat(name, length)
     }
 
-    /// A vector of `f32` of a known length.
+    /// The numbers of an array of `f32`, of which there are `length`, the last dimension fastest.
     ///
     /// # Errors
-    /// [`Error::State`] if it is missing, of another type or another length.
+    /// As [`State::f64`].
     pub fn f32(&self, name: &str, length: usize) -> Result<&[f32]> {
-        match &self.get(name)?.values {
-            Values::F32(values) => check_length(name, values, length),
-            other => Err(wrong_type(name, "f32", other)),
-        }
+        self.flat(name, length)
     }
 
-    /// A vector of `u64` of a known length.
+    /// The numbers of an array of `u64`, of which there are `length`, the last dimension fastest.
     ///
     /// # Errors
-    /// [`Error::State`] if it is missing, of another type or another length.
+    /// As [`State::f64`].
     pub fn u64(&self, name: &str, length: usize) -> Result<&[u64]> {
-        match &self.get(name)?.values {
-            Values::U64(values) => check_length(name, values, length),
-            other => Err(wrong_type(name, "u64", other)),
-        }
+        self.flat(name, length)
     }
 
     /// Values that may be absent, as [`State::insert_optional`] wrote them.
@@ -134,26 +230,28 @@ impl State {
         let values = self.f64(name, length)?;
         Ok(present.iter().zip(values).map(|(present, value)| (*present != 0).then_some(*value)).collect())
     }
-}
 
-fn check_length<'a, T>(name: &str, values: &'a [T], length: usize) -> Result<&'a [T]> {
-    if values.len() == length {
-        return Ok(values);
+    fn typed<T: Number>(&self, name: &str) -> Result<&ArrayD<T>> {
+        let entry = self.get(name)?;
+        T::array(entry).ok_or_else(|| Error::State {
+            name: name.to_owned(),
+            problem: format!("holds {}, expected {}", entry.dtype(), T::NAME),
+        })
     }
-    Err(Error::State { name: name.to_owned(), problem: format!("has {} values, expected {length}", values.len()) })
-}
 
-fn wrong_type(name: &str, expected: &str, got: &Values) -> Error {
-    let got = match got {
-        Values::F64(_) => "f64",
-        Values::F32(_) => "f32",
-        Values::U64(_) => "u64",
-    };
-    Error::State { name: name.to_owned(), problem: format!("holds {got}, expected {expected}") }
+    fn flat<T: Number>(&self, name: &str, length: usize) -> Result<&[T]> {
+        let values = self.typed::<T>(name)?.as_slice().expect("insert puts arrays in standard order");
+        if values.len() == length {
+            return Ok(values);
+        }
+        Err(Error::State { name: name.to_owned(), problem: format!("has {} values, expected {length}", values.len()) })
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use ndarray::{Array2, Array3, array};
+
     use super::*;
 
     #[test]
@@ -182,5 +280,44 @@ mod tests {
             "saved state, \"position\": has 1 values, expected 2"
         );
         assert!(state.f32("position", 1).is_err());
+    }
+
+    #[test]
+    fn arrays_keep_their_shapes() {
+        let array = array![[1.0f32, 2.0, 3.0], [4.0, 5.0, 6.0]];
+        let mut state = State::new();
+        state.insert("w", array.clone());
+        state.insert("scalar", Array::from_elem((), 3u64));
+        state.insert("empty", Array3::<f64>::zeros((2, 0, 4)));
+        let entry = state.get("w").unwrap();
+        assert_eq!((entry.shape(), entry.dtype()), (&[2, 3][..], "f32"));
+        assert_eq!(entry.view::<f32>().unwrap(), array.view().into_dyn());
+        assert!(entry.view::<f64>().is_none());
+        assert_eq!(state.array::<f32, _>("w", (2, 3)).unwrap(), array);
+        assert_eq!(state.array::<u64, _>("scalar", ()).unwrap()[()], 3);
+        assert_eq!(state.array::<f64, _>("empty", [2, 0, 4]).unwrap().len(), 0);
+        assert_eq!(state.f64("empty", 0).unwrap(), [0.0; 0]);
+        let message = |shape: &[usize]| state.array::<f32, _>("w", shape).unwrap_err().to_string();
+        assert_eq!(message(&[3, 2]), "saved state, \"w\": has shape [2, 3], expected [3, 2]");
+        assert_eq!(message(&[6]), "saved state, \"w\": has shape [2, 3], expected [6]");
+        assert_eq!(message(&[]), "saved state, \"w\": has shape [2, 3], expected []");
+        let message = |name| state.array::<f64, _>(name, [2, 3]).unwrap_err().to_string();
+        assert_eq!(message("w"), "saved state, \"w\": holds f32, expected f64");
+        assert_eq!(message("v"), "saved state, \"v\": is missing");
+    }
+
+    /// Whatever the strides of what comes in, files get the last dimension fastest.
+    #[test]
+    fn any_layout_is_saved_in_standard_order() {
+        let transposed: Array2<f64> = array![[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]].reversed_axes();
+        assert!(!transposed.is_standard_layout());
+        let mut reversed = array![1u64, 2, 3];
+        reversed.invert_axis(ndarray::Axis(0));
+        let mut state = State::new();
+        state.insert("t", transposed.clone());
+        state.insert("r", Entry::U64(reversed.into_dyn()));
+        assert_eq!(state.f64("t", 6).unwrap(), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+        assert_eq!(state.array::<f64, _>("t", [3, 2]).unwrap(), transposed);
+        assert_eq!(state.u64("r", 3).unwrap(), [3, 2, 1]);
     }
 }

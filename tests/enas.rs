@@ -31,7 +31,7 @@ fn enas(settings: EnasSettings, seed: u64) -> Enas {
 fn parameters(strategy: &Enas) -> Vec<f64> {
     let state = strategy.save();
     let entry = state.get("controller").unwrap();
-    state.f64("controller", entry.shape[0]).unwrap().to_vec()
+    state.f64("controller", entry.shape()[0]).unwrap().to_vec()
 }
 
 fn tell(strategy: &mut Enas, a: &[usize], loss: f64, step: Step) {

@@ -4,13 +4,14 @@
 use crate::common::*;
 use advantage_nas::random::Streams;
 use advantage_nas::search::{Observer, Plan, ProcessBest, Saves, Snapshot};
-use advantage_nas::state::{Entry, State, Values};
+use advantage_nas::state::{Entry, State};
 use advantage_nas::strategy::{
     Answer, EnasSettings, Feedback, GdasSettings, Method, MethodSettings, ParsecSettings, Proposal, RateSchedule,
     SnasSettings, Step, StepKind, Strategy, ThetaSettings, Want,
 };
 use advantage_nas::supernet::{Evaluation, Fetch, Request, Supernet};
 use advantage_nas::{Edge, Error, OpTable, Result, Search, SearchSpace, Shape};
+use ndarray::Array1;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -242,15 +243,15 @@ fn broken_states_are_errors_and_change_nothing() {
             }
             refuse(&without, format!("{method} without {name}"));
             let mut longer = without.clone();
-            let values = match &entry.values {
-                Values::F64(values) => Values::F64(values.iter().copied().chain([0.0]).collect()),
-                Values::F32(values) => Values::F32(values.iter().copied().chain([0.0]).collect()),
-                Values::U64(values) => Values::U64(values.iter().copied().chain([0]).collect()),
+            let one_more: Entry = match entry {
+                Entry::F64(array) => array.iter().copied().chain([0.0]).collect::<Array1<_>>().into(),
+                Entry::F32(array) => array.iter().copied().chain([0.0]).collect::<Array1<_>>().into(),
+                Entry::U64(array) => array.iter().copied().chain([0]).collect::<Array1<_>>().into(),
             };
-            longer.insert(name, Entry { shape: entry.shape.clone(), values });
+            longer.insert(name, one_more);
             refuse(&longer, format!("{method} with a longer {name}"));
             let mut other = without.clone();
-            other.insert(name, Entry { shape: vec![0], values: Values::F32(vec![]) });
+            other.insert(name, Array1::<f32>::zeros(0));
             refuse(&other, format!("{method} with another type of {name}"));
         }
         let parameters = if method == Method::Enas { "controller" } else { "theta/logits" };
@@ -258,7 +259,7 @@ fn broken_states_are_errors_and_change_nothing() {
         for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
             for last in [false, true] {
                 let mut broken = saved.clone();
-                let length = saved.get(parameters).unwrap().shape[0];
+                let length = saved.get(parameters).unwrap().shape()[0];
                 let mut values = saved.f64(parameters, length).unwrap().to_vec();
                 values[if last { length - 1 } else { 0 }] = bad;
                 broken.insert_f64(parameters, &values);

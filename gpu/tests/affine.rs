@@ -3,7 +3,7 @@
 
 use advantage_nas::network::{Initial, Owner, Parameter, Part};
 use advantage_nas::sharing::{Network, Pass, Precision};
-use advantage_nas::state::{Entry, State, Values};
+use advantage_nas::state::{Entry, State};
 use advantage_nas::strategy::{Activity, Proposal};
 use advantage_nas::supernet::{Batch, Evaluation, Fetch, Request};
 use advantage_nas::{Error, OpTable, Result, SearchSpace};
@@ -227,17 +227,15 @@ impl Network for Affine {
                 return Err(Error::Unsupported { operation: "read the gradient", reason: "it is the proposal" });
             }
         };
-        Ok(Entry { shape: array.shape().to_vec(), values: Values::F64(array.iter().copied().collect()) })
+        Ok(array.clone().into())
     }
 
     fn write(&mut self, trial: u32, _parameter: usize, part: Part, values: &Entry) -> Result<()> {
         let place = self.place(trial);
-        let Values::F64(values) = &values.values else { panic!("the harness checks the type") };
-        let values = Array2::from_shape_vec((EDGES, CANDIDATES), values.clone()).expect("the harness checks the shape");
-        let values = &values;
+        let values = values.view::<f64>().expect("the harness checks the type");
         match part {
-            Part::Value => self.trials[place].weights.assign(values),
-            Part::Velocity => self.trials[place].velocity.assign(values),
+            Part::Value => self.trials[place].weights.assign(&values),
+            Part::Velocity => self.trials[place].velocity.assign(&values),
             Part::Gradient => panic!("nobody writes gradients"),
         }
         Ok(())

@@ -8,6 +8,7 @@
 //! - [`sweep`]: many runs
 //! - [`reproduce`], [`plot`], [`statistics`]: tables and figures of the paper from finished runs
 //! - [`dump`]: one step as a file, for programs that check it
+//! - [`tensor`]: arrays in such files and in checkpoints
 //! - [`pool`], [`stop`], [`progress`]: several trials at once, stopping them, watching them
 //! - [`build`], [`device`], [`memory`]: what this program was built from, where its supernets run, and what fits there
 //! - [`command`]: the command line
@@ -34,5 +35,6 @@ pub mod settings;
 pub mod statistics;
 pub mod stop;
 pub mod sweep;
+pub mod tensor;
 
 pub use error::{Error, Result};

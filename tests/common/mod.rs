@@ -6,7 +6,7 @@
 
 pub mod chacha;
 
-use advantage_nas::state::{State, Values};
+use advantage_nas::state::{Entry, State};
 use advantage_nas::{Architecture, OpTable, Shape};
 use num_bigint::BigInt;
 use num_rational::BigRational;
@@ -415,10 +415,10 @@ impl ScalarAdam {
 
 /// The state with every number as its bits, so that equality is equality of bits.
 pub fn bits(state: &State) -> Vec<(String, Vec<u64>)> {
-    let of = |values: &Values| match values {
-        Values::F64(values) => values.iter().map(|value| value.to_bits()).collect(),
-        Values::F32(values) => values.iter().map(|value| u64::from(value.to_bits())).collect(),
-        Values::U64(values) => values.clone(),
+    let of = |entry: &Entry| match entry {
+        Entry::F64(array) => array.iter().map(|value| value.to_bits()).collect(),
+        Entry::F32(array) => array.iter().map(|value| u64::from(value.to_bits())).collect(),
+        Entry::U64(array) => array.iter().copied().collect(),
     };
-    state.iter().map(|(name, entry)| (name.to_owned(), of(&entry.values))).collect()
+    state.iter().map(|(name, entry)| (name.to_owned(), of(entry))).collect()
 }

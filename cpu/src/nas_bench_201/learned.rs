@@ -1,11 +1,10 @@
 //! What one trial learns: its weights and the running statistics of batch norms.
 
+use advantage_nas::Result;
 use advantage_nas::network::nas_bench_201::Parent;
 use advantage_nas::network::{Parameter, Part, initial_values};
 use advantage_nas::random::Streams;
-use advantage_nas::state::{Entry, State};
-use advantage_nas::{Error, Result};
-use ndarray::ArrayD;
+use advantage_nas::state::State;
 
 use crate::Element;
 use crate::Stored;
@@ -59,9 +58,7 @@ impl<T: Element> Learned<T> {
         let mut state = State::new();
         for (index, parameter) in parameters.iter().enumerate() {
             for part in [Part::Value, Part::Velocity] {
-                let values = self.weights.read(index, part).into_raw_vec_and_offset().0;
-                let entry = Entry { shape: parameter.shape.clone(), values: T::values(values) };
-                state.insert(format!("{}{}", parameter.name, part.suffix()), entry);
+                state.insert(format!("{}{}", parameter.name, part.suffix()), self.weights.read(index, part));
             }
         }
         for (index, running) in self.running.iter().enumerate() {
@@ -78,9 +75,8 @@ impl<T: Element> Learned<T> {
         let mut restored = self.clone();
         for (index, parameter) in parameters.iter().enumerate() {
             for part in [Part::Value, Part::Velocity] {
-                let values = T::stored(state, &format!("{}{}", parameter.name, part.suffix()), parameter.len())?;
-                let values = ArrayD::from_shape_vec(&*parameter.shape, values.into_iter().map(T::of).collect());
-                restored.weights.write(index, part, values.map_err(Error::other)?.view())?;
+                let name = format!("{}{}", parameter.name, part.suffix());
+                restored.weights.write(index, part, state.array(&name, &*parameter.shape)?)?;
             }
         }
         for (index, running) in restored.running.iter_mut().enumerate() {

@@ -1,11 +1,11 @@
 //! What one trial learns: its weights, and the transposed matrices that gradients go back through.
 
+use advantage_nas::Result;
 use advantage_nas::network::recurrent::{ParameterKind, Parent};
 use advantage_nas::network::{Parameter, Part, Sgd, initial_values};
 use advantage_nas::random::Streams;
-use advantage_nas::state::{Entry, State};
+use advantage_nas::state::State;
 use advantage_nas::strategy::Proposal;
-use advantage_nas::{Error, Result};
 use ndarray::{ArrayD, ArrayViewD};
 use pulp::Arch;
 
@@ -169,9 +169,7 @@ impl<T: Element> Learned<T> {
     {
         let mut state = State::new();
         for (index, parameter) in parameters.iter().enumerate() {
-            let values = self.read(index, Part::Value).into_raw_vec_and_offset().0;
-            let entry = Entry { shape: parameter.shape.clone(), values: T::values(values) };
-            state.insert(parameter.name.clone(), entry);
+            state.insert(parameter.name.clone(), self.read(index, Part::Value));
         }
         state
     }
@@ -181,9 +179,7 @@ impl<T: Element> Learned<T> {
         T: Stored,
     {
         for (index, parameter) in parameters.iter().enumerate() {
-            let values = T::stored(state, &parameter.name, parameter.len())?;
-            let values = ArrayD::from_shape_vec(&*parameter.shape, values.into_iter().map(T::of).collect());
-            self.write(index, Part::Value, values.map_err(Error::other)?.view())?;
+            self.write(index, Part::Value, state.array(&parameter.name, &*parameter.shape)?)?;
         }
         Ok(())
     }

@@ -18,12 +18,11 @@ pub use advantage_nas::network::Part;
 
 use advantage_nas::network::recurrent::{Parent, Segment, TextPosition, Texts, WeightSettings};
 use advantage_nas::random::Streams;
-use advantage_nas::state::{Entry, State};
+use advantage_nas::state::State;
 use advantage_nas::strategy::{Feedback, Proposal, Step, Want};
 use advantage_nas::supernet::{Batch, Evaluation, Fetch, Request, Set, expect_feedback};
 use advantage_nas::{Error, OpTable, Result, SearchSpace, Supernet};
-
-use ndarray::{Array1, ArrayD};
+use ndarray::{Array1, Array2, ArrayD};
 
 use crate::Stored;
 use crate::workers::Workers;
@@ -335,8 +334,8 @@ impl<T: Stored> Supernet for RecurrentSupernet<T> {
     fn save(&mut self, trial: u32) -> Result<State> {
         let (sizes, trial) = (self.parent().sizes(), &self.trials[self.find(trial)?]);
         let mut state = trial.learned.save(self.parent().parameters());
-        let shape = vec![sizes.batch, sizes.units];
-        state.insert("state", Entry { shape, values: T::values(trial.state.clone()) });
+        let carried = Array2::from_shape_vec((sizes.batch, sizes.units), trial.state.clone());
+        state.insert("state", carried.expect("one value for every stream and unit"));
         trial.position.save(&mut state);
         Ok(state)
     }
@@ -345,10 +344,11 @@ impl<T: Stored> Supernet for RecurrentSupernet<T> {
         let trial = self.find(trial)?;
         let mut learned = self.trials[trial].learned.clone();
         learned.restore(self.parent().parameters(), state)?;
-        let numbers = T::stored(state, "state", self.trials[trial].state.len())?.into_iter().map(T::of).collect();
+        let sizes = self.parent().sizes();
+        let carried = state.array::<T, _>("state", (sizes.batch, sizes.units))?.iter().copied().collect();
         let position = TextPosition::restore(state)?;
         let trial = &mut self.trials[trial];
-        (trial.learned, trial.state, trial.position) = (learned, numbers, position);
+        (trial.learned, trial.state, trial.position) = (learned, carried, position);
         trial.losses.clear();
         Ok(())
     }

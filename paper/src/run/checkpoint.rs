@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use advantage_nas::state::{Entry, State, Values};
+use advantage_nas::state::{Entry, State};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,7 @@ use toml::Table;
 
 use super::log::Lengths;
 use crate::error::{Error, Result};
+use crate::tensor::{self, Tensor};
 
 /// The file's name.
 pub const NAME: &str = "checkpoint.safetensors";
@@ -69,7 +70,7 @@ impl Checkpoint {
     /// [`Error::Damaged`] if the state has no such form; `path` is where it was to be written.
     pub fn encode(&self, path: &Path) -> Result<Vec<u8>> {
         let note = serde_json::to_string(&self.note).map_err(|error| Error::damaged(path, error))?;
-        let tensors: Vec<(&str, Tensor)> = self.state.iter().map(|(name, entry)| (name, Tensor::of(entry))).collect();
+        let tensors: Vec<(&str, Tensor)> = self.state.iter().map(|(name, entry)| (name, encode_entry(entry))).collect();
         let views = tensors
             .iter()
             .map(|(name, tensor)| Ok((*name, tensor.view()?)))
@@ -105,9 +106,8 @@ impl Checkpoint {
         let note = serde_json::from_str(note).map_err(|error| damaged(error.to_string()))?;
         let mut state = State::new();
         for (name, view) in tensors {
-            let values = decode_values(&view)
-                .ok_or_else(|| damaged(format!("tensor {name:?} has the unknown type {:?}", view.dtype())))?;
-            state.insert(name, Entry { shape: view.shape().to_vec(), values });
+            let entry = decode_entry(&view).map_err(|problem| damaged(format!("tensor {name:?} has {problem}")))?;
+            state.insert(name, entry);
         }
         Ok(Self { state, note })
     }
@@ -119,38 +119,23 @@ struct Format {
     format: u32,
 }
 
-/// An array in the byte order of the file.
-struct Tensor {
-    dtype: Dtype,
-    shape: Vec<usize>,
-    bytes: Vec<u8>,
-}
-
-impl Tensor {
-    fn of(entry: &Entry) -> Self {
-        let (dtype, bytes) = match &entry.values {
-            Values::F64(values) => (Dtype::F64, values.iter().flat_map(|value| value.to_le_bytes()).collect()),
-            Values::F32(values) => (Dtype::F32, values.iter().flat_map(|value| value.to_le_bytes()).collect()),
-            Values::U64(values) => (Dtype::U64, values.iter().flat_map(|value| value.to_le_bytes()).collect()),
-        };
-        Self { dtype, shape: entry.shape.clone(), bytes }
-    }
-
-    fn view(&self) -> Result<TensorView<'_>, safetensors::SafeTensorError> {
-        TensorView::new(self.dtype, self.shape.clone(), &self.bytes)
+fn encode_entry(entry: &Entry) -> Tensor {
+    match entry {
+        Entry::F64(array) => Tensor::new(array.view()),
+        Entry::F32(array) => Tensor::new(array.view()),
+        Entry::U64(array) => Tensor::new(array.view()),
     }
 }
 
-fn decode_values(view: &TensorView<'_>) -> Option<Values> {
-    // The length is a whole number of values: safetensors compares it with the shape.
-    let doubles = || view.data().as_chunks::<8>().0.iter().copied();
-    let singles = || view.data().as_chunks::<4>().0.iter().copied();
-    Some(match view.dtype() {
-        Dtype::F64 => Values::F64(doubles().map(f64::from_le_bytes).collect()),
-        Dtype::F32 => Values::F32(singles().map(f32::from_le_bytes).collect()),
-        Dtype::U64 => Values::U64(doubles().map(u64::from_le_bytes).collect()),
-        _ => return None,
-    })
+/// The array of a tensor, or what is wrong with it.
+fn decode_entry(view: &TensorView<'_>) -> Result<Entry, String> {
+    let entry = match view.dtype() {
+        Dtype::F64 => tensor::array::<f64>(view).map(Entry::F64),
+        Dtype::F32 => tensor::array::<f32>(view).map(Entry::F32),
+        Dtype::U64 => tensor::array::<u64>(view).map(Entry::U64),
+        other => return Err(format!("the unknown type {other:?}")),
+    };
+    entry.map_err(|error| format!("the shape {:?}: {error}", view.shape()))
 }
 
 /// Over the note and, in the order of their names, the tensors with their names, types and shapes.
@@ -166,14 +151,16 @@ fn checksum<'a>(note: &str, tensors: impl Iterator<Item = (&'a str, &'a TensorVi
 
 #[cfg(test)]
 mod tests {
+    use ndarray::{Array2, array};
+
     use super::*;
 
     fn checkpoint() -> Checkpoint {
         let mut state = State::new();
         state.insert_f64("strategy/logits", &[1.0, -0.0, f64::from_bits(1), 0.1]);
         state.insert_u64("position", &[u64::MAX]);
-        state.insert("w", Entry { shape: vec![3, 1], values: Values::F32(vec![0.1, f32::MAX, -1.5]) });
-        state.insert("empty", Entry { shape: vec![0, 4], values: Values::F32(vec![]) });
+        state.insert("w", array![[0.1f32], [f32::MAX], [-1.5]]);
+        state.insert("empty", Array2::<f32>::zeros((0, 4)));
         let settings: Table = "clip = inf\nseed = 3".parse().unwrap();
         let logs = Lengths::from([("metrics.csv".to_owned(), 77)]);
         let record = serde_json::json!({ "first_hit": 185, "best": 0.1 });
@@ -189,7 +176,7 @@ mod tests {
         let written = checkpoint();
         let read = decode(&written.encode(Path::new("x")).unwrap()).unwrap();
         assert_eq!(read, written);
-        let Values::F64(logits) = &read.state.get("strategy/logits").unwrap().values else { panic!("type") };
+        let logits = read.state.array::<f64, _>("strategy/logits", 4).unwrap();
         assert_eq!(logits[1].to_bits(), (-0.0f64).to_bits());
         let settings = read.note.settings(Path::new("x")).unwrap();
         assert_eq!(settings, "clip = inf\nseed = 3".parse::<Table>().unwrap());
