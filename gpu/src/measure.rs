@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use advantage_nas::network::toy::{POSITIONS, TAPS, Toy};
 use advantage_nas::random::Streams;
-use advantage_nas::strategy::{Feedback, Proposal, Want};
+use advantage_nas::strategy::{Activity, Feedback, Proposal, Want};
 use advantage_nas::supernet::{Batch, Request, Set};
 use advantage_nas::{Architecture, OpTable, Supernet};
 use serde::Serialize;
@@ -82,19 +82,20 @@ pub fn toy(device: &Device, toy: Toy, trials: usize, times: usize) -> Result<Vec
     let shape = supernet.space().shape().clone();
     let architecture = Architecture::first(&shape);
     let one_hot = Proposal::one_hot(&shape, &architecture, Want::Gradient)?;
-    let mut kinds = vec![("one candidate", 1, one_hot.clone())];
+    let mut kinds = vec![("one candidate", one_hot.clone())];
     if toy.candidates > 1 {
         let mut two = one_hot.clone();
         two.set_pairs(&vec![[0, 1]; toy.edges], Want::Gradient)?;
-        kinds.push(("two candidates", 2, two));
+        kinds.push(("two candidates", two));
     }
     let mut all = one_hot;
     all.set_dense(&OpTable::filled(&shape, 1.0 / toy.candidates as f64), Want::Gradient)?;
-    kinds.push(("all candidates", toy.candidates, all));
+    kinds.push(("all candidates", all));
 
-    for (name, slots, proposal) in kinds {
+    for (name, proposal) in kinds {
+        let slots = proposal.activity().slots(toy.candidates);
         let sizes = Sizes { toy, trials, requests: trials, slots };
-        let one = slots == 1;
+        let one = proposal.activity() == Activity::One;
         let key = device.upload("the key", &[0u32; 8])?;
         let mut asks = Asks::new(device, sizes)?;
         for trial in 0..trials {
