@@ -181,6 +181,16 @@ macro_rules! forward_to_inner {
 
 forward_to_inner!(Box<S>, &mut S);
 
+/// The place of a trial among those that a supernet was built for.
+///
+/// # Errors
+/// [`Error::Unsupported`] if it is none of them.
+pub fn find_trial(trials: &[u32], trial: u32) -> Result<usize> {
+    let reason = "this supernet was built for other trials";
+    let place = trials.iter().position(|candidate| *candidate == trial);
+    place.ok_or(Error::Unsupported { operation: "run the trial", reason })
+}
+
 /// Checks that there is one feedback per request, each for the search space.
 ///
 /// # Errors

@@ -6,10 +6,10 @@ use advantage_nas::network::nas_bench_201::{
     BATCH, Candidates, Data, EDGES, Images, PIXELS, Parent, Skeleton, paper_sgd,
 };
 use advantage_nas::random::Streams;
-use advantage_nas::strategy::{Feedback, Proposal, Step, StepKind, Want};
+use advantage_nas::strategy::{Activity, Feedback, Proposal, Step, StepKind, Want};
 use advantage_nas::supernet::{Batch, Request, Set};
 use advantage_nas::{Architecture, Supernet};
-use advantage_nas_cpu::nas_bench_201::{NasBench201Supernet, Settings, Simultaneous};
+use advantage_nas_cpu::nas_bench_201::{self, NasBench201Supernet, Settings};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -27,10 +27,10 @@ fn supernet(skeleton: Skeleton, threads: usize) -> NasBench201Supernet<f32> {
     )
     .expect("whole images with labels");
     let streams = Streams::new(0);
-    let settings = Settings { batch: BATCH, weights: paper_sgd(), simultaneous: Simultaneous::One, threads };
+    let settings = Settings { batch: BATCH, weights: paper_sgd(), activity: Activity::One, threads };
     let parent = Parent::new(skeleton, &Candidates::without_zero()).expect("a valid skeleton");
     let data = Data::new(images, None, &streams).expect("enough images");
-    NasBench201Supernet::new(parent, settings, data, &streams, &[0]).expect("valid settings")
+    nas_bench_201::supernet(parent, settings, data, &streams, &[0]).expect("valid settings")
 }
 
 fn steps(criterion: &mut Criterion) {

@@ -11,10 +11,10 @@ use advantage_nas::network::nas_bench_201::{
     BATCH, Candidates, Data, EDGES, Images, PIXELS, Parent, Skeleton, paper_sgd,
 };
 use advantage_nas::random::Streams;
-use advantage_nas::strategy::{Proposal, Step, StepKind, Want};
+use advantage_nas::strategy::{Activity, Proposal, Step, StepKind, Want};
 use advantage_nas::supernet::{Batch, Request, Set};
 use advantage_nas::{Architecture, Error, Supernet};
-use advantage_nas_cpu::nas_bench_201::{NasBench201Supernet, Settings, Simultaneous};
+use advantage_nas_cpu::nas_bench_201::{self, Settings};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -48,10 +48,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         (0..10).map(|class| class.to_string()).collect::<Vec<_>>(),
     )?;
     let streams = Streams::new(0);
-    let settings = Settings { batch: BATCH, weights: paper_sgd(), simultaneous: Simultaneous::One, threads };
+    let settings = Settings { batch: BATCH, weights: paper_sgd(), activity: Activity::One, threads };
     let parent = Parent::new(skeleton, &candidates)?;
     let data = Data::new(images, None, &streams)?;
-    let mut supernet = NasBench201Supernet::<f32>::new(parent, settings, data, &streams, &[0])?;
+    let mut supernet = nas_bench_201::supernet::<f32>(parent, settings, data, &streams, &[0])?;
 
     let step = Step { kind: StepKind::Weights, progress: 0.0, schedule: 0.0 };
     let (mut times, mut operations) = (Vec::new(), 0.0);

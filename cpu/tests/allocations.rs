@@ -69,10 +69,10 @@ fn recurrent_steps_do_not_allocate() {
 #[test]
 fn steps_of_nas_bench_201_do_not_allocate() {
     use advantage_nas::network::nas_bench_201::{Candidates, Data, Images, PIXELS, Parent, Skeleton, paper_sgd};
-    use advantage_nas::strategy::{Feedback, Proposal, Step, StepKind, Want};
+    use advantage_nas::strategy::{Activity, Feedback, Proposal, Step, StepKind, Want};
     use advantage_nas::supernet::{Batch, Fetch, Request, Set};
     use advantage_nas::{Architecture, OpTable};
-    use advantage_nas_cpu::nas_bench_201::{NasBench201Supernet, Settings, Simultaneous};
+    use advantage_nas_cpu::nas_bench_201::{self, Settings};
 
     let (streams, candidates) = (Streams::new(0), Candidates::with_zero());
     let skeleton = Skeleton { cells: 1, channels: 8, classes: 10 };
@@ -82,9 +82,9 @@ fn steps_of_nas_bench_201_do_not_allocate() {
         (0..10).map(|class| class.to_string()).collect::<Vec<_>>(),
     );
     let data = Data::new(images.unwrap(), None, &streams).unwrap();
-    let settings = Settings { batch: 5, weights: paper_sgd(), simultaneous: Simultaneous::All, threads: 1 };
+    let settings = Settings { batch: 5, weights: paper_sgd(), activity: Activity::All, threads: 1 };
     let parent = Parent::new(skeleton, &candidates).unwrap();
-    let mut supernet = NasBench201Supernet::<f32>::new(parent, settings, data, &streams, &[0]).unwrap();
+    let mut supernet = nas_bench_201::supernet::<f32>(parent, settings, data, &streams, &[0]).unwrap();
     let shape = supernet.space().shape().clone();
     let mut feedback = [Feedback::new(&shape)];
     let step = Step { kind: StepKind::Weights, progress: 0.0, schedule: 0.0 };

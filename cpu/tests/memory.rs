@@ -4,10 +4,10 @@
 use advantage_nas::network::nas_bench_201::{Candidates, Data, Images, Operation, PIXELS, Parent, Skeleton, paper_sgd};
 use advantage_nas::network::recurrent::{self, Recurrent, Texts};
 use advantage_nas::random::Streams;
-use advantage_nas::strategy::{Feedback, Proposal, Step, StepKind, Want};
+use advantage_nas::strategy::{Activity, Feedback, Proposal, Step, StepKind, Want};
 use advantage_nas::supernet::{Batch, Request, Set};
 use advantage_nas::{Architecture, OpTable, Supernet};
-use advantage_nas_cpu::nas_bench_201::{Memory, NasBench201Supernet, Settings, Simultaneous};
+use advantage_nas_cpu::nas_bench_201::{self, Memory, Settings};
 use advantage_nas_cpu::recurrent::{RecurrentSupernet, Settings as RecurrentSettings};
 
 /// The largest kernel and the one that is computed by minimal filtering, with filters of its own, are the first two, so that more
@@ -29,16 +29,16 @@ fn data(streams: &Streams) -> Data {
 }
 
 /// Proposals of so many candidates at once: the first ones of every edge, and the last ones.
-fn proposals(parent: &Parent, simultaneous: Simultaneous) -> [Proposal; 2] {
+fn proposals(parent: &Parent, activity: Activity) -> [Proposal; 2] {
     let shape = parent.space().shape();
     let last = shape.candidates(0) - 1;
     [[0, 1], [last, last - 1]].map(|[one, other]| {
         let mut proposal = Proposal::new(shape);
         let architecture = Architecture::new(shape, vec![one; shape.edges()]).unwrap();
-        match simultaneous {
-            Simultaneous::One => proposal = Proposal::one_hot(shape, &architecture, Want::Gradient).unwrap(),
-            Simultaneous::Two => proposal.set_pairs(&vec![[one, other]; shape.edges()], Want::Gradient).unwrap(),
-            Simultaneous::All => {
+        match activity {
+            Activity::One => proposal = Proposal::one_hot(shape, &architecture, Want::Gradient).unwrap(),
+            Activity::Two => proposal.set_pairs(&vec![[one, other]; shape.edges()], Want::Gradient).unwrap(),
+            Activity::All => {
                 proposal.set_dense(&OpTable::filled(shape, 1.0 / (last + 1) as f64), Want::Gradient).unwrap();
             }
         }
@@ -47,15 +47,15 @@ fn proposals(parent: &Parent, simultaneous: Simultaneous) -> [Proposal; 2] {
 }
 
 /// Most bytes allocated at the same time while a supernet is built, trained and asked; and what was planned.
-fn peak(count: usize, simultaneous: Simultaneous) -> (usize, Memory) {
+fn peak(count: usize, activity: Activity) -> (usize, Memory) {
     let streams = Streams::new(0);
     let data = data(&streams);
     let parent = Parent::new(Skeleton { cells: 1, channels: 4, classes: 2 }, &candidates(count)).unwrap();
-    let [first, second] = proposals(&parent, simultaneous);
-    let settings = Settings { batch: BATCH, weights: paper_sgd(), simultaneous, threads: 1 };
+    let [first, second] = proposals(&parent, activity);
+    let settings = Settings { batch: BATCH, weights: paper_sgd(), activity, threads: 1 };
     let mut memory = None;
     let allocated = allocation_counter::measure(|| {
-        let mut supernet = NasBench201Supernet::<f32>::new(parent, settings, data, &streams, &[0]).unwrap();
+        let mut supernet = nas_bench_201::supernet::<f32>(parent, settings, data, &streams, &[0]).unwrap();
         let step = Step { kind: StepKind::Weights, progress: 0.0, schedule: 0.0 };
         let mut feedback = [Feedback::new(first.shape())];
         for (number, proposal) in (0..).zip([first, second]) {
@@ -64,7 +64,7 @@ fn peak(count: usize, simultaneous: Simultaneous) -> (usize, Memory) {
             supernet.probe(&[request(Set::Validation)], &mut feedback).unwrap();
             supernet.evaluate(&request(Set::Validation)).unwrap();
         }
-        memory = Some(*supernet.memory());
+        memory = Some(*supernet.network().memory());
     });
     (allocated.bytes_max as usize, memory.unwrap())
 }
@@ -76,16 +76,16 @@ const EDGES: usize = 18;
 
 #[test]
 fn memory_beside_the_weights_grows_with_the_candidates_of_dense_proposals_only() {
-    for simultaneous in [Simultaneous::One, Simultaneous::Two, Simultaneous::All] {
-        let measured = COUNTS.map(|count| peak(count, simultaneous));
+    for activity in [Activity::One, Activity::Two, Activity::All] {
+        let measured = COUNTS.map(|count| peak(count, activity));
         let working = measured.map(|(peak, planned)| peak - planned.parameters - planned.optimizer);
         for (count, (peak, planned)) in COUNTS.iter().zip(&measured) {
             // What is planned is what is allocated, but for graph, samples and statistics.
             let beyond = *peak as f64 / planned.total() as f64 - 1.0;
-            assert!((0.0..0.02).contains(&beyond), "{simultaneous:?}, {count}: {peak} bytes, planned {planned:?}");
+            assert!((0.0..0.02).contains(&beyond), "{activity:?}, {count}: {peak} bytes, planned {planned:?}");
         }
         let [first, .., last] = working;
-        if simultaneous == Simultaneous::All {
+        if activity == Activity::All {
             // Proportional: the four kernels in turn need the same again.
             let per_candidate =
                 |from: usize, to: usize| (working[to] - working[from]) as f64 / (COUNTS[to] - COUNTS[from]) as f64;
@@ -93,10 +93,10 @@ fn memory_beside_the_weights_grows_with_the_candidates_of_dense_proposals_only()
             assert!(last > 10 * first, "{working:?}");
         } else {
             let planned = measured.map(|(_, planned)| planned.working());
-            assert!(planned.iter().all(|bytes| *bytes == planned[0]), "{simultaneous:?}: {planned:?}");
+            assert!(planned.iter().all(|bytes| *bytes == planned[0]), "{activity:?}: {planned:?}");
             let more = last - first;
-            assert!(more <= DESCRIPTION * EDGES * (COUNTS[4] - COUNTS[0]), "{simultaneous:?}: {working:?}");
-            assert!(more * 50 < first, "{simultaneous:?}: {working:?}");
+            assert!(more <= DESCRIPTION * EDGES * (COUNTS[4] - COUNTS[0]), "{activity:?}: {working:?}");
+            assert!(more * 50 < first, "{activity:?}: {working:?}");
         }
     }
 }

@@ -2,21 +2,22 @@
 //! removals, unit outputs, updates, evaluation; and that threads, saving and earlier questions change nothing.
 
 use advantage_nas::comparison::Comparison;
+use advantage_nas::network::Part;
 use advantage_nas::network::Sgd;
 use advantage_nas::network::nas_bench_201::{
     CHANNELS, Candidates, Data, IMAGE, Images, Operation, PIXELS, Parent, Skeleton, paper_sgd,
 };
 use advantage_nas::optim::{Nesterov, add_weight_decay, clip_norm};
 use advantage_nas::random::Streams;
-use advantage_nas::strategy::{Feedback, Proposal, Step, StepKind, Want};
+use advantage_nas::strategy::{Activity, Feedback, Proposal, Step, StepKind, Want};
 use advantage_nas::supernet::{Batch, Fetch, Request, Set};
 use advantage_nas::tolerance::{F64_SUMS, Tolerance, assert_all_close, assert_close, central_difference};
 use advantage_nas::{Architecture, Error, OpTable, Supernet};
 use advantage_nas_cpu::Stored;
-use advantage_nas_cpu::nas_bench_201::{NasBench201Supernet, Part, Settings, Simultaneous};
+use advantage_nas_cpu::nas_bench_201::{self, NasBench201Supernet, Settings};
 use advantage_nas_oracles::Mixture;
 use advantage_nas_oracles::nas_bench_201::{Moments, Network};
-use ndarray::{Array4, ArrayD, ArrayView2};
+use ndarray::{Array4, ArrayD};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -61,28 +62,29 @@ fn train<T: Stored>(
     Ok(losses[0])
 }
 
-fn settings(batch: usize, simultaneous: Simultaneous, threads: usize) -> Settings {
-    Settings { batch, weights: paper_sgd(), simultaneous, threads }
+fn settings(batch: usize, activity: Activity, threads: usize) -> Settings {
+    Settings { batch, weights: paper_sgd(), activity, threads }
 }
 
 fn supernet<T: Stored>(skeleton: Skeleton, candidates: &Candidates, settings: Settings) -> NasBench201Supernet<T> {
     let parent = Parent::new(skeleton, candidates).unwrap();
     let data = data(10, skeleton.classes);
-    NasBench201Supernet::new(parent, settings, data, &Streams::new(STREAM), &[0, TRIAL]).unwrap()
+    nas_bench_201::supernet(parent, settings, data, &Streams::new(STREAM), &[0, TRIAL]).unwrap()
 }
 
 /// All parameters of the trial, or their gradients or velocities.
-fn parameters(supernet: &NasBench201Supernet<f64>, part: Part) -> Vec<ArrayD<f64>> {
-    let of = |(index, shape): (usize, &Vec<usize>)| {
-        ArrayD::from_shape_vec(shape.as_slice(), supernet.parameter(TRIAL, index, part).unwrap()).unwrap()
-    };
-    supernet.parent().parameters().iter().map(|parameter| &parameter.shape).enumerate().map(of).collect()
+fn parameters(supernet: &mut NasBench201Supernet<f64>, part: Part) -> Vec<ArrayD<f64>> {
+    (0..supernet.network().parent().parameters().len()).map(|index| parameter(supernet, index, part)).collect()
+}
+
+/// A parameter of the trial.
+fn parameter<T: Stored>(supernet: &mut NasBench201Supernet<T>, index: usize, part: Part) -> ArrayD<T> {
+    supernet.parameter(TRIAL, index, part).unwrap().view().unwrap().to_owned()
 }
 
 /// The last minibatch, `[batch, channels, height, width]`, and its labels.
 fn minibatch(supernet: &NasBench201Supernet<f64>) -> (Array4<f32>, Vec<usize>) {
-    let (images, labels) = supernet.minibatch();
-    (self::images(images.to_vec()), labels.to_vec())
+    (supernet.network().images().to_owned(), supernet.network().labels().to_vec())
 }
 
 fn images(pixels: Vec<f32>) -> Array4<f32> {
@@ -91,26 +93,26 @@ fn images(pixels: Vec<f32>) -> Array4<f32> {
 
 /// A double-precision supernet with random scales and shifts, the naive network with the same numbers, and a random generator.
 fn both(candidates: &Candidates, batch: usize, seed: u64) -> (NasBench201Supernet<f64>, Network, ChaCha8Rng) {
-    let mut supernet = supernet::<f64>(TINY, candidates, settings(batch, Simultaneous::All, 1));
+    let mut supernet = supernet::<f64>(TINY, candidates, settings(batch, Activity::All, 1));
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let parent = supernet.parent().clone();
+    let parent = supernet.network().parent().clone();
     for (index, parameter) in parent.parameters().iter().enumerate() {
         if parameter.shape.len() == 1 {
-            let values: Vec<f64> = (0..parameter.len()).map(|_| rng.random_range(0.5..1.5)).collect();
-            supernet.set_parameter(TRIAL, index, Part::Value, &values).unwrap();
+            let values = ArrayD::from_shape_simple_fn(&*parameter.shape, || rng.random_range(0.5..1.5));
+            supernet.set_parameter(TRIAL, index, Part::Value, &values.into()).unwrap();
         }
     }
-    let mut plain = Network::new(parent, parameters(&supernet, Part::Value)).unwrap();
+    let mut plain = Network::new(parent, parameters(&mut supernet, Part::Value)).unwrap();
     plain.running = running(&supernet);
     (supernet, plain, rng)
 }
 
 fn running(supernet: &NasBench201Supernet<f64>) -> Vec<Moments> {
     let of = |index| {
-        let [mean, variance] = supernet.running(TRIAL, index).unwrap();
+        let [mean, variance] = supernet.network().running(TRIAL, index).unwrap();
         Moments { mean: mean.into(), variance: variance.into() }
     };
-    (0..supernet.parent().running().len()).map(of).collect()
+    (0..supernet.network().parent().running().len()).map(of).collect()
 }
 
 fn architecture(space: &advantage_nas::SearchSpace, rng: &mut ChaCha8Rng) -> Architecture {
@@ -150,9 +152,9 @@ fn probe<T: Stored>(supernet: &mut NasBench201Supernet<T>, request: Request) -> 
 fn losses_equal_the_plain_network() {
     let candidates = Candidates::with_zero();
     let (mut supernet, plain, mut rng) = both(&candidates, 5, 1);
-    let mut single = self::supernet::<f32>(TINY, &candidates, settings(5, Simultaneous::All, 1));
+    let mut single = self::supernet::<f32>(TINY, &candidates, settings(5, Activity::All, 1));
     for (index, values) in plain.parameters.iter().enumerate() {
-        single.set_parameter(TRIAL, index, Part::Value, values.as_slice().unwrap()).unwrap();
+        single.set_parameter(TRIAL, index, Part::Value, &values.mapv(|value| value as f32).into()).unwrap();
     }
     for proposal in proposals(&supernet.space().clone(), &mut rng, Want::Removals) {
         let request = request(&proposal, Set::Validation, 3);
@@ -171,11 +173,11 @@ fn losses_equal_the_plain_network() {
         let expected = plain.pass(images.view(), &labels, &Mixture::new(proposal.weights())).logits;
         let pass = supernet.pass(&request).unwrap();
         assert_eq!(pass.loss, double.loss);
-        let logits = ArrayView2::from_shape(expected.dim(), &pass.logits).unwrap();
+        let logits = supernet.network().logits();
         Comparison::new("logits", &logits, &expected, Tolerance::Close { relative: 0.0, floor: 1e4 * F64_SUMS })
             .assert();
-        let pass = single.pass(&request).unwrap();
-        let logits = ArrayView2::from_shape(expected.dim(), &pass.logits).unwrap();
+        single.pass(&request).unwrap();
+        let logits = single.network().logits();
         Comparison::new("single logits", &logits, &expected, Tolerance::OfNorm(SINGLE)).assert();
     }
 }
@@ -203,7 +205,7 @@ fn gradients_equal_central_differences_of_the_plain_network() {
         let expected = advantage_nas_oracles::feedback(&proposal, STEP, |mixture| loss(&plain, mixture));
         Comparison::new("gradient", &feedback.gradient, &expected.gradient, DIFFERENCE).assert();
 
-        let gradients = parameters(&supernet, Part::Gradient);
+        let gradients = parameters(&mut supernet, Part::Gradient);
         let mixture = Mixture::new(proposal.weights());
         for (index, parameter) in plain.parent().parameters().iter().enumerate() {
             let gradient = gradients[index].as_slice().unwrap();
@@ -261,21 +263,21 @@ fn weight_steps_are_those_of_the_optimiser() {
         let takes_part = |index: &usize| plain.parent().parameters()[*index].owner.takes_part(proposal, None);
         let active: Vec<usize> = (0..count).filter(takes_part).collect();
         let all = |values: &[ArrayD<f64>]| active.iter().flat_map(|index| values[*index].clone()).collect::<Vec<f64>>();
-        let (mut gradient, mut values) = (all(&parameters(&supernet, Part::Gradient)), all(&plain.parameters));
+        let (mut gradient, mut values) = (all(&parameters(&mut supernet, Part::Gradient)), all(&plain.parameters));
         add_weight_decay(&mut gradient, &values, weight_decay).unwrap();
         let norm = clip_norm(&mut gradient, limit).unwrap();
         let mut optimiser = Nesterov::new(values.len(), momentum).unwrap();
         optimiser.velocity_mut().copy_from_slice(&all(&velocities));
         optimiser.step(&mut values, &gradient, 0.05).unwrap();
 
-        assert_close(supernet.update(TRIAL, 0.05).unwrap(), norm, 1e3 * F64_SUMS, 0.0);
+        assert_close(supernet.update(0.05).unwrap(), norm, 1e3 * F64_SUMS, 0.0);
         let (mut values, mut speeds) = (values.iter(), optimiser.velocity().iter());
         for &index in &active {
             plain.parameters[index].iter_mut().for_each(|value| *value = *values.next().unwrap());
             velocities[index].iter_mut().for_each(|speed| *speed = *speeds.next().unwrap());
         }
         assert!(values.next().is_none() && speeds.next().is_none());
-        let found = [Part::Value, Part::Velocity].map(|part| parameters(&supernet, part));
+        let found = [Part::Value, Part::Velocity].map(|part| parameters(&mut supernet, part));
         for (index, parameter) in plain.parent().parameters().iter().enumerate() {
             for (part, found, expected) in
                 [("values", &found[0], &plain.parameters), ("velocities", &found[1], &velocities)]
@@ -293,7 +295,7 @@ fn weight_steps_are_those_of_the_optimiser() {
         }
         // Exactly what both have, so that differences don't add up.
         for (index, values) in plain.parameters.iter().enumerate() {
-            supernet.set_parameter(TRIAL, index, Part::Value, values.as_slice().unwrap()).unwrap();
+            supernet.set_parameter(TRIAL, index, Part::Value, &values.clone().into()).unwrap();
         }
     }
 }
@@ -302,18 +304,19 @@ fn weight_steps_are_those_of_the_optimiser() {
 #[test]
 fn weight_steps_follow_the_schedule() {
     let candidates = Candidates::without_zero();
-    let build = || supernet::<f32>(TINY, &candidates, settings(4, Simultaneous::One, 1));
+    let build = || supernet::<f32>(TINY, &candidates, settings(4, Activity::One, 1));
     let (mut one, mut other) = (build(), build());
     let proposal = Proposal::new(one.space().shape());
     let request = request(&proposal, Set::Training, 5);
     let step = Step { kind: StepKind::Weights, progress: 0.0, schedule: 0.25 };
     let loss = train(&mut one, step, &request).unwrap();
     assert_eq!(other.pass(&request).unwrap().loss, loss);
-    other.update(TRIAL, 0.1 * (0.5f64.sqrt() + 1.0) / 2.0).unwrap();
-    for index in 0..one.parent().parameters().len() {
-        let of = |supernet: &NasBench201Supernet<f32>| supernet.parameter(TRIAL, index, Part::Value).unwrap();
-        let widened = |values: Vec<f32>| values.into_iter().map(f64::from).collect::<Vec<f64>>();
-        assert_all_close(&widened(of(&one)), &widened(of(&other)), 1e-6, 1e-9);
+    other.update(0.1 * (0.5f64.sqrt() + 1.0) / 2.0).unwrap();
+    for index in 0..one.network().parent().parameters().len() {
+        let of = |supernet: &mut NasBench201Supernet<f32>| -> Vec<f64> {
+            parameter(supernet, index, Part::Value).into_iter().map(f64::from).collect()
+        };
+        assert_all_close(&of(&mut one), &of(&mut other), 1e-6, 1e-9);
     }
     // A probe leaves no trace.
     let before = one.save(TRIAL).unwrap();
@@ -331,7 +334,7 @@ fn evaluations_equal_the_plain_network() {
     let step = Step { kind: StepKind::Warmup, progress: 0.0, schedule: 0.0 };
     let some = Proposal::one_hot(space.shape(), &architecture(&space, &mut rng), Want::Loss).unwrap();
     train(&mut supernet, step, &request(&some, Set::Training, 0)).unwrap();
-    plain.parameters.clone_from_slice(&parameters(&supernet, Part::Value));
+    plain.parameters.clone_from_slice(&parameters(&mut supernet, Part::Value));
     let data = data(10, TINY.classes);
     let before = supernet.save(TRIAL).unwrap();
     for set in [Set::Test, Set::Training, Set::Validation] {
@@ -369,7 +372,7 @@ fn trace(threads: usize) -> (Vec<f64>, advantage_nas::state::State) {
     let skeleton = Skeleton { cells: 1, channels: 16, classes: 10 };
     let candidates = Candidates::with_zero();
     // Chunks of 4, 4, 4 and 1 images.
-    let mut supernet = supernet::<f32>(skeleton, &candidates, settings(13, Simultaneous::All, threads));
+    let mut supernet = supernet::<f32>(skeleton, &candidates, settings(13, Activity::All, threads));
     let mut rng = ChaCha8Rng::seed_from_u64(6);
     let mut numbers = Vec::new();
     for (index, want) in [Want::Gradient, Want::GradientWithUnitOutputs, Want::Removals].into_iter().enumerate() {
@@ -383,13 +386,13 @@ fn trace(threads: usize) -> (Vec<f64>, advantage_nas::state::State) {
             numbers.extend(feedback.removals);
             let pass = supernet.pass(&request(&proposal, Set::Validation, at)).unwrap();
             numbers.push(pass.loss);
-            numbers.extend(pass.logits.iter().map(|logit| f64::from(*logit)));
+            numbers.extend(supernet.network().logits().iter().map(|logit| f64::from(*logit)));
             numbers.extend(pass.edge_gradient.values());
-            for index in 0..supernet.parent().parameters().len() {
-                let gradient = supernet.parameter(TRIAL, index, Part::Gradient).unwrap();
+            for index in 0..supernet.network().parent().parameters().len() {
+                let gradient = parameter(&mut supernet, index, Part::Gradient);
                 numbers.extend(gradient.into_iter().map(f64::from));
             }
-            numbers.push(supernet.update(TRIAL, 0.05).unwrap());
+            numbers.push(supernet.update(0.05).unwrap());
             numbers.push(supernet.evaluate(&request(&proposal, Set::Test, at)).unwrap().loss);
         }
     }
@@ -410,7 +413,7 @@ fn threads_change_nothing() {
 #[test]
 fn what_is_saved_comes_back() {
     let candidates = Candidates::without_zero();
-    let build = || supernet::<f32>(TINY, &candidates, settings(4, Simultaneous::All, 1));
+    let build = || supernet::<f32>(TINY, &candidates, settings(4, Activity::All, 1));
     let mut rng = ChaCha8Rng::seed_from_u64(7);
     let mut whole = build();
     let space = whole.space().clone();
@@ -429,7 +432,7 @@ fn what_is_saved_comes_back() {
     run(&mut resumed, 12..24);
     assert_eq!(whole.save(TRIAL).unwrap(), resumed.save(TRIAL).unwrap());
     // A state of another network is refused as a whole.
-    let mut other = supernet::<f32>(TINY, &Candidates::with_zero(), settings(4, Simultaneous::All, 1));
+    let mut other = supernet::<f32>(TINY, &Candidates::with_zero(), settings(4, Activity::All, 1));
     let mut broken = advantage_nas::state::State::new();
     for (name, entry) in state.iter().skip(1) {
         broken.insert(name, entry.clone());
@@ -442,7 +445,7 @@ fn what_is_saved_comes_back() {
 /// What was asked before leaves no trace.
 #[test]
 fn answers_do_not_depend_on_what_was_asked_before() {
-    let mut supernet = supernet::<f32>(TINY, &Candidates::with_zero(), settings(5, Simultaneous::All, 1));
+    let mut supernet = supernet::<f32>(TINY, &Candidates::with_zero(), settings(5, Activity::All, 1));
     let space = supernet.space().clone();
     let mut rng = ChaCha8Rng::seed_from_u64(8);
     let mut requests = Vec::new();
@@ -465,7 +468,7 @@ fn answers_do_not_depend_on_what_was_asked_before() {
 #[test]
 fn what_does_not_fit_is_an_error() {
     let candidates = Candidates::without_zero();
-    let mut supernet = supernet::<f32>(TINY, &candidates, settings(4, Simultaneous::One, 1));
+    let mut supernet = supernet::<f32>(TINY, &candidates, settings(4, Activity::One, 1));
     let space = supernet.space().clone();
     let mut rng = ChaCha8Rng::seed_from_u64(9);
     let proposals = proposals(&space, &mut rng, Want::Loss);
@@ -493,14 +496,14 @@ fn what_does_not_fit_is_an_error() {
 
     let build = |skeleton, settings, data| {
         let parent = Parent::new(skeleton, &candidates)?;
-        NasBench201Supernet::<f32>::new(parent, settings, data, &Streams::new(0), &[0])
+        nas_bench_201::supernet::<f32>(parent, settings, data, &Streams::new(0), &[0])
     };
-    let right = settings(4, Simultaneous::One, 1);
+    let right = settings(4, Activity::One, 1);
     let too_many = build(TINY, right, data(10, 5)).unwrap_err();
     assert_eq!(too_many.to_string(), "images: expected at most the network's 4 classes, got 5");
-    let no_threads = build(TINY, settings(4, Simultaneous::One, 0), data(10, 4)).unwrap_err();
+    let no_threads = build(TINY, settings(4, Activity::One, 0), data(10, 4)).unwrap_err();
     assert_eq!(no_threads.to_string(), "the number of threads must be at least 1, got 0");
-    assert!(build(TINY, settings(0, Simultaneous::One, 1), data(10, 4)).is_err());
+    assert!(build(TINY, settings(0, Activity::One, 1), data(10, 4)).is_err());
     let weights = Sgd { momentum: 1.0, ..paper_sgd() };
     assert!(build(TINY, Settings { weights, ..right }, data(10, 4)).is_err());
     let mut without_test = data(10, 4);

@@ -2,12 +2,11 @@
 
 use advantage_nas::Result;
 use advantage_nas::network::nas_bench_201::Parent;
-use advantage_nas::network::{Parameter, Part, initial_values};
+use advantage_nas::network::{Parameter, initial_values};
 use advantage_nas::random::Streams;
 use advantage_nas::state::State;
 
 use crate::Element;
-use crate::Stored;
 use crate::layer::{LANES, blocks};
 use crate::weights::{Packing, Update, Weights};
 
@@ -51,42 +50,28 @@ impl<T: Element> Learned<T> {
         Self { weights, running: running.collect() }
     }
 
-    pub(super) fn save(&self, parameters: &[Parameter]) -> State
-    where
-        T: Stored,
-    {
-        let mut state = State::new();
-        for (index, parameter) in parameters.iter().enumerate() {
-            for part in [Part::Value, Part::Velocity] {
-                state.insert(format!("{}{}", parameter.name, part.suffix()), self.weights.read(index, part));
-            }
-        }
+    /// Saves the running statistics.
+    pub(super) fn save_running(&self, state: &mut State) {
         for (index, running) in self.running.iter().enumerate() {
             state.insert_f64(format!("running.{index}.mean"), &running.mean[..running.channels]);
             state.insert_f64(format!("running.{index}.variance"), &running.variance[..running.channels]);
         }
-        state
     }
 
-    pub(super) fn restore(&mut self, parameters: &[Parameter], state: &State) -> Result<()>
-    where
-        T: Stored,
-    {
-        let mut restored = self.clone();
-        for (index, parameter) in parameters.iter().enumerate() {
-            for part in [Part::Value, Part::Velocity] {
-                let name = format!("{}{}", parameter.name, part.suffix());
-                restored.weights.write(index, part, state.array(&name, &*parameter.shape)?)?;
-            }
-        }
-        for (index, running) in restored.running.iter_mut().enumerate() {
+    /// Restores the running statistics.
+    ///
+    /// # Errors
+    /// [`Error::State`](advantage_nas::Error::State) if something is missing or does not fit; nothing is changed then.
+    pub(super) fn restore_running(&mut self, state: &State) -> Result<()> {
+        let mut restored = self.running.clone();
+        for (index, running) in restored.iter_mut().enumerate() {
             let channels = running.channels;
             let mean = state.f64(&format!("running.{index}.mean"), channels)?;
             running.mean[..channels].copy_from_slice(mean);
             let variance = state.f64(&format!("running.{index}.variance"), channels)?;
             running.variance[..channels].copy_from_slice(variance);
         }
-        *self = restored;
+        self.running = restored;
         Ok(())
     }
 }

@@ -1,35 +1,46 @@
 //! The parent network of section 5.2 on the CPU; it is described in [`advantage_nas::network::nas_bench_201`].
 //!
-//! - `plan`: what is kept in memory
+//! - `sizes`: what is kept in memory
 //! - `learned`: weights and running statistics
-//! - `network`: one pass of a minibatch, forward and backward
+//! - `graph`: what takes part in a pass
+//! - `norm`: batch norms between two waits
+//! - `chunk`: images that a thread works on together
+//! - `forward`, `backward`: what a chunk does at a node
+//! - `passes`: passes over minibatches
 //!
-//! Here: minibatches, and the answers of a [`Supernet`].
+//! Here: the [`Network`], with the minibatches of its trials.
 
+mod backward;
+mod chunk;
+mod forward;
+mod graph;
 mod learned;
-mod network;
-mod plan;
+mod norm;
+mod passes;
+mod sizes;
+#[cfg(test)]
+mod tests;
 
-pub use advantage_nas::network::Part;
-pub use plan::{Memory, Simultaneous};
+pub use sizes::Memory;
 
-use advantage_nas::network::Sgd;
 use advantage_nas::network::nas_bench_201::{
     Data, Images, Minibatches, PIXELS, Parent, Sample, evaluation_minibatches,
 };
+use advantage_nas::network::{Parameter, Part, Sgd};
 use advantage_nas::random::Streams;
-use advantage_nas::state::State;
-use advantage_nas::strategy::{Feedback, Proposal, Step, Want};
-use advantage_nas::supernet::{Batch, Evaluation, Fetch, Request, Set, expect_feedback};
-use advantage_nas::{Error, OpTable, Result, SearchSpace, Supernet};
-
-use ndarray::ArrayD;
+use advantage_nas::sharing::{Network, Pass, Precision, WeightSharing};
+use advantage_nas::state::{Entry, State};
+use advantage_nas::strategy::{Activity, Proposal};
+use advantage_nas::supernet::{Evaluation, Fetch, Request, Set, find_trial};
+use advantage_nas::{Error, OpTable, Result, SearchSpace};
+use ndarray::{Array2, ArrayView1, ArrayView4};
 
 use crate::Stored;
+use crate::stored::{only, unpack};
 use crate::workers::Workers;
 use learned::Learned;
-use network::{Minibatch, Network, Outcome, Statistics, Wanted};
-use plan::Plan;
+use passes::{Minibatch, Outcome, Passes, Wanted};
+use sizes::Sizes;
 
 /// What a supernet is built for, beside the network.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,16 +50,36 @@ pub struct Settings {
     /// How the weights are trained.
     pub weights: Sgd,
     /// Candidates of an edge that a proposal may have active at once.
-    pub simultaneous: Simultaneous,
+    pub activity: Activity,
     /// Threads; they change no number.
     pub threads: usize,
 }
 
+/// The supernet of the parent network, made by [`supernet`].
+pub type NasBench201Supernet<T> = WeightSharing<NasBench201Network<T>>;
+
+/// The supernet of the given trials, with their initial weights.
+///
+/// # Errors
+/// As [`NasBench201Network::new`].
+pub fn supernet<T: Stored>(
+    parent: Parent,
+    settings: Settings,
+    data: Data,
+    streams: &Streams,
+    trials: &[u32],
+) -> Result<NasBench201Supernet<T>> {
+    Ok(WeightSharing::new(NasBench201Network::new(parent, settings, data, streams, trials)?))
+}
+
 /// The parent network with its data, for one trial or several.
 #[derive(Debug)]
-pub struct NasBench201Supernet<T> {
-    settings: Settings,
-    network: Network<T>,
+pub struct NasBench201Network<T> {
+    sgd: Sgd,
+    batch: usize,
+    passes: Passes<T>,
+    numbers: Vec<u32>,
+    /// In the order of their numbers.
     trials: Vec<Trial<T>>,
     data: Data,
     memory: Memory,
@@ -56,34 +87,28 @@ pub struct NasBench201Supernet<T> {
     /// The minibatch, `[batch, 3, 32, 32]`.
     images: Vec<f32>,
     labels: Vec<usize>,
+    /// The place of the trial whose minibatch is loaded.
+    loaded: usize,
+    /// What the last pass computed.
+    wanted: Wanted,
+    /// Of passes, that nobody fetched yet.
+    losses: Vec<f64>,
+    /// Of the last update.
+    gradient_norm: f64,
 }
 
 #[derive(Debug)]
 struct Trial<T> {
-    number: u32,
     learned: Learned<T>,
-    /// Losses of weight steps that were not fetched yet.
-    losses: Vec<f64>,
     training: Minibatches,
     validation: Minibatches,
 }
 
-/// What one pass says.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Pass<T> {
-    /// The mean cross-entropy.
-    pub loss: f64,
-    /// `[batch, classes]`
-    pub logits: Vec<T>,
-    /// `∂loss/∂a`, `[edges, candidates]`, zero for inactive candidates.
-    pub edge_gradient: OpTable<f64>,
-}
-
-impl<T: Stored> NasBench201Supernet<T> {
-    /// The memory that such a supernet takes, beside its data.
+impl<T: Stored> NasBench201Network<T> {
+    /// The memory that such a network takes, beside its data.
     #[must_use]
     pub fn memory_of(parent: &Parent, settings: &Settings, trials: usize) -> Memory {
-        Plan::new(parent, settings.batch, settings.simultaneous).memory::<T>(parent, trials, settings.threads)
+        Sizes::memory_of::<T>(parent, settings.activity, settings.batch, trials, settings.threads)
     }
 
     /// The networks of the given trials, with their initial weights.
@@ -92,7 +117,8 @@ impl<T: Stored> NasBench201Supernet<T> {
     /// [`Error::Setting`] for settings outside their range, [`Error::Data`] for data that does not fit, [`Error::Other`] if there
     /// are no threads to be had.
     pub fn new(parent: Parent, settings: Settings, data: Data, streams: &Streams, trials: &[u32]) -> Result<Self> {
-        settings.weights.check()?;
+        let Settings { batch, weights: sgd, activity, threads } = settings;
+        sgd.check()?;
         let classes = parent.skeleton().classes;
         for images in std::iter::once(&data.images).chain(&data.test) {
             if images.classes().len() > classes {
@@ -101,36 +127,40 @@ impl<T: Stored> NasBench201Supernet<T> {
                 return Err(Error::Data { what: "images", problem });
             }
         }
-        let workers = Workers::new(settings.threads)?;
+        let workers = Workers::new(threads)?;
+        let numbers = trials.to_vec();
         let trials = trials.iter().map(|&number| {
-            let minibatches = |set| Minibatches::new(streams, number, set, &data.halves, settings.batch);
+            let minibatches = |set| Minibatches::new(streams, number, set, &data.halves, batch);
             Ok(Trial {
-                number,
-                losses: Vec::new(),
                 training: minibatches(Set::Training)?,
                 validation: minibatches(Set::Validation)?,
                 learned: Learned::new(&parent, streams, number),
             })
         });
         let trials = trials.collect::<Result<Vec<_>>>()?;
-        let plan = Plan::new(&parent, settings.batch, settings.simultaneous);
-        let memory = plan.memory::<T>(&parent, trials.len(), settings.threads);
+        let passes = Passes::new(parent, activity, batch, workers);
         Ok(Self {
-            settings,
-            network: Network::new(parent, plan, workers),
+            sgd,
+            batch,
+            memory: passes.memory(trials.len()),
+            passes,
+            numbers,
             trials,
             data,
-            memory,
-            samples: vec![Sample::plain(0); settings.batch],
-            images: vec![0.0; settings.batch * PIXELS],
-            labels: vec![0; settings.batch],
+            samples: vec![Sample::plain(0); batch],
+            images: vec![0.0; batch * PIXELS],
+            labels: vec![0; batch],
+            loaded: 0,
+            wanted: Wanted::default(),
+            losses: Vec::new(),
+            gradient_norm: 0.0,
         })
     }
 
-    /// The network.
+    /// The description of the network.
     #[must_use]
     pub fn parent(&self) -> &Parent {
-        self.network.parent()
+        self.passes.parent()
     }
 
     /// The memory that was planned, beside the data.
@@ -139,34 +169,25 @@ impl<T: Stored> NasBench201Supernet<T> {
         &self.memory
     }
 
-    /// The last minibatch: images `[count, 3, 32, 32]`, normalised, and the label of each.
+    /// Images of the last minibatch, `[count, 3, 32, 32]`, normalised.
+    ///
+    /// # Panics
+    /// Never: every image has its pixels.
     #[must_use]
-    pub fn minibatch(&self) -> (&[f32], &[usize]) {
-        (&self.images, &self.labels)
+    pub fn images(&self) -> ArrayView4<'_, f32> {
+        ArrayView4::from_shape((self.labels.len(), 3, 32, 32), &self.images).expect("pixels of every image")
     }
 
-    /// Numbers of a parameter, in the order of its shape.
-    ///
-    /// # Panics
-    /// If there is no such parameter.
-    ///
-    /// # Errors
-    /// [`Error::Unsupported`] for another trial.
-    pub fn parameter(&self, trial: u32, index: usize, part: Part) -> Result<Vec<T>> {
-        Ok(self.trials[self.find(trial)?].learned.weights.read(index, part).into_raw_vec_and_offset().0)
+    /// Labels of the last minibatch, `[count]`.
+    #[must_use]
+    pub fn labels(&self) -> ArrayView1<'_, usize> {
+        ArrayView1::from(&*self.labels)
     }
 
-    /// Overwrites numbers of a parameter.
-    ///
-    /// # Panics
-    /// If there is no such parameter.
-    ///
-    /// # Errors
-    /// [`Error::Unsupported`] for another trial, [`Error::Length`] unless there is one value for each number.
-    pub fn set_parameter(&mut self, trial: u32, index: usize, part: Part, values: &[f64]) -> Result<()> {
-        let trial = self.find(trial)?;
-        let values = ArrayD::from_shape_vec(vec![values.len()], values.iter().map(|value| T::of(*value)).collect());
-        self.trials[trial].learned.weights.write(index, part, values.map_err(Error::other)?.view())
+    /// Logits of the last pass, `[count, classes]`.
+    #[must_use]
+    pub fn logits(&self) -> Array2<T> {
+        self.passes.logits()
     }
 
     /// Running mean and variance of a batch norm, `[channels]` each.
@@ -182,59 +203,12 @@ impl<T: Stored> NasBench201Supernet<T> {
         Ok([running.mean[..channels].to_vec(), running.variance[..channels].to_vec()])
     }
 
-    /// Forward and backward pass of a request, whatever it wants; the running statistics take part as in a weight step. The
-    /// gradients of the weights are then [`Part::Gradient`].
-    ///
-    /// # Errors
-    /// As [`Supernet::weight_step`].
-    pub fn pass(&mut self, request: &Request) -> Result<Pass<T>> {
-        let trial = self.draw(&request.batch)?;
-        let wanted = Wanted { weights: true, edges: true, unit_outputs: false };
-        let outcome = self.forward(trial, &request.proposal, None, Statistics::MinibatchAndUpdate)?;
-        self.network.backward(&mut self.trials[trial].learned, wanted);
-        let mut edge_gradient = OpTable::filled(request.proposal.shape(), 0.0);
-        self.network.edge_gradient(wanted, &request.proposal, &mut edge_gradient);
-        Ok(Pass { loss: outcome.loss, logits: self.network.logits(), edge_gradient })
-    }
-
-    /// Updates the weights that took part in the last pass; returns the norm of the gradient before it was clipped, decay
-    /// included.
-    ///
-    /// # Errors
-    /// [`Error::Unsupported`] for another trial.
-    pub fn update(&mut self, trial: u32, rate: f64) -> Result<f64> {
-        let trial = self.find(trial)?;
-        Ok(self.network.update(&mut self.trials[trial].learned, &self.settings.weights, rate))
-    }
-
     fn find(&self, trial: u32) -> Result<usize> {
-        let place = self.trials.iter().position(|candidate| candidate.number == trial);
-        place.ok_or(Error::Unsupported {
-            operation: "run the trial",
-            reason: "this supernet was built for other trials",
-        })
-    }
-
-    /// Draws a minibatch; returns the place of its trial.
-    fn draw(&mut self, batch: &Batch) -> Result<usize> {
-        let index = self.find(batch.trial)?;
-        let trial = &mut self.trials[index];
-        let minibatches = match batch.set {
-            Set::Training => &mut trial.training,
-            Set::Validation => &mut trial.validation,
-            Set::Test => {
-                let reason = "it is evaluated as a whole";
-                return Err(Error::Unsupported { operation: "draw minibatches of the test set", reason });
-            }
-        };
-        self.samples.resize(self.settings.batch, Sample::plain(0));
-        minibatches.draw(batch.step, &mut self.samples)?;
-        self.load(None)?;
-        Ok(index)
+        find_trial(&self.numbers, trial)
     }
 
     /// Loads the samples, of the training images or of others.
-    fn load(&mut self, others: Option<&Images>) -> Result<()> {
+    fn load_samples(&mut self, others: Option<&Images>) -> Result<()> {
         let images = others.unwrap_or(&self.data.images);
         self.images.resize(self.samples.len() * PIXELS, 0.0);
         images.fill(&self.samples, &self.data.normalization, &mut self.images)?;
@@ -243,79 +217,92 @@ impl<T: Stored> NasBench201Supernet<T> {
         Ok(())
     }
 
-    fn forward(
-        &mut self,
-        trial: usize,
-        proposal: &Proposal,
-        without: Option<usize>,
-        statistics: Statistics,
-    ) -> Result<Outcome> {
+    fn forward(&mut self, trial: usize, proposal: &Proposal, pass: Pass) -> Result<Outcome> {
         let minibatch = Minibatch { images: &self.images, labels: &self.labels };
-        self.network.forward(&mut self.trials[trial].learned, minibatch, proposal, without, statistics)
-    }
-
-    fn answer(&mut self, request: &Request, feedback: &mut Feedback) -> Result<()> {
-        let (proposal, want) = (&request.proposal, request.proposal.want());
-        let trial = self.draw(&request.batch)?;
-        feedback.begin(want);
-        feedback.loss = self.forward(trial, proposal, None, Statistics::Minibatch)?.loss;
-        match want {
-            Want::Loss => {}
-            Want::Gradient | Want::GradientWithUnitOutputs => {
-                let unit_outputs = want == Want::GradientWithUnitOutputs;
-                let wanted = Wanted { weights: false, edges: true, unit_outputs };
-                self.network.backward(&mut self.trials[trial].learned, wanted);
-                self.network.edge_gradient(wanted, proposal, &mut feedback.gradient);
-            }
-            Want::Removals => {
-                for edge in 0..proposal.shape().edges() {
-                    feedback.removals[edge] = self.forward(trial, proposal, Some(edge), Statistics::Minibatch)?.loss;
-                }
-            }
-        }
-        Ok(())
+        self.passes.forward(&mut self.trials[trial].learned, minibatch, proposal, pass.without, pass.weights)
     }
 }
 
-impl<T: Stored> Supernet for NasBench201Supernet<T> {
+impl<T: Stored> Network for NasBench201Network<T> {
     fn space(&self) -> &SearchSpace {
-        self.network.parent().space()
+        self.parent().space()
     }
 
-    fn probe(&mut self, requests: &[Request], feedback: &mut [Feedback]) -> Result<()> {
-        expect_feedback(self.space(), requests, feedback)?;
-        for (request, feedback) in requests.iter().zip(feedback) {
-            self.answer(request, feedback)?;
+    fn activity(&self) -> Activity {
+        self.passes.activity()
+    }
+
+    fn trials(&self) -> &[u32] {
+        &self.numbers
+    }
+
+    fn parameters(&self) -> &[Parameter] {
+        self.parent().parameters()
+    }
+
+    fn saved_parts(&self) -> &'static [Part] {
+        &[Part::Value, Part::Velocity]
+    }
+
+    fn precision(&self) -> Precision {
+        T::PRECISION
+    }
+
+    fn load(&mut self, requests: &[Request]) -> Result<()> {
+        let batch = only("requests that are loaded", requests)?.batch;
+        self.loaded = self.find(batch.trial)?;
+        let trial = &mut self.trials[self.loaded];
+        let minibatches = match batch.set {
+            Set::Training => &mut trial.training,
+            Set::Validation => &mut trial.validation,
+            Set::Test => {
+                let reason = "it is evaluated as a whole";
+                return Err(Error::Unsupported { operation: "draw minibatches of the test set", reason });
+            }
+        };
+        self.samples.resize(self.batch, Sample::plain(0));
+        minibatches.draw(batch.step, &mut self.samples)?;
+        self.load_samples(None)
+    }
+
+    fn pass(&mut self, requests: &[Request], pass: Pass) -> Result<()> {
+        let request = only("requests of a pass", requests)?;
+        let outcome = self.forward(self.loaded, &request.proposal, pass)?;
+        let Pass { weights, edges, unit_outputs, .. } = pass;
+        self.wanted = Wanted { weights, edges, unit_outputs };
+        if weights || edges {
+            self.passes.backward(&mut self.trials[self.loaded].learned, self.wanted);
         }
+        self.losses.push(outcome.loss);
         Ok(())
     }
 
-    fn trains_weights(&self) -> bool {
-        true
-    }
-
-    fn weight_step(&mut self, steps: &[Step], requests: &[Request]) -> Result<()> {
-        if steps.len() != requests.len() {
-            return Err(Error::Length { what: "steps of weight updates", expected: requests.len(), got: steps.len() });
-        }
-        for (step, request) in steps.iter().zip(requests) {
-            let trial = self.draw(&request.batch)?;
-            let loss = self.forward(trial, &request.proposal, None, Statistics::MinibatchAndUpdate)?.loss;
-            let wanted = Wanted { weights: true, ..Wanted::default() };
-            self.network.backward(&mut self.trials[trial].learned, wanted);
-            self.update(request.batch.trial, self.settings.weights.rate(step.schedule))?;
-            self.trials[trial].losses.push(loss);
-        }
+    fn losses(&mut self, _fetch: Fetch, losses: &mut Vec<f64>) -> Result<()> {
+        losses.append(&mut self.losses);
         Ok(())
     }
 
-    fn weight_losses(&mut self, trial: u32, _fetch: Fetch, losses: &mut Vec<f64>) -> Result<()> {
-        let trial = self.find(trial)?;
-        losses.append(&mut self.trials[trial].losses);
+    fn edge_gradient(&mut self, _lane: usize, proposal: &Proposal, gradient: &mut OpTable<f64>) -> Result<()> {
+        self.passes.edge_gradient(self.wanted, proposal, gradient);
         Ok(())
     }
 
-    /// The images as they are, each once, in the order of [`Data::evaluated`], in the minibatches of [`evaluation_minibatches`]. All batch norms use the minibatch's statistics, as in the steps of a search: the running ones are those of the mixture of cells that was
+    fn rate(&self, schedule: f64) -> f64 {
+        self.sgd.rate(schedule)
+    }
+
+    fn update(&mut self, rates: &[f64]) -> Result<()> {
+        let rate = *only("learning rates", rates)?;
+        self.gradient_norm = self.passes.update(&mut self.trials[self.loaded].learned, &self.sgd, rate);
+        Ok(())
+    }
+
+    fn gradient_norm(&mut self, _lane: usize) -> Result<f64> {
+        Ok(self.gradient_norm)
+    }
+
+    /// The images as they are, each once, in the order of [`Data::evaluated`], in the minibatches of [`evaluation_minibatches`]. All batch norms
+    /// use the minibatch's statistics, as in the steps of a search: the running ones are those of the mixture of cells that was
     /// trained, and with them a single cell classifies little better than chance.
     fn evaluate(&mut self, request: &Request) -> Result<Evaluation> {
         let trial = self.find(request.batch.trial)?;
@@ -323,11 +310,11 @@ impl<T: Stored> Supernet for NasBench201Supernet<T> {
         let (images, order) = data.evaluated(request.batch.set)?;
         let count = order.len();
         let mut evaluation = Outcome::default();
-        for minibatch in evaluation_minibatches(count, self.settings.batch) {
+        for minibatch in evaluation_minibatches(count, self.batch) {
             self.samples.clear();
             self.samples.extend(order[minibatch.clone()].iter().map(|image| Sample::plain(*image)));
-            self.load(Some(images))?;
-            let outcome = self.forward(trial, &request.proposal, None, Statistics::Minibatch)?;
+            self.load_samples(Some(images))?;
+            let outcome = self.forward(trial, &request.proposal, Pass::default())?;
             evaluation.loss += outcome.loss * minibatch.len() as f64;
             evaluation.correct += outcome.correct;
         }
@@ -336,16 +323,23 @@ impl<T: Stored> Supernet for NasBench201Supernet<T> {
         Ok(Evaluation { loss, accuracy, count: count as u64 })
     }
 
-    fn save(&mut self, trial: u32) -> Result<State> {
-        Ok(self.trials[self.find(trial)?].learned.save(self.parent().parameters()))
+    fn read(&mut self, trial: u32, parameter: usize, part: Part) -> Result<Entry> {
+        Ok(self.trials[self.find(trial)?].learned.weights.read(parameter, part).into())
     }
 
-    fn restore(&mut self, trial: u32, state: &State) -> Result<()> {
+    fn write(&mut self, trial: u32, parameter: usize, part: Part, values: &Entry) -> Result<()> {
         let trial = self.find(trial)?;
-        let mut learned = self.trials[trial].learned.clone();
-        learned.restore(self.parent().parameters(), state)?;
-        self.trials[trial].learned = learned;
-        self.trials[trial].losses.clear();
+        let values = unpack(&self.parameters()[parameter].name, values)?;
+        self.trials[trial].learned.weights.write(parameter, part, values)
+    }
+
+    fn save_rest(&mut self, trial: u32, state: &mut State) -> Result<()> {
+        self.trials[self.find(trial)?].learned.save_running(state);
         Ok(())
+    }
+
+    fn restore_rest(&mut self, trial: u32, state: &State) -> Result<()> {
+        let trial = self.find(trial)?;
+        self.trials[trial].learned.restore_running(state)
     }
 }

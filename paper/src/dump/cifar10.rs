@@ -2,13 +2,15 @@
 //! `paper/README.md`.
 
 use advantage_nas::Supernet;
-use advantage_nas::network::Sgd;
 use advantage_nas::network::nas_bench_201::parent::{NORM_EPSILON, NORM_MOMENTUM};
 use advantage_nas::network::nas_bench_201::{CHANNELS, EDGES, IMAGE, edge_ends};
+use advantage_nas::network::{Part, Sgd};
 use advantage_nas::search::Saves;
+use advantage_nas::state::Entry;
 use advantage_nas::strategy::{Feedback, Step, StepKind, Want};
 use advantage_nas::supernet::{Request, Set};
-use advantage_nas_cpu::nas_bench_201::{NasBench201Supernet, Part};
+use advantage_nas_cpu::nas_bench_201::NasBench201Supernet;
+use ndarray::ArrayD;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
@@ -70,32 +72,28 @@ pub fn dump(experiment: &CellSearch, settings: &Settings, after: u64, kind: Step
 /// Whether no ReLU is so close to its kink that rounding decides.
 fn is_steady(single: &mut Cifar10Network, double: &mut NasBench201Supernet<f64>, request: &Request) -> Result<bool> {
     let trial = request.batch.trial;
-    let count = single.parent().parameters().len();
+    let count = single.network().parent().parameters().len();
     let mut values = Vec::with_capacity(count);
     for index in 0..count {
-        values.push(single.parameter(trial, index, Part::Value)?.into_iter().map(f64::from).collect::<Vec<f64>>());
-        double.set_parameter(trial, index, Part::Value, &values[index])?;
+        values.push(widened(&single.parameter(trial, index, Part::Value)?));
+        double.set_parameter(trial, index, Part::Value, &values[index].clone().into())?;
     }
     single.pass(request)?;
-    let gradients = (0..count).map(|index| single.parameter(trial, index, Part::Gradient));
-    let of_single = gradients.collect::<advantage_nas::Result<Vec<_>>>()?;
-    let of_single = of_single.into_iter().map(|gradient| gradient.into_iter().map(f64::from).collect());
-    let gradients = |double: &mut NasBench201Supernet<f64>| -> Result<Vec<Vec<f64>>> {
+    let of_single = (0..count).map(|index| Ok(widened(&single.parameter(trial, index, Part::Gradient)?)));
+    let of_single = of_single.collect::<Result<Vec<_>>>()?;
+    let gradients = |double: &mut NasBench201Supernet<f64>| -> Result<Vec<ArrayD<f64>>> {
         double.pass(request)?;
-        Ok((0..count)
-            .map(|index| double.parameter(trial, index, Part::Gradient))
-            .collect::<advantage_nas::Result<_>>()?)
+        (0..count).map(|index| Ok(widened(&double.parameter(trial, index, Part::Gradient)?))).collect()
     };
     let exact = gradients(double)?;
-    if !all_close(&of_single.collect::<Vec<_>>(), &exact) {
+    if !all_close(&of_single, &exact) {
         return Ok(false);
     }
     for seed in 0..DISTURBANCES {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         for (index, values) in values.iter().enumerate() {
-            let mut disturb = |value: &f64| value * (1.0 + rng.random_range(-DISTURBANCE..DISTURBANCE));
-            let disturbed: Vec<f64> = values.iter().map(&mut disturb).collect();
-            double.set_parameter(trial, index, Part::Value, &disturbed)?;
+            let disturbed = values.mapv(|value| value * (1.0 + rng.random_range(-DISTURBANCE..DISTURBANCE)));
+            double.set_parameter(trial, index, Part::Value, &disturbed.into())?;
         }
         if !all_close(&gradients(double)?, &exact) {
             return Ok(false);
@@ -104,8 +102,17 @@ fn is_steady(single: &mut Cifar10Network, double: &mut NasBench201Supernet<f64>,
     Ok(true)
 }
 
+/// Numbers of a parameter in double precision.
+fn widened(entry: &Entry) -> ArrayD<f64> {
+    match entry {
+        Entry::F32(array) => array.mapv(f64::from),
+        Entry::F64(array) => array.clone(),
+        Entry::U64(array) => array.mapv(|value| value as f64),
+    }
+}
+
 /// Norm-wise, parameter by parameter; gradients that vanish by symmetry have no digits to compare.
-fn all_close(gradients: &[Vec<f64>], exact: &[Vec<f64>]) -> bool {
+fn all_close(gradients: &[ArrayD<f64>], exact: &[ArrayD<f64>]) -> bool {
     let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>().sqrt();
     let whole = norm(&mut exact.iter().flatten().copied());
     gradients.iter().zip(exact).all(|(gradient, exact)| {
@@ -126,21 +133,23 @@ fn of_step(
     let own: cifar10::Cifar10Settings = settings.own()?;
     let weights: Sgd = settings.get("weights")?;
     let (proposal, trial) = (&request.proposal, request.batch.trial);
-    let parent = supernet.parent().clone();
+    let parent = supernet.network().parent().clone();
     let mut dump = Dump::new();
 
-    let parameters = |dump: &mut Dump, supernet: &Cifar10Network, groups: &[(&str, Part)]| -> Result<()> {
+    let parameters = |dump: &mut Dump, supernet: &mut Cifar10Network, groups: &[(&str, Part)]| -> Result<()> {
         for (index, parameter) in parent.parameters().iter().enumerate() {
             for (group, part) in groups {
-                let values = supernet.parameter(trial, index, *part)?;
-                dump.f32(format!("{group}/{}", parameter.name), &parameter.shape, &values);
+                let entry = supernet.parameter(trial, index, *part)?;
+                let values = entry.view::<f32>().expect("searches are in single precision");
+                let values = values.as_slice().expect("saved numbers are in standard order");
+                dump.f32(format!("{group}/{}", parameter.name), &parameter.shape, values);
             }
         }
         Ok(())
     };
     let running = |dump: &mut Dump, supernet: &Cifar10Network, group: &str| -> Result<()> {
         for (index, norm) in parent.running().iter().enumerate() {
-            let statistics = supernet.running(trial, index)?;
+            let statistics = supernet.network().running(trial, index)?;
             for (what, values) in ["running_mean", "running_var"].into_iter().zip(statistics) {
                 dump.f64(format!("{group}/{}.{what}", norm.name), &[norm.channels], &values);
             }
@@ -148,7 +157,7 @@ fn of_step(
         Ok(())
     };
 
-    parameters(&mut dump, &supernet, &[("weights", Part::Value), ("velocity", Part::Velocity)])?;
+    parameters(&mut dump, &mut supernet, &[("weights", Part::Value), ("velocity", Part::Velocity)])?;
     running(&mut dump, &supernet, "running")?;
     dump.table("proposal/weights", proposal.weights());
     let active: Vec<i64> = proposal.active().values().iter().map(|active| i64::from(*active)).collect();
@@ -167,18 +176,23 @@ fn of_step(
     }
 
     let pass = supernet.pass(request)?;
-    let (images, labels) = supernet.minibatch();
-    dump.f32("images", &[labels.len(), CHANNELS, IMAGE, IMAGE], images);
-    let labels: Vec<i64> = labels.iter().map(|label| *label as i64).collect();
+    let network = supernet.network();
+    let labels: Vec<i64> = network.labels().iter().map(|label| *label as i64).collect();
+    dump.f32(
+        "images",
+        &[labels.len(), CHANNELS, IMAGE, IMAGE],
+        network.images().as_slice().expect("images lie in order"),
+    );
     dump.i64("labels", &[labels.len()], &labels);
     dump.f64("loss", &[], &[pass.loss]);
-    dump.f32("logits", &[labels.len(), parent.skeleton().classes], &pass.logits);
+    let logits = network.logits();
+    dump.f32("logits", &[labels.len(), parent.skeleton().classes], logits.as_slice().expect("logits lie in order"));
     dump.table("edge_gradient", &pass.edge_gradient);
-    parameters(&mut dump, &supernet, &[("gradient", Part::Gradient)])?;
+    parameters(&mut dump, &mut supernet, &[("gradient", Part::Gradient)])?;
     let rate = weights.rate(step.schedule);
-    let norm = supernet.update(trial, rate)?;
+    let norm = supernet.update(rate)?;
     dump.f64("gradient_norm", &[], &[norm]);
-    parameters(&mut dump, &supernet, &[("updated", Part::Value), ("updated_velocity", Part::Velocity)])?;
+    parameters(&mut dump, &mut supernet, &[("updated", Part::Value), ("updated_velocity", Part::Velocity)])?;
     running(&mut dump, &supernet, "updated_running")?;
 
     dump.note("experiment", settings.experiment.name());

@@ -7,12 +7,11 @@ use advantage_nas::network::Sgd;
 use advantage_nas::network::nas_bench_201::{Candidates, Data, Images, PIXELS, Parent, Skeleton};
 use advantage_nas::random::{Purpose, Streams};
 use advantage_nas::search::{Plan, ProcessBest, Snapshot};
-use advantage_nas::strategy::table1::{Hotness, Propagation, TABLE_1};
-use advantage_nas::strategy::{Feedback, Method, Proposal, Want};
+use advantage_nas::strategy::{Feedback, Proposal, Want};
 use advantage_nas::supernet::{Batch, Request, Set};
 use advantage_nas::{Architecture, Search, Shape, Supernet};
 use advantage_nas_cpu::Stored;
-use advantage_nas_cpu::nas_bench_201::{self, Memory, NasBench201Supernet, Simultaneous};
+use advantage_nas_cpu::nas_bench_201::{self, Memory, NasBench201Network, NasBench201Supernet};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 use toml::Table;
@@ -155,17 +154,6 @@ fn check_count(name: &str, count: usize, unit: usize, most: usize) -> Result<()>
     Ok(())
 }
 
-/// How many candidates of an edge the proposals of a method have active at once.
-#[must_use]
-pub fn simultaneous(method: Method) -> Simultaneous {
-    let row = TABLE_1.iter().find(|row| row.methods.contains(&method)).expect("every method has its row in Table 1");
-    match (row.propagation, row.hotness) {
-        (Propagation::Dense, _) => Simultaneous::All,
-        (Propagation::Sparse, Hotness::Two) => Simultaneous::Two,
-        (Propagation::Sparse, _) => Simultaneous::One,
-    }
-}
-
 /// The images and the table, loaded once for all runs.
 #[derive(Clone, Debug)]
 pub struct CellSearch {
@@ -210,7 +198,7 @@ impl CellSearch {
         };
         let data = Data::new(images, Some(test), &streams).map_err(Error::Settings)?;
         let parent = own.parent()?;
-        NasBench201Supernet::new(parent, self.network_settings(settings)?, data, &streams, &[settings.trial])
+        nas_bench_201::supernet(parent, self.network_settings(settings)?, data, &streams, &[settings.trial])
             .map_err(Error::Settings)
     }
 
@@ -220,14 +208,14 @@ impl CellSearch {
     /// As [`CellSearch::supernet`].
     pub fn planned(&self, settings: &Settings) -> Result<Memory> {
         let own: Cifar10Settings = settings.own()?;
-        Ok(NasBench201Supernet::<f32>::memory_of(&own.parent()?, &self.network_settings(settings)?, 1))
+        Ok(NasBench201Network::<f32>::memory_of(&own.parent()?, &self.network_settings(settings)?, 1))
     }
 
     fn network_settings(&self, settings: &Settings) -> Result<nas_bench_201::Settings> {
         let own: Cifar10Settings = settings.own()?;
         let weights: Sgd = settings.get("weights")?;
-        let simultaneous = simultaneous(settings.method);
-        Ok(nas_bench_201::Settings { batch: own.batch, weights, simultaneous, threads: self.threads })
+        let activity = settings.method.activity();
+        Ok(nas_bench_201::Settings { batch: own.batch, weights, activity, threads: self.threads })
     }
 
     fn search(&self, settings: &Settings, plan: Plan) -> Result<Search<Cifar10Network>> {

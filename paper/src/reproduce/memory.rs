@@ -10,11 +10,10 @@ use advantage_nas::random::Streams;
 use advantage_nas::search::{Plan, ProcessBest};
 use advantage_nas::strategy::{Method, MethodSettings};
 use advantage_nas::{Search, Supernet};
-use advantage_nas_cpu::nas_bench_201::{NasBench201Supernet, Settings, Simultaneous};
+use advantage_nas_cpu::nas_bench_201::{self, Settings};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::experiment::cifar10::simultaneous;
 
 /// The methods that are shown by default: one-hot by forward passes, one-hot by gradients, two-hot, dense.
 pub const METHODS: [Method; 4] = [Method::Reinforce, Method::AdvantageNas, Method::ProxylessNas, Method::Darts];
@@ -69,11 +68,7 @@ impl Measured {
 /// The form of a method's edge weights, where most room is needed.
 #[must_use]
 pub fn proposals(method: Method) -> &'static str {
-    match simultaneous(method) {
-        Simultaneous::One => "one-hot",
-        Simultaneous::Two => "two-hot",
-        Simultaneous::All => "dense",
-    }
+    method.activity().name()
 }
 
 /// Builds the supernet and searches two steps of each kind, in this process; `before` and `peak` are only those of the question if it
@@ -89,12 +84,12 @@ pub fn measure(question: &Question) -> Result<Measured> {
     let streams = Streams::new(0);
     let images = images(batch)?;
     let data = Data::new(images.clone(), Some(images), &streams)?;
-    let simultaneous = simultaneous(method);
+    let activity = method.activity();
     // One thread: every thread has its own room for one image.
-    let settings = Settings { batch, weights: paper_sgd(), simultaneous, threads: 1 };
+    let settings = Settings { batch, weights: paper_sgd(), activity, threads: 1 };
     let [before, _] = resident()?;
-    let supernet = NasBench201Supernet::<f32>::new(parent, settings, data, &streams, &[0])?;
-    let memory = *supernet.memory();
+    let supernet = nas_bench_201::supernet::<f32>(parent, settings, data, &streams, &[0])?;
+    let memory = *supernet.network().memory();
     let strategy = method.build(supernet.space(), &MethodSettings::toy(), &streams, 0)?;
     let plan = Plan {
         warmup: 1,

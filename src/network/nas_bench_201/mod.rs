@@ -5,6 +5,7 @@
 //! - `cell`: operations, candidates; the cell and its text are in [`network::cell`](super::cell)
 //! - `skeleton`: the network around the cells; parameters and FLOPs of a stand-alone network
 //! - `parent`: the parent network of a search as a graph: tensors, layers, parameters
+//! - `pass`: a pass over a minibatch as data: what takes part, in which order, what waits for what
 //! - `training`: how the weights are trained, and on what
 //! - `data`: images, halves, normalisation, minibatches, augmentation
 //!
@@ -13,6 +14,7 @@
 mod cell;
 mod data;
 pub mod parent;
+pub mod pass;
 mod skeleton;
 mod training;
 
