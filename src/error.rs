@@ -39,6 +39,17 @@ pub enum Error {
         got: usize,
     },
 
+    /// An array of the wrong shape.
+    #[error("{what}: expected the shape {expected:?}, got {got:?}")]
+    ArrayShape {
+        /// What was measured.
+        what: &'static str,
+        /// The shape that fits, outermost dimension first.
+        expected: Vec<usize>,
+        /// The shape that was given.
+        got: Vec<usize>,
+    },
+
     /// Tables, architectures or policies of different search spaces.
     #[error("{what}: candidates per edge differ, expected {expected}, got {got}")]
     Shape {
@@ -171,6 +182,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// Checks the shape of an array.
+    ///
+    /// # Errors
+    /// [`Error::ArrayShape`] that names `what`.
+    pub fn expect_shape(what: &'static str, expected: &[usize], got: &[usize]) -> Result<()> {
+        if expected == got {
+            return Ok(());
+        }
+        Err(Self::ArrayShape { what, expected: expected.to_vec(), got: got.to_vec() })
+    }
+
     /// Wraps an error of a backend or an observer.
     pub fn other(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Other(source.into())

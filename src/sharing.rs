@@ -6,7 +6,7 @@ use crate::network::{Parameter, Part};
 use crate::space::{OpTable, SearchSpace};
 use crate::state::{Entry, Number, State};
 use crate::strategy::{Activity, Feedback, Proposal, Step, Want};
-use crate::supernet::{Evaluation, Fetch, Request, Set, Supernet, expect_feedback};
+use crate::supernet::{Evaluation, Fetch, Request, Set, Supernet, expect_feedback, find_trial};
 
 /// What one pass computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -246,9 +246,7 @@ impl<N: Network> WeightSharing<N> {
 
     /// The place of a trial among the network's.
     fn find(&self, trial: u32) -> Result<usize> {
-        let place = self.network.trials().iter().position(|candidate| *candidate == trial);
-        let reason = "this supernet was built for other trials";
-        place.ok_or(Error::Unsupported { operation: "run the trial", reason })
+        find_trial(self.network.trials(), trial)
     }
 
     fn expect_parameter(&self, index: usize) -> Result<()> {
@@ -293,8 +291,7 @@ impl<N: Network> WeightSharing<N> {
         }
         let settled = got.min(self.owed.len());
         for (trial, loss) in self.owed.drain(..settled).zip(self.fetched.drain(..settled)) {
-            let place = self.network.trials().iter().position(|candidate| *candidate == trial);
-            self.unseen[place.expect("only trials of the network were trained")].push(loss);
+            self.unseen[find_trial(self.network.trials(), trial)?].push(loss);
         }
         Ok(())
     }

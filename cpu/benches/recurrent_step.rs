@@ -7,7 +7,7 @@ use advantage_nas::random::Streams;
 use advantage_nas::strategy::{Proposal, Step, StepKind, Want};
 use advantage_nas::supernet::{Batch, Request, Set};
 use advantage_nas::{Architecture, Supernet};
-use advantage_nas_cpu::recurrent::{RecurrentSupernet, Settings};
+use advantage_nas_cpu::recurrent::{self, Settings};
 use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -25,7 +25,7 @@ fn steps(criterion: &mut Criterion) {
                 Texts { vocabulary: sizes.vocabulary, training: text(100_000), validation: text(2048), test: None };
             let parent = Parent::new(sizes).expect("valid sizes");
             let settings = Settings { weights: WeightSettings::paper(), threads };
-            let mut supernet = RecurrentSupernet::<f32>::new(parent, settings, texts, &Streams::new(0), &[0])
+            let mut supernet = recurrent::supernet::<f32>(parent, settings, texts, &Streams::new(0), &[0])
                 .expect("texts of the network's vocabulary");
             let space = supernet.space().clone();
             let step = Step { kind: StepKind::Weights, progress: 0.0, schedule: 0.0 };

@@ -7,7 +7,7 @@ use advantage_nas::network::toy::Toy;
 use advantage_nas::random::Streams;
 use advantage_nas::search::{Outcome, Plan, ProcessBest, Search};
 use advantage_nas::strategy::{Method, MethodSettings};
-use advantage_nas_cpu::recurrent::{RecurrentSupernet, Settings};
+use advantage_nas_cpu::recurrent::{self, Settings};
 use advantage_nas_cpu::toy::ToySupernet;
 
 #[test]
@@ -43,7 +43,7 @@ fn recurrent_steps_do_not_allocate() {
         let texts = Texts { vocabulary: 40, training: text(), validation: text(), test: Some(text()) };
         let settings = Settings { weights: WeightSettings::paper(), threads: 1 };
         let parent = Parent::new(sizes).unwrap();
-        let supernet = RecurrentSupernet::<f32>::new(parent, settings, texts, &streams, &[0]).unwrap();
+        let supernet = recurrent::supernet::<f32>(parent, settings, texts, &streams, &[0]).unwrap();
         let strategy = method.build(supernet.space(), &MethodSettings::toy(), &streams, 0).unwrap();
         let plan = Plan {
             interval: 1000,

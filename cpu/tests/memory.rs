@@ -8,7 +8,7 @@ use advantage_nas::strategy::{Activity, Feedback, Proposal, Step, StepKind, Want
 use advantage_nas::supernet::{Batch, Request, Set};
 use advantage_nas::{Architecture, OpTable, Supernet};
 use advantage_nas_cpu::nas_bench_201::{self, Memory, Settings};
-use advantage_nas_cpu::recurrent::{RecurrentSupernet, Settings as RecurrentSettings};
+use advantage_nas_cpu::recurrent::{RecurrentNetwork, Settings as RecurrentSettings, supernet};
 
 /// The largest kernel and the one that is computed by minimal filtering, with filters of its own, are the first two, so that more
 /// candidates are more candidates and not larger ones.
@@ -115,12 +115,12 @@ fn a_recurrent_network_takes_what_is_planned() {
         let text = || (0..6000).map(|place| place * place % 40).collect();
         let texts = Texts { vocabulary: sizes.vocabulary, training: text(), validation: text(), test: None };
         let parent = recurrent::Parent::new(sizes).unwrap();
-        let planned = RecurrentSupernet::<f32>::memory_of(&parent, 2);
+        let planned = RecurrentNetwork::<f32>::memory_of(&parent, 2);
         let settings = RecurrentSettings { weights: recurrent::WeightSettings::paper(), threads: 1 };
         let shape = parent.space().shape().clone();
         let proposal = Proposal::one_hot(&shape, &Architecture::first(&shape), Want::Gradient).unwrap();
         let allocated = allocation_counter::measure(|| {
-            let mut supernet = RecurrentSupernet::<f32>::new(parent, settings, texts, &streams, &[0, 1]).unwrap();
+            let mut supernet = supernet::<f32>(parent, settings, texts, &streams, &[0, 1]).unwrap();
             let step = Step { kind: StepKind::Weights, progress: 0.0, schedule: 0.0 };
             let request = |set| Request { batch: Batch { trial: 0, set, step: 0 }, proposal: proposal.clone() };
             supernet.weight_step(&[step], &[request(Set::Training)]).unwrap();

@@ -2,18 +2,19 @@
 //! removals, unit outputs, updates, evaluation, the carried state; and that threads, saving and evaluations change nothing.
 
 use advantage_nas::comparison::Comparison;
+use advantage_nas::network::Part;
 use advantage_nas::network::recurrent::{Dropout, MaskPart, Parent, Recurrent, Texts, WeightSettings};
 use advantage_nas::random::Streams;
 use advantage_nas::state::State;
 use advantage_nas::strategy::{Feedback, Proposal, Step, StepKind, Want};
 use advantage_nas::supernet::{Batch, Fetch, Request, Set};
-use advantage_nas::tolerance::{F64_SUMS, Tolerance, assert_all_close, assert_close, central_difference};
+use advantage_nas::tolerance::{F64_SUMS, Tolerance, assert_close, central_difference};
 use advantage_nas::{Architecture, Error, OpTable, SearchSpace, Supernet, estimator};
 use advantage_nas_cpu::Stored;
-use advantage_nas_cpu::recurrent::{Part, RecurrentSupernet, Settings};
+use advantage_nas_cpu::recurrent::{self, RecurrentSupernet, Settings};
 use advantage_nas_oracles::Mixture;
 use advantage_nas_oracles::recurrent::{Network, Segment};
-use ndarray::{Array2, Array3, ArrayD, ArrayView2};
+use ndarray::{Array2, ArrayD};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -60,38 +61,39 @@ fn texts(sizes: Recurrent) -> Texts {
 fn supernet<T: Stored>(sizes: Recurrent, threads: usize) -> RecurrentSupernet<T> {
     let parent = Parent::new(sizes).unwrap();
     let settings = Settings { weights: WeightSettings::paper(), threads };
-    RecurrentSupernet::new(parent, settings, texts(sizes), &Streams::new(STREAM), &[0, TRIAL]).unwrap()
+    recurrent::supernet(parent, settings, texts(sizes), &Streams::new(STREAM), &[0, TRIAL]).unwrap()
 }
 
 /// A double-precision supernet whose state is not zero, and a random generator.
 fn with_state(sizes: Recurrent, seed: u64) -> (RecurrentSupernet<f64>, ChaCha8Rng) {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut supernet = supernet::<f64>(sizes, 1);
-    let state: Vec<f64> = (0..sizes.batch * sizes.units).map(|_| rng.random_range(-1.0..1.0)).collect();
-    supernet.set_state(TRIAL, &state).unwrap();
+    let state = Array2::from_shape_simple_fn((sizes.batch, sizes.units), || rng.random_range(-1.0..1.0));
+    supernet.network_mut().set_state(TRIAL, state.view()).unwrap();
     (supernet, rng)
 }
 
+/// Numbers of a parameter.
+fn parameter<T: Stored>(supernet: &mut RecurrentSupernet<T>, index: usize, part: Part) -> ArrayD<T> {
+    supernet.parameter(TRIAL, index, part).unwrap().view::<T>().unwrap().to_owned()
+}
+
 /// The naive network with the supernet's weights.
-fn naive<T: Stored>(supernet: &RecurrentSupernet<T>) -> Network {
-    let parameters = supernet.parent().parameters().iter().enumerate().map(|(index, parameter)| {
-        let values = supernet.parameter(TRIAL, index, Part::Value).unwrap().into_iter().map(Widen::widen).collect();
-        ArrayD::from_shape_vec(parameter.shape.as_slice(), values).unwrap()
-    });
-    Network::new(supernet.parent().clone(), parameters.collect()).unwrap()
+fn naive<T: Stored>(supernet: &mut RecurrentSupernet<T>) -> Network {
+    let parent = supernet.network().parent().clone();
+    let count = parent.parameters().len();
+    let parameters = (0..count).map(|index| parameter(supernet, index, Part::Value).mapv(Widen::widen)).collect();
+    Network::new(parent, parameters).unwrap()
 }
 
 /// The last segment, with everything that is not a weight.
 fn segment<T: Stored>(supernet: &RecurrentSupernet<T>) -> Segment {
-    let Recurrent { batch, steps, units, .. } = *supernet.parent().sizes();
-    let words = supernet.minibatch();
-    let widen = |values: &[T]| values.iter().map(|value| value.widen()).collect::<Vec<f64>>();
-    let [embedding, output] = supernet.masks();
+    let network = supernet.network();
     Segment {
-        inputs: words.inputs().to_owned(),
-        targets: words.targets().to_owned(),
-        masks: [embedding, output].map(|mask| Array3::from_shape_vec((steps, batch, units), widen(&mask)).unwrap()),
-        state: Array2::from_shape_vec((batch, units), widen(supernet.state_before())).unwrap(),
+        inputs: network.minibatch().inputs().to_owned(),
+        targets: network.minibatch().targets().to_owned(),
+        masks: network.masks().map(|mask| mask.mapv(Widen::widen)),
+        state: network.state_before().mapv(Widen::widen),
     }
 }
 
@@ -138,8 +140,9 @@ fn losses_and_states_equal_the_plain_network() {
         let sizes = Recurrent { dropout, ..TINY };
         let (mut supernet, mut rng) = with_state(sizes, 1);
         let mut single = self::supernet::<f32>(sizes, 1);
-        single.set_state(TRIAL, supernet.state(TRIAL).unwrap()).unwrap();
-        let plain = naive(&supernet);
+        let state = supernet.network().state(TRIAL).unwrap().mapv(|value| value as f32);
+        single.network_mut().set_state(TRIAL, state.view()).unwrap();
+        let plain = naive(&mut supernet);
         for proposal in proposals(&supernet.space().clone(), &mut rng, Want::Removals) {
             let request = request(&proposal, Set::Validation);
             let double = probe(&mut supernet, request.clone());
@@ -147,7 +150,7 @@ fn losses_and_states_equal_the_plain_network() {
             let expected = advantage_nas_oracles::feedback(&proposal, STEP, |mixture| plain.pass(&segment, mixture).0);
             let (_, state) = plain.pass(&segment, &Mixture::new(proposal.weights()));
             Comparison::new("loss", &[double.loss], &[expected.loss], sums).assert();
-            let after = ArrayView2::from_shape(state.dim(), supernet.state(TRIAL).unwrap()).unwrap();
+            let after = supernet.network().state(TRIAL).unwrap();
             let floor = 100.0 * F64_SUMS;
             Comparison::new("state", &after, &state, Tolerance::Close { relative: floor, floor }).assert();
             Comparison::new("removals", &double.removals, &expected.removals, sums).assert();
@@ -155,7 +158,7 @@ fn losses_and_states_equal_the_plain_network() {
             assert_close(answer.loss, expected.loss, SINGLE, 0.0);
             Comparison::new("single removals", &answer.removals, &expected.removals, Tolerance::OfNorm(SINGLE))
                 .assert();
-            let after = ArrayView2::from_shape(state.dim(), single.state(TRIAL).unwrap()).unwrap();
+            let after = single.network().state(TRIAL).unwrap();
             Comparison::new("single state", &after, &state, Tolerance::OfNorm(SINGLE)).assert();
         }
     }
@@ -165,7 +168,7 @@ fn losses_and_states_equal_the_plain_network() {
 #[test]
 fn gradients_equal_central_differences_of_the_plain_network() {
     let (mut supernet, mut rng) = with_state(TINY, 2);
-    let plain = naive(&supernet);
+    let plain = naive(&mut supernet);
     for proposal in proposals(&supernet.space().clone(), &mut rng, Want::Gradient) {
         let request = request(&proposal, Set::Training);
         let start = supernet.save(TRIAL).unwrap();
@@ -182,7 +185,7 @@ fn gradients_equal_central_differences_of_the_plain_network() {
         let mixture = Mixture::new(proposal.weights());
         for (index, parameter) in plain.parent().parameters().iter().enumerate() {
             let name = &parameter.name;
-            let gradient = supernet.parameter(TRIAL, index, Part::Gradient).unwrap();
+            let gradient = self::parameter(&mut supernet, index, Part::Gradient);
             let read = |edge: usize| (0..4).any(|candidate| proposal.active()[(edge, candidate)]);
             if (0..6).any(|edge| *name == format!("cell.edges.{edge}.candidates.weight") && !read(edge)) {
                 assert!(gradient.iter().all(|slope| *slope == 0.0), "{name}");
@@ -201,6 +204,7 @@ fn gradients_equal_central_differences_of_the_plain_network() {
                 })
             });
             let expected: Vec<f64> = expected.collect();
+            let gradient = gradient.as_slice().unwrap();
             let found: Vec<f64> = places.iter().map(|&place| gradient[place]).collect();
             Comparison::new(format!("{name}, numbers {places:?}"), &found, &expected, DIFFERENCE).assert();
         }
@@ -211,7 +215,7 @@ fn gradients_equal_central_differences_of_the_plain_network() {
 #[test]
 fn unit_outputs_equal_central_differences() {
     let (mut supernet, mut rng) = with_state(TINY, 3);
-    let plain = naive(&supernet);
+    let plain = naive(&mut supernet);
     let space = supernet.space().clone();
     let one = architecture(&space, &mut rng);
     let proposal = Proposal::one_hot(space.shape(), &one, Want::GradientWithUnitOutputs).unwrap();
@@ -286,51 +290,49 @@ fn removals_are_integrals_of_the_gradient() {
 /// The gradient is clipped as a whole, over all parameters that take part; the others don't move.
 #[test]
 fn weight_steps_descend_the_clipped_gradient() {
+    let updated = Tolerance::Close { relative: 10.0 * F64_SUMS, floor: 10.0 * F64_SUMS };
     let (mut supernet, mut rng) = with_state(TINY, 6);
-    let count = supernet.parent().parameters().len();
-    let all = |supernet: &RecurrentSupernet<f64>, part| -> Vec<Vec<f64>> {
-        (0..count).map(|index| supernet.parameter(TRIAL, index, part).unwrap()).collect()
+    let parent = supernet.network().parent().clone();
+    let all = |supernet: &mut RecurrentSupernet<f64>, part| -> Vec<ArrayD<f64>> {
+        (0..parent.parameters().len()).map(|index| parameter(supernet, index, part)).collect()
     };
     for (number, proposal) in proposals(&supernet.space().clone(), &mut rng, Want::Loss).iter().enumerate() {
         let schedule = number as f64 / 5.0;
-        let before = all(&supernet, Part::Value);
+        let before = all(&mut supernet, Part::Value);
         let start = supernet.save(TRIAL).unwrap();
         let request = request(proposal, Set::Training);
         let loss = supernet.pass(&request).unwrap().loss;
-        let gradients = all(&supernet, Part::Gradient);
+        let gradients = all(&mut supernet, Part::Gradient);
         supernet.restore(TRIAL, &start).unwrap();
         assert_eq!(train(&mut supernet, step(schedule), &request).unwrap(), loss);
         let norm = gradients.iter().flatten().map(|slope| slope * slope).sum::<f64>().sqrt();
         assert!(norm > 0.25, "nothing to clip at {norm}");
         let rate = 20.0 * ((std::f64::consts::PI * schedule).cos() + 1.0) / 2.0 * 0.25 / norm;
-        for ((before, gradient), after) in before.iter().zip(&gradients).zip(all(&supernet, Part::Value)) {
-            let expected: Vec<f64> = before.iter().zip(gradient).map(|(value, slope)| value - rate * slope).collect();
-            assert_all_close(&after, &expected, 10.0 * F64_SUMS, 10.0 * F64_SUMS);
+        for ((before, gradient), after) in before.iter().zip(&gradients).zip(all(&mut supernet, Part::Value)) {
+            Comparison::new("updated", &after, &(before - rate * gradient), updated).assert();
         }
     }
     // A pass and an update are a weight step; a limit that is not reached changes nothing.
-    let mut free = supernet.parameter(TRIAL, 1, Part::Value).unwrap();
-    let parent = supernet.parent().clone();
+    let free = parameter(&mut supernet, 1, Part::Value);
     let settings = Settings { weights: WeightSettings { clip_norm: 1e9, ..WeightSettings::paper() }, threads: 1 };
-    let mut other = RecurrentSupernet::new(parent, settings, texts(TINY), &Streams::new(STREAM), &[TRIAL]).unwrap();
+    let mut other = recurrent::supernet(parent, settings, texts(TINY), &Streams::new(STREAM), &[TRIAL]).unwrap();
     other.restore(TRIAL, &supernet.save(TRIAL).unwrap()).unwrap();
     other.pass(&request(&Proposal::new(supernet.space().shape()), Set::Training)).unwrap();
-    let gradient = other.parameter(TRIAL, 1, Part::Gradient).unwrap();
-    let norm = other.update(TRIAL, 0.01).unwrap();
+    let gradient = parameter(&mut other, 1, Part::Gradient);
+    let norm = other.update(0.01).unwrap();
     assert!(norm > 0.0);
-    free.iter_mut().zip(gradient).for_each(|(value, slope)| *value -= 0.01 * slope);
-    assert_all_close(&other.parameter(TRIAL, 1, Part::Value).unwrap(), &free, 10.0 * F64_SUMS, 10.0 * F64_SUMS);
+    Comparison::new("free", &parameter(&mut other, 1, Part::Value), &(free - 0.01 * gradient), updated).assert();
 }
 
 /// Batch 1, no dropout, one reset at the start, the last target is the first word; in pieces of 256 words, which must not show.
 #[test]
 fn evaluations_equal_the_plain_network() {
     let (mut supernet, mut rng) = with_state(TINY, 7);
-    let plain = naive(&supernet);
+    let plain = naive(&mut supernet);
     let mut single = self::supernet::<f32>(TINY, 2);
     for proposal in proposals(&supernet.space().clone(), &mut rng, Want::Loss) {
         let before = supernet.save(TRIAL).unwrap();
-        let texts = supernet.texts().clone();
+        let texts = supernet.network().texts().clone();
         for (set, text) in [
             (Set::Training, &texts.training),
             (Set::Validation, &texts.validation),
@@ -357,9 +359,9 @@ fn a_uniform_model_has_the_vocabulary_as_its_perplexity() {
     fn check<T: Stored>(vocabulary: usize) {
         let sizes = Recurrent { vocabulary, ..TINY };
         let mut supernet = supernet::<T>(sizes, 1);
-        for index in 0..supernet.parent().parameters().len() {
-            let zeros = vec![0.0; supernet.parent().parameters()[index].len()];
-            supernet.set_parameter(TRIAL, index, Part::Value, &zeros).unwrap();
+        let shapes = supernet.network().parent().parameters().iter().map(|parameter| parameter.shape.clone());
+        for (index, shape) in shapes.collect::<Vec<_>>().into_iter().enumerate() {
+            supernet.set_parameter(TRIAL, index, Part::Value, &ArrayD::from_elem(shape, T::zero()).into()).unwrap();
         }
         let proposal = Proposal::new(supernet.space().shape());
         for set in [Set::Validation, Set::Test] {
@@ -413,7 +415,7 @@ fn a_markov_chain_is_approached_and_not_beaten() {
     };
     let parent = Parent::new(sizes).unwrap();
     let settings = Settings { weights, threads: 1 };
-    let mut supernet = RecurrentSupernet::<f32>::new(parent, settings, texts, &Streams::new(0), &[TRIAL]).unwrap();
+    let mut supernet = recurrent::supernet::<f32>(parent, settings, texts, &Streams::new(0), &[TRIAL]).unwrap();
     let space = supernet.space().clone();
     let tanh =
         Proposal::one_hot(space.shape(), &Architecture::new(space.shape(), [1; 6]).unwrap(), Want::Loss).unwrap();
@@ -440,7 +442,7 @@ fn segments_follow_each_other() {
     let mut supernet = supernet::<f64>(TINY, 1);
     let mut rng = ChaCha8Rng::seed_from_u64(8);
     let space = supernet.space().clone();
-    let mut state = vec![0.0; TINY.batch * TINY.units];
+    let mut state = Array2::zeros((TINY.batch, TINY.units));
     let mut segment = 0;
     for want in [Want::Gradient, Want::Removals, Want::Loss, Want::GradientWithUnitOutputs] {
         for proposal in proposals(&space, &mut rng, want) {
@@ -450,11 +452,12 @@ fn segments_follow_each_other() {
             } else {
                 train(&mut supernet, step(0.5), &request(&proposal, set)).unwrap();
             }
-            assert_eq!(supernet.state_before(), state);
-            assert_ne!(supernet.state(TRIAL).unwrap(), state);
-            state.copy_from_slice(supernet.state(TRIAL).unwrap());
-            let text = supernet.texts().training.clone();
-            let (inputs, targets) = (supernet.minibatch().inputs(), supernet.minibatch().targets());
+            let network = supernet.network();
+            assert_eq!(network.state_before(), state);
+            assert_ne!(network.state(TRIAL).unwrap(), state);
+            state.assign(&network.state(TRIAL).unwrap());
+            let text = network.texts().training.clone();
+            let (inputs, targets) = (network.minibatch().inputs(), network.minibatch().targets());
             for stream in 0..TINY.batch {
                 for step in 0..TINY.steps {
                     let place = stream * text.len() / TINY.batch + segment as usize * TINY.steps + step;
@@ -462,9 +465,8 @@ fn segments_follow_each_other() {
                     assert_eq!(targets[(step, stream)], text[(place + 1) % text.len()]);
                 }
             }
-            let masks = supernet.masks();
-            for (mask, layer) in masks.iter().zip([Dropout::Embedding, Dropout::Output]) {
-                for (step, mask) in mask.chunks(TINY.batch * TINY.units).enumerate() {
+            for (mask, layer) in network.masks().iter().zip([Dropout::Embedding, Dropout::Output]) {
+                for (step, mask) in mask.outer_iter().enumerate() {
                     let part = MaskPart { segment, step, layer, first: 0 };
                     let mut expected = vec![0.0; mask.len()];
                     TINY.draw_mask(&Streams::new(STREAM), TRIAL, part, &mut expected).unwrap();
@@ -472,8 +474,47 @@ fn segments_follow_each_other() {
                 }
             }
             segment += 1;
-            assert_eq!(supernet.segment(TRIAL).unwrap(), segment);
-            assert_eq!(supernet.segment(0).unwrap(), 0);
+            assert_eq!(network.segment(TRIAL).unwrap(), segment);
+            assert_eq!(network.segment(0).unwrap(), 0);
+        }
+    }
+}
+
+/// Questions of one call about the same minibatch are answered as if each were alone; text and state go on from the first one, once.
+#[test]
+fn questions_about_one_minibatch_start_from_the_same_state() {
+    let (mut supernet, mut rng) = with_state(TINY, 14);
+    let space = supernet.space().clone();
+    let start = supernet.save(TRIAL).unwrap();
+    let wants = [Want::Removals, Want::Gradient, Want::Loss, Want::GradientWithUnitOutputs, Want::Removals];
+    let mut requests = Vec::new();
+    for want in wants {
+        requests.push(request(
+            &Proposal::one_hot(space.shape(), &architecture(&space, &mut rng), want).unwrap(),
+            Set::Validation,
+        ));
+    }
+    for _ in 0..wants.len() {
+        requests.rotate_left(1);
+        supernet.restore(TRIAL, &start).unwrap();
+        let mut together = vec![Feedback::new(space.shape()); requests.len()];
+        supernet.probe(&requests, &mut together).unwrap();
+        let after = supernet.save(TRIAL).unwrap();
+        for (index, (request, answer)) in requests.iter().zip(&together).enumerate() {
+            supernet.restore(TRIAL, &start).unwrap();
+            assert_eq!(&probe(&mut supernet, request.clone()), answer, "question {index}");
+            assert_eq!(supernet.save(TRIAL).unwrap() == after, index == 0, "question {index}");
+        }
+        // The next minibatch in the same call is the next segment.
+        supernet.restore(TRIAL, &start).unwrap();
+        requests[3].batch.step += 1;
+        requests[4].batch.step += 1;
+        supernet.probe(&requests, &mut together).unwrap();
+        assert_eq!(supernet.network().segment(TRIAL).unwrap(), 2);
+        for index in [3, 4] {
+            supernet.restore(TRIAL, &after).unwrap();
+            assert_eq!(probe(&mut supernet, requests[index].clone()), together[index], "question {index}");
+            requests[index].batch.step -= 1;
         }
     }
 }
@@ -579,13 +620,18 @@ fn what_does_not_fit_is_an_error() {
     assert!(matches!(ask(other.clone(), &mut feedback), Error::Shape { .. }));
     assert!(matches!(train(&mut supernet, step(0.0), &other), Err(Error::Shape { .. })));
     assert!(matches!(supernet.evaluate(&other), Err(Error::Shape { .. })));
-    assert!(matches!(supernet.set_state(TRIAL, &[0.0]), Err(Error::Length { .. })));
-    assert!(matches!(supernet.set_parameter(TRIAL, 0, Part::Value, &[0.0]), Err(Error::Length { .. })));
+    let short = Array2::zeros((1, TINY.units));
+    assert!(matches!(supernet.network_mut().set_state(TRIAL, short.view()), Err(Error::ArrayShape { .. })));
+    assert!(matches!(supernet.network_mut().set_state(1, short.view()), Err(Error::Unsupported { .. })));
+    assert!(matches!(supernet.set_parameter(TRIAL, 0, Part::Value, &short.clone().into()), Err(Error::State { .. })));
+    let double = Array2::<f64>::zeros((TINY.vocabulary, TINY.units)).into();
+    assert!(matches!(supernet.set_parameter(TRIAL, 0, Part::Value, &double), Err(Error::State { .. })));
+    assert!(matches!(supernet.parameter(TRIAL, 99, Part::Value), Err(Error::Length { .. })));
     assert_eq!(supernet.save(TRIAL).unwrap(), before);
 
     let build = |settings, texts| {
         let parent = Parent::new(TINY)?;
-        RecurrentSupernet::<f32>::new(parent, settings, texts, &Streams::new(0), &[TRIAL])
+        recurrent::supernet::<f32>(parent, settings, texts, &Streams::new(0), &[TRIAL])
     };
     let right = Settings { weights: WeightSettings::paper(), threads: 1 };
     let no_threads = build(Settings { threads: 0, ..right }, texts(TINY)).unwrap_err();

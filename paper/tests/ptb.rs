@@ -6,14 +6,16 @@ use std::fs;
 use std::path::Path;
 
 use crate::support::{fail, files, real_data, result, run, start, succeed, wait_until};
+use advantage_nas::network::Part;
 use advantage_nas::network::recurrent::{ParameterKind, Parent, Recurrent, Texts, WeightSettings};
 use advantage_nas::random::Streams;
 use advantage_nas::strategy::{Proposal, Want};
 use advantage_nas::supernet::{Batch, Request, Set};
 use advantage_nas::training::{Plan, Training};
 use advantage_nas::{Architecture, Supernet};
-use advantage_nas_cpu::recurrent::{Part, RecurrentSupernet, Settings};
+use advantage_nas_cpu::recurrent::{self, Settings};
 use advantage_nas_paper::data::corpus::{Corpus, Lines};
+use ndarray::ArrayD;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::Value;
@@ -181,9 +183,9 @@ fn a_uniform_model_has_the_perplexity_of_the_vocabulary() {
     let settings = Settings { weights: WeightSettings::paper(), threads: 1 };
     let parent = Parent::new(sizes).unwrap();
     let output = [parent.index(ParameterKind::OutputWeight), parent.index(ParameterKind::OutputBias)];
-    let mut model = RecurrentSupernet::<f64>::new(parent, settings, texts, &Streams::new(1), &[0]).unwrap();
-    for (index, count) in output.into_iter().zip([137 * 5, 137]) {
-        model.set_parameter(0, index, Part::Value, &vec![0.0; count]).unwrap();
+    let mut model = recurrent::supernet::<f64>(parent, settings, texts, &Streams::new(1), &[0]).unwrap();
+    for (index, shape) in output.into_iter().zip([vec![137, 5], vec![137]]) {
+        model.set_parameter(0, index, Part::Value, &ArrayD::<f64>::zeros(shape).into()).unwrap();
     }
     let architecture = Architecture::new(model.space().shape(), vec![1, 2, 3, 4, 0, 1]).unwrap();
     let proposal = Proposal::one_hot(model.space().shape(), &architecture, Want::Loss).unwrap();
@@ -213,7 +215,7 @@ fn a_source_of_known_entropy_is_approached_and_not_beaten() {
     let sizes = Recurrent { vocabulary: WORDS, units: 16, batch: 16, steps: 10, dropout: 0.0, initial_range: 0.1 };
     let settings = Settings { weights: WeightSettings { learning_rate: 2.0, clip_norm: 0.25 }, threads: 1 };
     let parent = Parent::new(sizes).unwrap();
-    let model = RecurrentSupernet::<f32>::new(parent, settings, texts, &Streams::new(2), &[0]).unwrap();
+    let model = recurrent::supernet::<f32>(parent, settings, texts, &Streams::new(2), &[0]).unwrap();
     let architecture = Architecture::new(model.space().shape(), vec![1; 6]).unwrap();
     let plan = Plan { steps: 1500, interval: 1500, steps_per_epoch: 375.0 };
     let mut training = Training::new(plan, model, 0, &architecture).unwrap();

@@ -10,6 +10,7 @@ use advantage_nas::network::recurrent::{
     CANDIDATES, CellMatrix, Dropout, EDGES, MaskPart, NODES, ParameterKind, Parent, Segment, edge_ends,
 };
 use advantage_nas::random::Streams;
+use ndarray::{ArrayView2, ArrayViewMut2};
 use pulp::Arch;
 
 use super::learned::Learned;
@@ -161,22 +162,21 @@ impl<T: Element> Chunk<T> {
     }
 
     /// Writes one of the states, `state`: `[batch, units]` of all streams.
-    pub(super) fn set_state(&mut self, units: usize, step: usize, state: &[T]) {
+    pub(super) fn set_state(&mut self, step: usize, state: ArrayView2<'_, T>) {
         let rows = self.rows() + self.streams;
-        for (stream, numbers) in state.chunks_exact(units).skip(self.first).take(self.streams).enumerate() {
-            for (panel, numbers) in numbers.chunks(LANES).enumerate() {
-                self.states[panel * rows + step * self.streams + stream].0[..numbers.len()].copy_from_slice(numbers);
+        for (stream, numbers) in state.outer_iter().skip(self.first).take(self.streams).enumerate() {
+            for (unit, &number) in numbers.iter().enumerate() {
+                self.states[unit / LANES * rows + step * self.streams + stream].0[unit % LANES] = number;
             }
         }
     }
 
     /// Reads one of the states.
-    pub(super) fn state(&self, units: usize, step: usize, state: &mut [T]) {
+    pub(super) fn state(&self, step: usize, mut state: ArrayViewMut2<'_, T>) {
         let rows = self.rows() + self.streams;
-        for (stream, numbers) in state.chunks_exact_mut(units).skip(self.first).take(self.streams).enumerate() {
-            for (panel, numbers) in numbers.chunks_mut(LANES).enumerate() {
-                let pixel = &self.states[panel * rows + step * self.streams + stream];
-                numbers.copy_from_slice(&pixel.0[..numbers.len()]);
+        for (stream, mut numbers) in state.outer_iter_mut().skip(self.first).take(self.streams).enumerate() {
+            for (unit, number) in numbers.iter_mut().enumerate() {
+                *number = self.states[unit / LANES * rows + step * self.streams + stream].0[unit % LANES];
             }
         }
     }

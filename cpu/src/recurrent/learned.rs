@@ -4,13 +4,11 @@ use advantage_nas::Result;
 use advantage_nas::network::recurrent::{ParameterKind, Parent};
 use advantage_nas::network::{Parameter, Part, Sgd, initial_values};
 use advantage_nas::random::Streams;
-use advantage_nas::state::State;
 use advantage_nas::strategy::Proposal;
 use ndarray::{ArrayD, ArrayViewD};
 use pulp::Arch;
 
 use crate::Element;
-use crate::Stored;
 use crate::layer::{LANES, Pixel, blocks};
 use crate::matrix::{Rows, transpose};
 use crate::weights::{Packing, Update, Weights};
@@ -159,27 +157,6 @@ impl<T: Element> Learned<T> {
         self.weights.write(parameter, part, values)?;
         if let Some(Transposed { stale, .. }) = &mut self.transposed[parameter] {
             *stale = true;
-        }
-        Ok(())
-    }
-
-    pub(super) fn save(&self, parameters: &[Parameter]) -> State
-    where
-        T: Stored,
-    {
-        let mut state = State::new();
-        for (index, parameter) in parameters.iter().enumerate() {
-            state.insert(parameter.name.clone(), self.read(index, Part::Value));
-        }
-        state
-    }
-
-    pub(super) fn restore(&mut self, parameters: &[Parameter], state: &State) -> Result<()>
-    where
-        T: Stored,
-    {
-        for (index, parameter) in parameters.iter().enumerate() {
-            self.write(index, Part::Value, state.array(&parameter.name, &*parameter.shape)?)?;
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use advantage_nas::OpTable;
+use ndarray::{ArrayView, Dimension};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde::Serialize;
@@ -16,6 +17,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 use crate::run::files;
+use crate::tensor::Number;
 
 /// The key of the JSON in the metadata.
 const NOTES: &str = "advnas";
@@ -39,6 +41,16 @@ impl Dump {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Adds an array: numbers in single or double precision, or whole numbers, such as tokens and labels.
+    ///
+    /// # Panics
+    /// If the name is taken.
+    pub fn array<T: Number, D: Dimension>(&mut self, name: impl Into<String>, array: ArrayView<'_, T, D>) {
+        let mut bytes = Vec::new();
+        array.iter().for_each(|number| number.write(&mut bytes));
+        self.add(name.into(), T::DTYPE, array.shape(), array.len(), bytes.into_iter());
     }
 
     /// Adds numbers in single precision, the last dimension of `shape` fastest.

@@ -1,11 +1,9 @@
 //! One step of a search as a file, for an outside program that computes the same. `paper/README.md` has the names and layouts.
 
+use advantage_nas::Supernet;
+use advantage_nas::network::Part;
 use advantage_nas::network::recurrent::{EDGES, Operation, Recurrent, WeightSettings, edge_ends};
-use advantage_nas::random::{Purpose, Streams};
-use advantage_nas::strategy::{Feedback, Proposal, Want};
-use advantage_nas::supernet::{Batch, Request, Set};
-use advantage_nas::{Search, Supernet};
-use advantage_nas_cpu::recurrent::Part;
+use advantage_nas::strategy::{Feedback, StepKind, Want};
 
 use super::search::RecurrentSearch;
 use super::{Language, LanguageModel};
@@ -33,49 +31,43 @@ pub fn dump(language: Language, settings: &Settings, after: u64) -> Result<Dump>
     // A step of the weights comes before every one of theta.
     let position = 2 * after + 1;
     search.run(Some(position), &mut ())?;
-    let step = plan.step(true, position);
-    let proposal = propose(&search, settings, position)?;
+    let (step, requests, mut model) = search.ask(StepKind::Theta)?;
+    let (request, trial) = (&requests[0], settings.trial);
 
     // What the strategy is answered, and what a step of the weights does, from the same place each.
-    let request = Request { batch: Batch { trial: settings.trial, set: Set::Validation, step: after }, proposal };
-    let state = search.supernet_mut().save(settings.trial)?;
-    let tokens = experiment.0.tokens(settings)?;
-    let restored = || -> Result<LanguageModel> {
-        let mut model = experiment.0.model(settings, &tokens)?;
-        model.restore(settings.trial, &state)?;
-        Ok(model)
-    };
-    let mut feedback = vec![Feedback::new(request.proposal.shape())];
-    restored()?.probe(std::slice::from_ref(&request), &mut feedback)?;
-    let (feedback, mut model) = (&feedback[0], restored()?);
+    let state = model.save(trial)?;
+    let mut feedback = [Feedback::new(request.proposal.shape())];
+    model.probe(std::slice::from_ref(request), &mut feedback)?;
+    let [feedback] = feedback;
+    model.restore(trial, &state)?;
 
     let mut dump = Dump::new();
-    let trial = settings.trial;
-    let parameters = model.parent().parameters().to_vec();
-    let part = |dump: &mut Dump, model: &LanguageModel, prefix: &str, part| -> Result<()> {
+    let parameters = model.network().parent().parameters().to_vec();
+    let part = |dump: &mut Dump, model: &mut LanguageModel, prefix: &str, part| -> Result<()> {
         for (index, parameter) in parameters.iter().enumerate() {
             let values = model.parameter(trial, index, part)?;
-            dump.f32(format!("{prefix}/{}", parameter.name), &parameter.shape, &values);
+            let values = values.view::<f32>().expect("the network is in single precision");
+            dump.array(format!("{prefix}/{}", parameter.name), values);
         }
         Ok(())
     };
-    part(&mut dump, &model, "weights", Part::Value)?;
-    let pass = model.pass(&request)?;
-    part(&mut dump, &model, "gradients", Part::Gradient)?;
+    part(&mut dump, &mut model, "weights", Part::Value)?;
+    let pass = model.pass(request)?;
+    part(&mut dump, &mut model, "gradients", Part::Gradient)?;
     let weights: WeightSettings = settings.get("weights")?;
     let rate = weights.rate(step.schedule);
 
-    let Recurrent { batch, steps, units, dropout, vocabulary, .. } = *model.parent().sizes();
-    let segment = model.minibatch();
+    let network = model.network();
+    let Recurrent { dropout, vocabulary, .. } = *network.parent().sizes();
+    let segment = network.minibatch();
     for (what, words) in [("inputs", segment.inputs()), ("targets", segment.targets())] {
-        let words: Vec<i64> = words.iter().map(|word| i64::from(*word)).collect();
-        dump.i64(format!("batch/{what}"), &[steps, batch], &words);
+        dump.array(format!("batch/{what}"), words.mapv(i64::from).view());
     }
-    let [embedding, output] = model.masks();
-    dump.f32("masks/embedding", &[steps, batch, units], &embedding);
-    dump.f32("masks/output", &[steps, batch, units], &output);
-    dump.f32("state/before", &[batch, units], model.state_before());
-    dump.f32("state/after", &[batch, units], model.state(trial)?);
+    for (what, mask) in ["embedding", "output"].into_iter().zip(network.masks()) {
+        dump.array(format!("masks/{what}"), mask.view());
+    }
+    dump.array("state/before", network.state_before());
+    dump.array("state/after", network.state(trial)?);
 
     let proposal = &request.proposal;
     dump.table("proposal/weights", proposal.weights());
@@ -87,8 +79,8 @@ pub fn dump(language: Language, settings: &Settings, after: u64) -> Result<Dump>
         Want::Removals => dump.f64("losses_without_edge", &[EDGES], &feedback.removals),
         Want::Loss | Want::Gradient => {}
     }
-    let norm = model.update(trial, rate)?;
-    part(&mut dump, &model, "updated", Part::Value)?;
+    let norm = model.update(rate)?;
+    part(&mut dump, &mut model, "updated", Part::Value)?;
 
     dump.note("experiment", settings.experiment.name());
     dump.note("method", settings.method.name());
@@ -107,18 +99,6 @@ pub fn dump(language: Language, settings: &Settings, after: u64) -> Result<Dump>
     dump.note("clip_norm", weights.clip_norm);
     dump.note("learning_rate", rate);
     Ok(dump)
-}
-
-/// What the strategy of a search proposes at its next step.
-fn propose(search: &Search<LanguageModel>, settings: &Settings, position: u64) -> Result<Proposal> {
-    let (streams, trial) = (Streams::new(settings.seed), settings.trial);
-    let space = search.supernet().space();
-    let mut strategy = settings.method.build(space, &settings.method_settings, &streams, trial)?;
-    strategy.restore(&search.strategy().save())?;
-    let mut proposal = Proposal::new(space.shape());
-    let mut rng = streams.at(Purpose::Architecture, trial, position);
-    strategy.propose(&search.plan().step(true, position), &mut rng, &mut proposal)?;
-    Ok(proposal)
 }
 
 fn want(want: Want) -> &'static str {

@@ -23,7 +23,7 @@ use advantage_nas::search::{Plan, ProcessBest};
 use advantage_nas::strategy::Method;
 use advantage_nas::supernet::Evaluation;
 use advantage_nas::{Architecture, training};
-use advantage_nas_cpu::recurrent::{self, RecurrentSupernet};
+use advantage_nas_cpu::recurrent::{self, RecurrentNetwork, RecurrentSupernet};
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
@@ -236,7 +236,7 @@ impl Language {
         // The weights, as numbers and as the bytes of the file.
         let weights: usize =
             parent.parameters().iter().map(|parameter| parameter.shape.iter().product::<usize>()).sum();
-        Ok(LanguageModel::memory_of(&parent, 1) + 2 * weights * size_of::<f32>())
+        Ok(RecurrentNetwork::<f32>::memory_of(&parent, 1) + 2 * weights * size_of::<f32>())
     }
 
     /// The network of a run before its first step. During a search, nothing looks at the test text: what its log shows is measured on the
@@ -262,7 +262,7 @@ impl Language {
             test: Some(test.clone()),
         };
         let network = recurrent::Settings { weights, threads: self.threads };
-        RecurrentSupernet::new(parent, network, texts, &Streams::new(settings.seed), &[settings.trial])
+        recurrent::supernet(parent, network, texts, &Streams::new(settings.seed), &[settings.trial])
             .map_err(Error::Settings)
     }
 

@@ -1,12 +1,14 @@
-//! One pass of a segment through the parent network, forward and backward.
+//! Passes of a segment through the parent network, forward and backward, and evaluations of a text.
 
 use std::ops::Range;
 
 use advantage_nas::network::Sgd;
-use advantage_nas::network::recurrent::{CANDIDATES, EDGES, Operation, ParameterKind, Parent, Segment};
+use advantage_nas::network::recurrent::{CANDIDATES, EDGES, Operation, ParameterKind, Parent, Recurrent, Segment};
 use advantage_nas::random::Streams;
+use advantage_nas::sharing::Pass;
 use advantage_nas::strategy::Proposal;
 use advantage_nas::{OpTable, Result};
+use ndarray::{Array2, Array3, ArrayView2, ArrayViewMut2};
 use pulp::Arch;
 
 use super::chunk::{Choice, Chunk, Layout};
@@ -22,17 +24,9 @@ use crate::workers::Workers;
 const STREAMS: usize = 64;
 const TILE: usize = 8;
 
-/// What a backward pass computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Wanted {
-    pub(super) weights: bool,
-    /// Of inactive candidates, as if their outputs were all ones.
-    pub(super) unit_outputs: bool,
-}
-
-/// The network.
+/// Everything that a pass needs beside the weights.
 #[derive(Debug)]
-pub(super) struct Network<T> {
+pub(super) struct Workspace<T> {
     arch: Arch,
     parent: Parent,
     layout: Layout,
@@ -41,6 +35,8 @@ pub(super) struct Network<T> {
     /// A single stream without dropout, for evaluations: while the output layer reads one, the recurrence writes the other.
     single: [Chunk<T>; 2],
     head: Head<T>,
+    /// What the last pass computed.
+    last: Pass,
     workers: Workers,
 }
 
@@ -50,9 +46,9 @@ fn shares(batch: usize) -> impl Iterator<Item = Range<usize>> {
     (0..batch).step_by(streams).map(move |first| first..batch.min(first + streams))
 }
 
-impl<T: Element> Network<T> {
-    /// What is allocated for one pass, in bytes.
-    pub(super) fn memory(parent: &Parent) -> usize {
+impl<T: Element> Workspace<T> {
+    /// What is allocated, in bytes.
+    pub(super) fn bytes(parent: &Parent) -> usize {
         let (layout, sizes) = (Layout::new(parent), parent.sizes());
         let chunk = |streams, steps, dropout| Chunk::<T>::pixels(&layout, streams, steps, dropout);
         let chunks: usize = shares(sizes.batch).map(|share| chunk(share.len(), sizes.steps, sizes.dropout > 0.0)).sum();
@@ -73,6 +69,7 @@ impl<T: Element> Network<T> {
             chunks,
             single: std::array::from_fn(|_| Chunk::new(&layout, 0, 1, ROWS, false)),
             head: Head::new(sizes.vocabulary, sizes.units),
+            last: Pass::default(),
             layout,
             parent,
             workers,
@@ -100,43 +97,33 @@ impl<T: Element> Network<T> {
         Ok(())
     }
 
-    /// Loads a segment of a trial, and draws its dropout masks.
-    pub(super) fn load(&mut self, streams: &Streams, trial: u32, segment: &Segment) {
+    /// Loads a segment of a trial and the state before it, `[batch, units]`, and draws its dropout masks.
+    pub(super) fn load(&mut self, streams: &Streams, trial: u32, segment: &Segment, state: ArrayView2<'_, T>) {
         let Self { parent, chunks, workers, .. } = self;
         workers.run(|| {
             workers.each(chunks, |chunk| {
+                chunk.set_state(0, state);
                 chunk.load(parent, streams, trial, segment).expect("the mask's rows are in the minibatch");
             });
         });
     }
 
-    /// Sets the state before the segment, `[batch, units]`.
-    pub(super) fn set_state(&mut self, state: &[T]) {
-        let units = self.layout.units;
-        self.chunks.iter_mut().for_each(|chunk| chunk.set_state(units, 0, state));
-    }
-
-    /// Reads the state after the segment.
-    pub(super) fn state(&self, state: &mut [T]) {
-        let (units, steps) = (self.layout.units, self.parent.sizes().steps);
-        self.chunks.iter().for_each(|chunk| chunk.state(units, steps, state));
+    /// Reads the state after the segment, `[batch, units]`.
+    pub(super) fn state(&self, mut state: ArrayViewMut2<'_, T>) {
+        self.chunks.iter().for_each(|chunk| chunk.state(chunk.steps, state.view_mut()));
     }
 
     /// The dropout masks of the segment, `[steps, batch, units]` each; all ones without dropout.
-    pub(super) fn masks(&self) -> [Vec<T>; 2] {
-        let sizes = self.parent.sizes();
+    pub(super) fn masks(&self) -> [Array3<T>; 2] {
+        let Recurrent { steps, batch, units, .. } = *self.parent.sizes();
         std::array::from_fn(|layer| {
-            let mut out = vec![T::one(); sizes.steps * sizes.batch * sizes.units];
-            for chunk in &self.chunks {
-                let mask = &chunk.masks[layer];
-                if mask.is_empty() {
-                    continue;
-                }
+            let mut out = Array3::from_elem((steps, batch, units), T::one());
+            for chunk in self.chunks.iter().filter(|chunk| !chunk.masks[layer].is_empty()) {
                 for row in 0..chunk.rows() {
                     let (step, stream) = (row / chunk.streams, chunk.first + row % chunk.streams);
-                    let numbers = &mut out[(step * sizes.batch + stream) * sizes.units..][..sizes.units];
-                    for (unit, number) in numbers.iter_mut().enumerate() {
-                        *number = mask[unit / LANES * chunk.rows() + row].0[unit % LANES];
+                    for unit in 0..units {
+                        out[(step, stream, unit)] =
+                            chunk.masks[layer][unit / LANES * chunk.rows() + row].0[unit % LANES];
                     }
                 }
             }
@@ -144,27 +131,22 @@ impl<T: Element> Network<T> {
         })
     }
 
-    /// Forward pass of the loaded segment, and the way back if something is wanted of it; the operation of edge `without` gives zero.
-    /// Returns the loss.
+    /// A pass of the loaded segment; returns the loss.
     ///
     /// # Errors
     /// [`advantage_nas::Error::Shape`] for a proposal over another space.
-    pub(super) fn pass(
-        &mut self,
-        learned: &mut Learned<T>,
-        proposal: &Proposal,
-        without: Option<usize>,
-        wanted: Option<Wanted>,
-    ) -> Result<f64> {
+    pub(super) fn pass(&mut self, learned: &mut Learned<T>, proposal: &Proposal, pass: Pass) -> Result<f64> {
         self.select(proposal)?;
         learned.select(&self.parent, proposal);
+        self.last = pass;
+        let back = pass.weights || pass.edges || pass.unit_outputs;
         let batch = self.parent.sizes().batch;
         let Self { arch, parent, layout, choice, chunks, head, workers, .. } = self;
         let (arch, layout, choice) = (*arch, &*layout, &*choice);
         Ok(workers.run(|| {
             let values = &*learned;
-            workers.each(chunks, |chunk| chunk.forward(arch, layout, values, choice, without));
-            if wanted.is_some() {
+            workers.each(chunks, |chunk| chunk.forward(arch, layout, values, choice, pass.without));
+            if back {
                 learned.transpose(workers);
             }
             let mut loss = 0.0;
@@ -176,19 +158,19 @@ impl<T: Element> Network<T> {
                     let targets = &targets(&chunk.words)[part.clone()];
                     let values = [layout.output_weight, layout.output_bias].map(|index| learned.value(index));
                     loss += head.forward(arch, workers, values, outputs, targets, batch);
-                    if let Some(wanted) = wanted {
+                    if back {
                         let outputs = RowsMut::all(&mut chunk.outputs, rows).part(part.start, part.len());
                         let layer = learned.output_layer(layout.output_weight, layout.output_bias);
-                        let wanted = HeadWanted { batch, weights: wanted.weights, first };
+                        let wanted = HeadWanted { batch, weights: pass.weights, first };
                         head.backward(arch, workers, layer, outputs, targets, wanted);
                         first = false;
                     }
                 }
             }
-            if let Some(wanted) = wanted {
+            if back {
                 let values = &*learned;
-                workers.each(chunks, |chunk| chunk.backward(arch, layout, values, choice, wanted.weights));
-                if wanted.weights {
+                workers.each(chunks, |chunk| chunk.backward(arch, layout, values, choice, pass.weights));
+                if pass.weights {
                     cell_gradients(arch, parent, chunks, learned, workers);
                     embedding_gradient(layout, chunks, learned);
                 }
@@ -197,8 +179,8 @@ impl<T: Element> Network<T> {
         }))
     }
 
-    /// `∂loss/∂a` of the last backward pass.
-    pub(super) fn edge_gradient(&self, wanted: Wanted, proposal: &Proposal, gradient: &mut OpTable<f64>) {
+    /// `∂loss/∂a` of the last pass, which went back.
+    pub(super) fn edge_gradient(&self, proposal: &Proposal, gradient: &mut OpTable<f64>) {
         for edge in 0..EDGES {
             let mut sums = [0.0; CANDIDATES + 1];
             for chunk in &self.chunks {
@@ -210,7 +192,7 @@ impl<T: Element> Network<T> {
                 gradient[(edge, k)] = match proposal.active()[(edge, k)] {
                     true if operation == Operation::Zero => 0.0,
                     true => sums[k],
-                    false if wanted.unit_outputs => sums[CANDIDATES],
+                    false if self.last.unit_outputs => sums[CANDIDATES],
                     false => 0.0,
                 };
             }
@@ -226,7 +208,7 @@ impl<T: Element> Network<T> {
         let output_layer = [layout.output_weight, layout.output_bias].map(|index| learned.value(index));
         let [reading, writing] = single;
         // State before the first word.
-        reading.set_state(layout.units, ROWS, &vec![T::zero(); layout.units]);
+        reading.set_state(ROWS, Array2::from_elem((1, layout.units), T::zero()).view());
         Ok(workers.run(|| {
             let (mut reading, mut writing) = (reading, writing);
             let mut loss = 0.0;
