@@ -50,6 +50,7 @@
 #![forbid(unsafe_code)]
 
 pub mod comparison;
+pub mod conformance;
 mod error;
 pub mod estimator;
 pub mod network;

@@ -79,6 +79,15 @@ impl Proposal {
         self.activity
     }
 
+    /// The active candidates of an edge with their weights, in the order of the candidates.
+    ///
+    /// # Panics
+    /// If there is no such edge.
+    pub fn slots(&self, edge: usize) -> impl Iterator<Item = (usize, f64)> + '_ {
+        let active = self.active.edge(edge).iter().zip(self.weights.edge(edge)).enumerate();
+        active.filter(|(_, (active, _))| **active).map(|(candidate, (_, weight))| (candidate, *weight))
+    }
+
     /// The wanted answer.
     #[must_use]
     pub fn want(&self) -> Want {

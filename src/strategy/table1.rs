@@ -1,6 +1,6 @@
 //! Table 1 of the paper as data.
 
-use super::Method;
+use super::{Activity, Method};
 
 /// How much of the parent network is evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,4 +87,20 @@ const fn row(
     source: &'static str,
 ) -> Row {
     Row { name, methods, propagation, hotness, stochastic, guarantee, source }
+}
+
+impl Method {
+    /// The most candidates of an edge that the method evaluates at once, in any of its steps.
+    ///
+    /// # Panics
+    /// Never: every method is in Table 1.
+    #[must_use]
+    pub fn activity(self) -> Activity {
+        let row = TABLE_1.iter().find(|row| row.methods.contains(&self)).expect("every method is in Table 1");
+        match (row.propagation, row.hotness) {
+            (Propagation::Dense, _) => Activity::All,
+            (Propagation::Sparse, Hotness::Two) => Activity::Two,
+            (Propagation::Sparse, _) => Activity::One,
+        }
+    }
 }

@@ -4,6 +4,7 @@
 //! Nothing here calls the code under test for a value that is then expected; [`table`], [`rows`] and [`architecture`] only
 //! carry numbers across. The oracle is slow on purpose: nested loops over lists of lists, one formula each.
 
+pub mod affine;
 pub mod chacha;
 
 use advantage_nas::state::{Entry, State};

@@ -1,0 +1,279 @@
+//! The conformance suites themselves: what is sound passes, what is unsupported is skipped by name, and every planted fault is found by the check that
+//! is meant for it.
+
+use advantage_nas::conformance::{Differences, Outcome, Report, StrategySuite, SupernetSuite};
+use advantage_nas::random::Streams;
+use advantage_nas::state::State;
+use advantage_nas::strategy::{
+    Activity, Answer, Feedback, Method, MethodSettings, ParsecSettings, ProductStrategy, Proposal, Reinforce,
+    ReinforceSettings, Step, Strategy, Theta, ThetaSettings,
+};
+use advantage_nas::supernet::{Evaluation, Fetch, Request, Supernet};
+use advantage_nas::{Result, SearchSpace, Shape, WeightSharing};
+use rand::RngCore;
+
+use crate::common::affine::{Affine, Fault};
+
+const TRIALS: [u32; 3] = [4, 0, 9];
+
+fn suite() -> SupernetSuite {
+    SupernetSuite {
+        differences: Some(Differences { step: 0.25, tolerance: 1e-12 }),
+        affine: Some(1e-12),
+        ..SupernetSuite::new(TRIALS)
+    }
+}
+
+fn run(build: impl Fn() -> Affine) -> Report {
+    suite().run(|| Ok(WeightSharing::new(build())))
+}
+
+fn failed(report: &Report) -> Vec<&str> {
+    report.failures().map(|check| check.name.as_str()).collect()
+}
+
+#[test]
+fn a_sound_network_passes() {
+    for lanes in [1, 2, 3, 4] {
+        for late in [0, 1, 100] {
+            let report = run(|| Affine::new(&TRIALS, lanes).with_late_losses(late));
+            report.assert();
+            assert_eq!(report.skipped().count(), 0, "{report}");
+            assert!(report.checks().len() > 25);
+        }
+    }
+}
+
+#[test]
+fn what_is_unsupported_is_skipped_by_name() {
+    for (activity, kinds) in [(Activity::One, &["two-hot", "one-hot among all", "dense"][..]), (Activity::Two, &["one-hot among all", "dense"])] {
+        let report = run(|| Affine::new(&TRIALS, 2).with_activity(activity));
+        report.assert();
+        for check in report.checks().iter().filter(|check| check.name.starts_with("a ")) {
+            let unsupported = kinds.iter().any(|kind| check.name.starts_with(&format!("a {kind} proposal")));
+            let declared = format!("its proposals are {} at most, as it declares", activity.name());
+            let expected = if unsupported { Outcome::Skipped(declared) } else { Outcome::Passed };
+            assert_eq!(check.outcome, expected, "{}", check.name);
+        }
+        assert_eq!(report.skipped().count(), 4 * kinds.len() + 1, "and the central differences: {report}");
+    }
+    // A single trial, without tolerances: what can't be asked is said.
+    let report = SupernetSuite::new([7]).run(|| Ok(WeightSharing::new(Affine::new(&[7], 1))));
+    report.assert();
+    let skipped: Vec<String> = report.skipped().map(ToString::to_string).collect();
+    assert_eq!(skipped.len(), 3, "{skipped:?}");
+}
+
+/// Every fault of a network, and a check that must find it.
+#[test]
+fn planted_faults_of_networks_are_found() {
+    for (fault, check) in [
+        (Fault::StateNotSaved, "saved and restored at every cut"),
+        (Fault::VelocityNotRestored, "saved and restored at every cut"),
+        (Fault::LastQuestion, "an answer does not depend on earlier questions"),
+        (Fault::WrongSign, "Eq. (6) is Eq. (7)"),
+        (Fault::WrongSign, "gradients are central differences"),
+        (Fault::RemovalsCarryOn, "Eq. (6) is Eq. (7)"),
+        (Fault::EvaluationCarriesOn, "evaluations are repeatable"),
+        (Fault::LaneForgotten, "requests of one call are answered"),
+        (Fault::FirstTrialsWeights, "a trial does not depend on others"),
+        (Fault::LossesReversed, "losses of weight steps are fetched once"),
+        (Fault::RestoredInPart, "states that lack something"),
+    ] {
+        // The harness restores nothing before everything is there but what the network itself does.
+        let report = run(|| Affine::new(&TRIALS, 3).with_fault(fault));
+        let failed = failed(&report);
+        assert!(failed.iter().any(|name| name.starts_with(check)), "{fault:?}: {report}");
+        assert!(std::panic::catch_unwind(|| report.assert()).is_err());
+    }
+}
+
+/// Something between a supernet and those who ask.
+struct Between<S> {
+    supernet: S,
+    fault: &'static str,
+}
+
+impl<S: Supernet> Supernet for Between<S> {
+    fn space(&self) -> &SearchSpace {
+        self.supernet.space()
+    }
+
+    fn activity(&self) -> Activity {
+        if self.fault == "too modest" { Activity::One } else { self.supernet.activity() }
+    }
+
+    fn probe(&mut self, requests: &[Request], feedback: &mut [Feedback]) -> Result<()> {
+        match self.fault {
+            "a zip" => {
+                for (request, feedback) in requests.iter().zip(feedback) {
+                    self.supernet.probe(std::slice::from_ref(request), std::slice::from_mut(feedback))?;
+                }
+                Ok(())
+            }
+            "the last is left out" if requests.len() > 1 => {
+                let count = requests.len() - 1;
+                let (some, _) = feedback.split_at_mut(count);
+                self.supernet.probe(&requests[..count], some)
+            }
+            "answers from a cache" => {
+                self.supernet.probe(requests, feedback)?;
+                let first = feedback[0].clone();
+                for (request, feedback) in requests.iter().zip(feedback) {
+                    if request.proposal.want() == requests[0].proposal.want() {
+                        feedback.clone_from(&first);
+                    }
+                }
+                Ok(())
+            }
+            _ => self.supernet.probe(requests, feedback),
+        }
+    }
+
+    fn trains_weights(&self) -> bool {
+        self.supernet.trains_weights()
+    }
+
+    fn weight_step(&mut self, steps: &[Step], requests: &[Request]) -> Result<()> {
+        if self.fault == "a zip of steps" {
+            for (step, request) in steps.iter().zip(requests) {
+                self.supernet.weight_step(std::slice::from_ref(step), std::slice::from_ref(request))?;
+            }
+            return Ok(());
+        }
+        self.supernet.weight_step(steps, requests)
+    }
+
+    fn weight_losses(&mut self, trial: u32, fetch: Fetch, losses: &mut Vec<f64>) -> Result<()> {
+        if self.fault == "losses overwrite" {
+            losses.clear();
+        }
+        self.supernet.weight_losses(trial, fetch, losses)
+    }
+
+    fn evaluate(&mut self, request: &Request) -> Result<Evaluation> {
+        self.supernet.evaluate(request)
+    }
+
+    fn save(&mut self, trial: u32) -> Result<State> {
+        let mut state = self.supernet.save(trial)?;
+        if self.fault == "saving counts" {
+            let own = self.supernet.save(trial)?;
+            let carried = own.f64("state", 1)?[0];
+            let mut other = own.clone();
+            other.insert_f64("state", &[carried + 1.0]);
+            self.supernet.restore(trial, &other)?;
+            state = own;
+        }
+        Ok(state)
+    }
+
+    fn restore(&mut self, trial: u32, state: &State) -> Result<()> {
+        self.supernet.restore(trial, state)
+    }
+}
+
+#[test]
+fn planted_faults_of_supernets_are_found() {
+    for (fault, check) in [
+        ("a zip", "numbers of requests, answers and steps"),
+        ("a zip of steps", "numbers of requests, answers and steps"),
+        ("the last is left out", "requests of one call are answered"),
+        ("answers from a cache", "requests of one call are answered"),
+        ("too modest", "a dense proposal that wants the loss"),
+        ("losses overwrite", "losses of weight steps are fetched once"),
+        ("saving counts", "saving changes nothing"),
+    ] {
+        let report =
+            suite().run(|| Ok(Between { supernet: WeightSharing::new(Affine::new(&TRIALS, 2)), fault }));
+        assert!(failed(&report).iter().any(|name| name.starts_with(check)), "{fault}: {report}");
+    }
+    suite().run(|| Ok(Between { supernet: WeightSharing::new(Affine::new(&TRIALS, 2)), fault: "" })).assert();
+}
+
+#[test]
+fn every_method_passes() {
+    let spaces = [SearchSpace::anonymous([3, 3, 3]).unwrap(), SearchSpace::anonymous([2, 4]).unwrap()];
+    for space in &spaces {
+        for method in Method::ALL {
+            let settings = MethodSettings { parsec: ParsecSettings { samples: 3 }, ..MethodSettings::toy() };
+            let report = StrategySuite::new(3).run(|| method.build(space, &settings, &Streams::new(2), 1));
+            assert!(report.failures().next().is_none(), "{method}:\n{report}");
+            assert_eq!(report.skipped().count(), 0, "{method}:\n{report}");
+        }
+    }
+}
+
+/// REINFORCE with a baseline, but for what is wrong with it.
+struct Faulty {
+    inner: Reinforce,
+    fault: &'static str,
+    steps: u64,
+}
+
+impl ProductStrategy for Faulty {
+    fn name(&self) -> &'static str {
+        "faulty"
+    }
+
+    fn theta(&self) -> &Theta {
+        self.inner.theta()
+    }
+
+    fn theta_mut(&mut self) -> &mut Theta {
+        self.inner.theta_mut()
+    }
+
+    fn propose(&mut self, step: &Step, rng: &mut dyn RngCore, proposal: &mut Proposal) -> Result<()> {
+        self.steps += 1;
+        ProductStrategy::propose(&mut self.inner, step, rng, proposal)?;
+        if self.fault == "remembers how often it was asked" && self.steps.is_multiple_of(7) {
+            proposal.set_one_hot(&advantage_nas::Architecture::first(proposal.shape()), proposal.want())?;
+        }
+        Ok(())
+    }
+
+    fn learn(&mut self, step: &Step, answers: &[Answer<'_>]) -> Result<()> {
+        match self.fault {
+            "learns nothing" => Ok(()),
+            "takes any number of answers" => ProductStrategy::learn(&mut self.inner, step, &answers[..answers.len().min(1)]),
+            _ => ProductStrategy::learn(&mut self.inner, step, answers),
+        }
+    }
+
+    fn save_rest(&self, state: &mut State) {
+        if self.fault != "forgets its baseline" {
+            self.inner.save_rest(state);
+        }
+    }
+
+    fn restore_rest(&mut self, state: &State) -> Result<()> {
+        if self.fault != "forgets its baseline" {
+            self.inner.restore_rest(state)?;
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn planted_faults_of_strategies_are_found() {
+    let shape = Shape::new([3, 2]).unwrap();
+    let report = |fault| {
+        StrategySuite::new(5).run(|| {
+            let settings = ReinforceSettings { baseline_decay: Some(0.9) };
+            let theta = ThetaSettings { learning_rate: 0.2, ..ThetaSettings::toy() };
+            let inner = Reinforce::new(&shape, theta, settings)?;
+            Ok(Box::new(Faulty { inner, fault, steps: 0 }))
+        })
+    };
+    report("").assert();
+    for (fault, check) in [
+        ("forgets its baseline", "saved and restored at every cut"),
+        ("remembers how often it was asked", "saved and restored at every cut"),
+        ("learns nothing", "it learns"),
+        ("takes any number of answers", "another number of answers"),
+    ] {
+        let report = report(fault);
+        assert!(failed(&report).iter().any(|name| name.starts_with(check)), "{fault}: {report}");
+    }
+}
