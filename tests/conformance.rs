@@ -6,7 +6,7 @@ use advantage_nas::random::Streams;
 use advantage_nas::state::State;
 use advantage_nas::strategy::{
     Activity, Answer, Feedback, Method, MethodSettings, ParsecSettings, ProductStrategy, Proposal, Reinforce,
-    ReinforceSettings, Step, Strategy, Theta, ThetaSettings,
+    ReinforceSettings, Step, Theta, ThetaSettings,
 };
 use advantage_nas::supernet::{Evaluation, Fetch, Request, Supernet};
 use advantage_nas::{Result, SearchSpace, Shape, WeightSharing};
@@ -46,7 +46,10 @@ fn a_sound_network_passes() {
 
 #[test]
 fn what_is_unsupported_is_skipped_by_name() {
-    for (activity, kinds) in [(Activity::One, &["two-hot", "one-hot among all", "dense"][..]), (Activity::Two, &["one-hot among all", "dense"])] {
+    for (activity, kinds) in [
+        (Activity::One, &["two-hot", "one-hot among all", "dense"][..]),
+        (Activity::Two, &["one-hot among all", "dense"]),
+    ] {
         let report = run(|| Affine::new(&TRIALS, 2).with_activity(activity));
         report.assert();
         for check in report.checks().iter().filter(|check| check.name.starts_with("a ")) {
@@ -184,8 +187,7 @@ fn planted_faults_of_supernets_are_found() {
         ("losses overwrite", "losses of weight steps are fetched once"),
         ("saving counts", "saving changes nothing"),
     ] {
-        let report =
-            suite().run(|| Ok(Between { supernet: WeightSharing::new(Affine::new(&TRIALS, 2)), fault }));
+        let report = suite().run(|| Ok(Between { supernet: WeightSharing::new(Affine::new(&TRIALS, 2)), fault }));
         assert!(failed(&report).iter().any(|name| name.starts_with(check)), "{fault}: {report}");
     }
     suite().run(|| Ok(Between { supernet: WeightSharing::new(Affine::new(&TRIALS, 2)), fault: "" })).assert();
@@ -236,7 +238,9 @@ impl ProductStrategy for Faulty {
     fn learn(&mut self, step: &Step, answers: &[Answer<'_>]) -> Result<()> {
         match self.fault {
             "learns nothing" => Ok(()),
-            "takes any number of answers" => ProductStrategy::learn(&mut self.inner, step, &answers[..answers.len().min(1)]),
+            "takes any number of answers" => {
+                ProductStrategy::learn(&mut self.inner, step, &answers[..answers.len().min(1)])
+            }
             _ => ProductStrategy::learn(&mut self.inner, step, answers),
         }
     }

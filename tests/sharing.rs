@@ -59,7 +59,8 @@ fn owed_losses_find_their_trials() {
 fn a_pass_and_an_update_are_a_weight_step() {
     let proposal = one_hot([2, 0, 1], Want::Loss);
     let asked = request(9, Set::Training, &proposal);
-    let (mut by_hand, mut by_step) = (WeightSharing::new(Affine::new(&TRIALS, 2)), WeightSharing::new(Affine::new(&TRIALS, 2)));
+    let (mut by_hand, mut by_step) =
+        (WeightSharing::new(Affine::new(&TRIALS, 2)), WeightSharing::new(Affine::new(&TRIALS, 2)));
     for _ in 0..3 {
         let passed = by_hand.pass(&asked).unwrap();
         // The gradient is one at three weights.

@@ -35,8 +35,9 @@ impl StrategySuite {
             Ok(())
         });
         if built {
-            for (name, check) in Running::CHECKS {
-                report.check(*name, || check(&mut Running { suite: *self, build: &mut build }));
+            let mut suite = Running { suite: *self, build: &mut build };
+            for (name, check) in Running::checks() {
+                report.check(name, || check(&mut suite));
             }
         }
         report
@@ -53,17 +54,18 @@ struct Running<'a> {
 type Did = Vec<u64>;
 
 impl Running<'_> {
-    #[expect(clippy::type_complexity, reason = "a table")]
-    const CHECKS: &'static [(&'static str, fn(&mut Self) -> Verdict)] = &[
-        ("it has at least one proposal per step, over its own search space", Self::proposals),
-        ("probabilities, argmax and entropy fit together", Self::policy),
-        ("it learns: probabilities change with the answers", Self::learns),
-        ("the same seed and answers give the same bits", Self::repeats),
-        ("proposals of weight steps change nothing that is learned", Self::weight_steps),
-        ("saved and restored at every cut, it goes on bit for bit", Self::cuts),
-        ("states that lack something are refused and change nothing", Self::broken_states),
-        ("another number of answers, or another answer than was wanted, is refused", Self::wrong_answers),
-    ];
+    fn checks() -> [(&'static str, fn(&mut Self) -> Verdict); 8] {
+        [
+            ("it has at least one proposal per step, over its own search space", Self::proposals),
+            ("probabilities, argmax and entropy fit together", Self::policy),
+            ("it learns: probabilities change with the answers", Self::learns),
+            ("the same seed and answers give the same bits", Self::repeats),
+            ("proposals of weight steps change nothing that is learned", Self::weight_steps),
+            ("saved and restored at every cut, it goes on bit for bit", Self::cuts),
+            ("states that lack something are refused and change nothing", Self::broken_states),
+            ("another number of answers, or another answer than was wanted, is refused", Self::wrong_answers),
+        ]
+    }
 
     fn build(&mut self) -> Result<Box<dyn Strategy>> {
         (self.build)()
@@ -77,7 +79,9 @@ impl Running<'_> {
     /// The proposals of a step.
     fn propose(&self, strategy: &mut dyn Strategy, kind: StepKind, index: u64) -> Verdict<Vec<Proposal>> {
         let count = if kind == StepKind::Theta { strategy.proposals_per_step() } else { 1 };
-        let mut rng = ChaCha8Rng::seed_from_u64(self.suite.seed.wrapping_mul(7919) ^ (2 * index + u64::from(kind == StepKind::Theta)));
+        let mut rng = ChaCha8Rng::seed_from_u64(
+            self.suite.seed.wrapping_mul(7919) ^ (2 * index + u64::from(kind == StepKind::Theta)),
+        );
         let mut proposals = vec![Proposal::new(strategy.shape()); count];
         for proposal in &mut proposals {
             strategy.propose(&self.step(kind, index), &mut rng, proposal)?;
@@ -256,7 +260,9 @@ impl Running<'_> {
                     format!("restored at cut {cut}, step {index} is another: something that it remembers is not saved")
                 })?;
             }
-            require(bits(&resumed.save()) == bits(&reference.save()), || format!("restored at cut {cut}, it ends elsewhere"))?;
+            require(bits(&resumed.save()) == bits(&reference.save()), || {
+                format!("restored at cut {cut}, it ends elsewhere")
+            })?;
         }
         Ok(())
     }

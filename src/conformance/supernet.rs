@@ -137,8 +137,8 @@ impl SupernetSuite {
                 }
             }
         }
-        for (name, check) in Running::<S>::CHECKS {
-            report.check(*name, || check(&mut suite));
+        for (name, check) in Running::<S>::checks() {
+            report.check(name, || check(&mut suite));
         }
         report
     }
@@ -160,23 +160,24 @@ enum Act {
 }
 
 impl<S: Supernet> Running<'_, S> {
-    #[expect(clippy::type_complexity, reason = "a table")]
-    const CHECKS: &'static [(&'static str, fn(&mut Self) -> Verdict)] = &[
-        ("requests of one call are answered as if they came one by one", Self::calls_are_sequences),
-        ("numbers of requests, answers and steps that don't fit are refused", Self::counts),
-        ("trials that the supernet does not have, and proposals over other spaces, are refused", Self::strangers),
-        ("requests of one call with the same batch are about the same minibatch", Self::same_batch),
-        ("an answer does not depend on earlier questions", Self::earlier_questions),
-        ("evaluations are repeatable and leave no trace", Self::evaluations),
-        ("a trial does not depend on others", Self::trials_are_apart),
-        ("weight steps change the weights, or are refused", Self::weight_steps),
-        ("losses of weight steps are fetched once, in order, each by its trial", Self::losses),
-        ("saved and restored at every cut, it goes on bit for bit", Self::cuts),
-        ("saving changes nothing", Self::saving),
-        ("states that lack something are refused and change nothing", Self::broken_states),
-        ("gradients are central differences of the losses", Self::gradients),
-        ("Eq. (6) is Eq. (7) where the reward is affine", Self::affine),
-    ];
+    fn checks() -> [(&'static str, fn(&mut Self) -> Verdict); 14] {
+        [
+            ("requests of one call are answered as if they came one by one", Self::calls_are_sequences),
+            ("numbers of requests, answers and steps that don't fit are refused", Self::counts),
+            ("trials that the supernet does not have, and proposals over other spaces, are refused", Self::strangers),
+            ("requests of one call with the same batch are about the same minibatch", Self::same_batch),
+            ("an answer does not depend on earlier questions", Self::earlier_questions),
+            ("evaluations are repeatable and leave no trace", Self::evaluations),
+            ("a trial does not depend on others", Self::trials_are_apart),
+            ("weight steps change the weights, or are refused", Self::weight_steps),
+            ("losses of weight steps are fetched once, in order, each by its trial", Self::losses),
+            ("saved and restored at every cut, it goes on bit for bit", Self::cuts),
+            ("saving changes nothing", Self::saving),
+            ("states that lack something are refused and change nothing", Self::broken_states),
+            ("gradients are central differences of the losses", Self::gradients),
+            ("Eq. (6) is Eq. (7) where the reward is affine", Self::affine),
+        ]
+    }
 
     fn rng(&self, salt: u64) -> ChaCha8Rng {
         ChaCha8Rng::seed_from_u64(self.suite.seed.wrapping_mul(1000) + salt)
@@ -234,7 +235,8 @@ impl<S: Supernet> Running<'_, S> {
         expect_complete(&request.proposal, feedback)?;
         if want == Want::Gradient {
             let inactive = |place: &(usize, &f64)| !request.proposal.active().values()[place.0];
-            let stray = feedback.gradient.values().iter().enumerate().filter(inactive).find(|(_, slope)| **slope != 0.0);
+            let stray =
+                feedback.gradient.values().iter().enumerate().filter(inactive).find(|(_, slope)| **slope != 0.0);
             require(stray.is_none(), || format!("the gradient of inactive candidates is not zero: {stray:?}"))?;
         }
         Ok(())
@@ -367,7 +369,9 @@ impl<S: Supernet> Running<'_, S> {
             supernet.restore(trial, &start)?;
             fresh.push(ask_one(&mut self.build()?, question)?);
             let again = ask_one(&mut supernet, question)?;
-            require(Some(&again) == fresh.last(), || format!("{:?}: a restored supernet answers otherwise", describe(question)))?;
+            require(Some(&again) == fresh.last(), || {
+                format!("{:?}: a restored supernet answers otherwise", describe(question))
+            })?;
         }
         for act in &script {
             play(&mut supernet, act)?;
@@ -375,7 +379,9 @@ impl<S: Supernet> Running<'_, S> {
             for (question, expected) in questions.iter().zip(&fresh) {
                 supernet.restore(trial, &start)?;
                 let got = ask_one(&mut supernet, question)?;
-                require(got == *expected, || format!("{}: after other questions, it is answered otherwise", describe(question)))?;
+                require(got == *expected, || {
+                    format!("{}: after other questions, it is answered otherwise", describe(question))
+                })?;
             }
             supernet.restore(trial, &state)?;
         }
@@ -400,7 +406,9 @@ impl<S: Supernet> Running<'_, S> {
             let all = with.evaluate_all(&pair)?;
             require(all.iter().all(|one| Some(*one) == seen) && all.len() == 2, || format!("all at once: {all:?}"))?;
             let (with_answer, without_answer) = (ask_one(&mut with, question)?, ask_one(&mut without, question)?);
-            require(with_answer == without_answer, || format!("{}: an evaluation changed the answer", describe(question)))?;
+            require(with_answer == without_answer, || {
+                format!("{}: an evaluation changed the answer", describe(question))
+            })?;
             require(bits(&with.save(trial)?) == bits(&without.save(trial)?), || {
                 "an evaluation changed what is saved".to_owned()
             })?;

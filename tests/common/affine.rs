@@ -7,7 +7,7 @@ use advantage_nas::state::{Entry, State};
 use advantage_nas::strategy::{Activity, Proposal};
 use advantage_nas::supernet::{Batch, Evaluation, Fetch, Request, Set};
 use advantage_nas::{Error, OpTable, Result, SearchSpace};
-use ndarray::Array2;
+use ndarray::{Array2, Ix2};
 
 pub const EDGES: usize = 3;
 pub const CANDIDATES: usize = 3;
@@ -81,7 +81,9 @@ impl Affine {
         let shape = vec![EDGES, CANDIDATES];
         let parameter = Parameter { name: "weights".into(), shape, initial: Initial::Zeros, owner: Owner::Always };
         let trial = |number: &u32| Trial {
-            weights: Array2::from_shape_fn((EDGES, CANDIDATES), |(i, j)| mixed([9, u64::from(*number), i as u64, j as u64])),
+            weights: Array2::from_shape_fn((EDGES, CANDIDATES), |(i, j)| {
+                mixed([9, u64::from(*number), i as u64, j as u64])
+            }),
             velocity: Array2::zeros((EDGES, CANDIDATES)),
             state: 0.0,
             position: 0,
@@ -123,7 +125,8 @@ impl Affine {
 
     fn slope(&self, trial: usize, batch: &Batch, edge: usize, candidate: usize) -> f64 {
         let trial = if self.fault == Fault::FirstTrialsWeights { 0 } else { trial };
-        let of_batch = [u64::from(batch.trial), batch.set as u64, 1 + batch.step, (edge * CANDIDATES + candidate) as u64];
+        let of_batch =
+            [u64::from(batch.trial), batch.set as u64, 1 + batch.step, (edge * CANDIDATES + candidate) as u64];
         self.trials[trial].weights[[edge, candidate]] + mixed(of_batch)
     }
 
@@ -272,7 +275,9 @@ impl Network for Affine {
         let array = match part {
             Part::Value => &trial.weights,
             Part::Velocity => &trial.velocity,
-            Part::Gradient => return Err(Error::Unsupported { operation: "read the gradient", reason: "it is the proposal" }),
+            Part::Gradient => {
+                return Err(Error::Unsupported { operation: "read the gradient", reason: "it is the proposal" });
+            }
         };
         Ok(Entry::F64(array.clone().into_dyn()))
     }
@@ -280,7 +285,7 @@ impl Network for Affine {
     fn write(&mut self, trial: u32, _parameter: usize, part: Part, values: &Entry) -> Result<()> {
         let place = self.place(trial);
         let Entry::F64(values) = values else { panic!("the harness checks the type") };
-        let values = values.view().into_dimensionality().expect("the harness checks the shape");
+        let values = values.view().into_dimensionality::<Ix2>().expect("the harness checks the shape");
         match part {
             Part::Value => self.trials[place].weights.assign(&values),
             Part::Velocity if self.fault == Fault::VelocityNotRestored => {}
