@@ -72,7 +72,7 @@ impl Running<'_> {
     }
 
     fn step(&self, kind: StepKind, index: u64) -> Step {
-        let place = index as f64 / self.suite.steps as f64;
+        let place = (index % self.suite.steps) as f64 / self.suite.steps as f64;
         Step { kind, progress: place, schedule: place }
     }
 
