@@ -1,6 +1,7 @@
 //! The supernets of the CPU against plain ones, and what they allocate.
 
 mod allocations;
+mod conformance;
 mod memory;
 mod nas_bench_201;
 mod recurrent;
