@@ -10,10 +10,66 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::space::OpTable;
-use crate::tolerance::Tolerance;
 
 /// The most differences that are kept.
 const KEPT: usize = 8;
+
+/// How far two arrays may be apart; every entry is measured on its own unless another thing is said. Nothing but equal infinities is as
+/// close as an infinity, and nothing is as close as NaN.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Tolerance {
+    /// A share of the larger of both numbers, or `floor` if that is more; as [`close`](crate::tolerance::close).
+    Close {
+        /// Share of the larger number.
+        relative: f64,
+        /// What is always allowed.
+        floor: f64,
+    },
+    /// A share of the larger of both numbers, and `absolute` beside.
+    Sum {
+        /// Share of the larger number.
+        relative: f64,
+        /// What is allowed beside.
+        absolute: f64,
+    },
+    /// A share of the largest number that is expected, the same for all entries.
+    OfLargest(f64),
+    /// A share of the expected array's norm for the norm of the difference; as
+    /// [`norm_difference`](crate::tolerance::norm_difference).
+    OfNorm(f64),
+    /// The same bits.
+    Bits,
+}
+
+impl Tolerance {
+    /// Whether the array is measured as a whole.
+    fn is_norm_wise(self) -> bool {
+        matches!(self, Self::OfNorm(_))
+    }
+
+    /// What the entries of an array are measured by, beside their own size.
+    fn scale(self, expected: impl Iterator<Item = f64>) -> f64 {
+        match self {
+            Self::OfLargest(_) => expected.fold(0.0, |largest, value| value.abs().max(largest)),
+            Self::OfNorm(_) => expected.map(|value| value * value).sum::<f64>().sqrt(),
+            Self::Close { .. } | Self::Sum { .. } | Self::Bits => 0.0,
+        }
+    }
+
+    /// The distance of two entries as a multiple of what is allowed; NaN if there is no telling.
+    fn distance(self, got: f64, expected: f64, scale: f64) -> f64 {
+        let larger = got.abs().max(expected.abs());
+        let allowed = match self {
+            Self::Close { relative, floor } => (relative * larger).max(floor),
+            Self::Sum { relative, absolute } => relative * larger + absolute,
+            Self::OfLargest(share) | Self::OfNorm(share) => share * scale,
+            Self::Bits if got.to_bits() == expected.to_bits() && !got.is_nan() => return 0.0,
+            Self::Bits if got.is_nan() || expected.is_nan() => return f64::NAN,
+            Self::Bits => return f64::INFINITY,
+        };
+        if got == expected { 0.0 } else { (got - expected).abs() / allowed }
+    }
+}
 
 /// Numbers in an order, at places in dimensions: what can be compared.
 pub trait Entries {

@@ -3,15 +3,12 @@
 use advantage_nas::network::nas_bench_201::Parent;
 use advantage_nas::network::nas_bench_201::pass::PassLayout;
 
-use super::sizes::Sizes;
+use super::sizes::{CHUNK, Sizes};
 use crate::Element;
 use crate::layer::batch_norm::{Moments, Slopes};
 use crate::layer::{Pixel, Size, blocks, winograd};
 
-/// Images of a chunk. Their partial sums (statistics, gradients of weights) are added up in a fixed order, so that results don't depend on
-/// the number of threads.
-pub(super) const CHUNK: usize = 4;
-
+/// Some images of a minibatch.
 #[derive(Clone, Debug)]
 pub(super) struct Chunk<T> {
     /// The first image, and how many.

@@ -7,10 +7,10 @@ use advantage_nas::strategy::Proposal;
 use advantage_nas::{Result, strategy::Activity};
 use pulp::Arch;
 
-use super::chunk::{CHUNK, Chunk};
+use super::chunk::Chunk;
 use super::learned::Learned;
 use super::norm::Channels;
-use super::sizes::{Sizes, SlotSize, geometry};
+use super::sizes::{CHUNK, Sizes, SlotSize, geometry};
 use crate::Element;
 use crate::layer::Pixel;
 use crate::layer::convolution::Convolution;

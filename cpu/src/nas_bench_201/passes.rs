@@ -23,10 +23,10 @@ use advantage_nas::strategy::{Activity, Proposal};
 use advantage_nas::{Error, OpTable, Result};
 use ndarray::Array2;
 
-use super::chunk::{CHUNK, Chunk, Scratch};
+use super::chunk::{Chunk, Scratch};
 use super::graph::Graph;
 use super::learned::Learned;
-use super::sizes::Memory;
+use super::sizes::{CHUNK, Memory};
 use crate::Element;
 use crate::workers::Workers;
 

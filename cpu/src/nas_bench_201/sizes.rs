@@ -8,13 +8,16 @@ use advantage_nas::network::nas_bench_201::pass::PassLayout;
 
 use advantage_nas::strategy::Activity;
 
-use super::chunk::CHUNK;
 use super::learned::packing;
 use crate::Element;
 use crate::layer::convolution::Convolution;
 use crate::layer::winograd::{self, Winograd};
 use crate::layer::{Pixel, Size, blocks};
 use crate::weights::Weights;
+
+/// Images of a chunk. Their partial sums (statistics, gradients of weights) are added up in a fixed order, so that results don't depend on
+/// the number of threads.
+pub(super) const CHUNK: usize = 4;
 
 /// A tensor.
 #[derive(Clone, Copy, Debug)]

@@ -10,9 +10,9 @@ use rand_chacha::ChaCha8Rng;
 
 use pulp::Arch;
 
-use super::chunk::CHUNK;
 use super::learned::Learned;
 use super::passes::{Minibatch, Passes, Wanted};
+use super::sizes::CHUNK;
 use super::*;
 use crate::layer::map::{self, Summand};
 use crate::layer::{Pixel, Size};
