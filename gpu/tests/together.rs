@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use advantage_nas::conformance::{Differences, SupernetSuite};
 use advantage_nas::random::Streams;
 use advantage_nas::search::{Observer, Outcome, Plan, ProcessBest, Saves, Search, Snapshot, ThetaStep};
 use advantage_nas::sharing::WeightSharing;
@@ -362,6 +363,21 @@ fn what_is_left_out_is_an_error_that_names_it() {
             assert!(error.to_string().starts_with(what), "{lazy:?}: {error}");
         }
     }
+}
+
+/// A seat fulfils what every supernet must.
+#[test]
+fn a_seat_conforms() {
+    let suite = SupernetSuite {
+        differences: Some(Differences { step: 1e-4, tolerance: 1e-8 }),
+        affine: Some(1e-12),
+        ..SupernetSuite::new([3])
+    };
+    let report = suite.run(|| Table::new(|| Ok(network(2)))?.seat(3));
+    report.assert();
+    // A seat has one trial.
+    let skipped: Vec<&str> = report.skipped().map(|check| check.name.as_str()).collect();
+    assert!(skipped.len() == 1 && skipped[0].contains("trial"), "{report}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! against that of the CPU, searches step by step. The checks are those of `advnas gpu check`.
 
 use crate::support::{ORDERS, all_orders, device, expect, in_child, numbers_only, run, say, software_device};
+use advantage_nas::conformance::{Differences, SupernetSuite};
 use advantage_nas::network::toy::Toy;
 use advantage_nas::random::Streams;
 use advantage_nas::strategy::{Feedback, Proposal, Want};
@@ -52,6 +53,26 @@ fn the_supernet_of_the_paper_equals_that_of_the_cpu() {
     if in_child("toy::the_supernet_of_the_paper_equals_that_of_the_cpu", numbers_only) {
         expect("supernet of the paper", &toy::supernet(&device(), &[Toy::paper()], &double).unwrap());
     }
+}
+
+/// What every supernet must fulfil.
+#[test]
+fn the_supernet_conforms() {
+    if !in_child("toy::the_supernet_conforms", numbers_only) {
+        return;
+    }
+    let toy = Toy { edges: 3, candidates: 4, batch: 20 };
+    let (device, streams, trials) = (device(), Streams::new(1), [3, 0]);
+    let suite =
+        SupernetSuite { differences: Some(Differences { step: 1e-2, tolerance: 1e-3 }), ..SupernetSuite::new(trials) };
+    let report = suite.run(|| Ok(ToySupernet::new(&device, toy, &streams, &trials)?));
+    report.assert();
+    // Its weights are fixed, and it is not affine.
+    let skipped: Vec<&str> = report.skipped().map(|check| check.name.as_str()).collect();
+    let expected = ["weight steps", "losses of weight steps", "states that lack", "Eq. (6) is Eq. (7)"];
+    assert!(skipped.len() == expected.len(), "{report}");
+    assert!(skipped.iter().zip(expected).all(|(name, begin)| name.starts_with(begin)), "{report}");
+    say(&format!("emulated: the supernet conforms, {} checks", report.checks().len()));
 }
 
 /// 50 steps with every method: the same architectures, losses to 1e-5 relative plus 1e-7 absolute.
