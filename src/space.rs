@@ -4,6 +4,8 @@ use std::fmt;
 use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 
+use ndarray::ArrayView2;
+
 use crate::error::{Error, Result};
 
 /// Number of candidate operations of every edge: the ragged shape `[edges, candidates]` of everything indexed by edge and
@@ -86,6 +88,12 @@ impl Shape {
         })
     }
 
+    /// Number of candidates of every edge, if all edges have the same.
+    fn uniform(&self) -> Option<usize> {
+        let first = self.candidates(0);
+        (1..self.edges()).all(|edge| self.candidates(edge) == first).then_some(first)
+    }
+
     fn range(&self, edge: usize) -> std::ops::Range<usize> {
         self.offsets[edge]..self.offsets[edge + 1]
     }
@@ -112,9 +120,8 @@ impl Shape {
 
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let first = self.candidates(0);
-        if (1..self.edges()).all(|edge| self.candidates(edge) == first) {
-            return write!(f, "{}x{first}", self.edges());
+        if let Some(candidates) = self.uniform() {
+            return write!(f, "{}x{candidates}", self.edges());
         }
         f.write_str("[")?;
         for edge in 0..self.edges() {
@@ -365,6 +372,30 @@ impl<T> OpTable<T> {
         Ok(Self { shape, values: rows.into_iter().flatten().collect() })
     }
 
+    /// A table from a matrix `[edges, candidates]`, in which all edges have the same number of candidates.
+    ///
+    /// ```
+    /// use advantage_nas::OpTable;
+    /// use ndarray::{Array2, array};
+    ///
+    /// let table = OpTable::from_array(array![[0.1, 0.2, 0.7], [0.5, 0.5, 0.0]].view())?;
+    /// assert_eq!(table.edge(1), [0.5, 0.5, 0.0]);
+    ///
+    /// let nothing = OpTable::from_array(Array2::<f64>::zeros((2, 0)).view());
+    /// assert_eq!(nothing.unwrap_err().to_string(), "edge 0 has no candidate operation, it needs at least one");
+    /// # Ok::<(), advantage_nas::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NoEdges`], [`Error::NoCandidates`].
+    pub fn from_array(array: ArrayView2<'_, T>) -> Result<Self>
+    where
+        T: Clone,
+    {
+        let shape = Shape::new(std::iter::repeat_n(array.ncols(), array.nrows()))?;
+        Ok(Self { shape, values: array.iter().cloned().collect() })
+    }
+
     /// A table of a known shape from its values, edge after edge.
     ///
     /// # Errors
@@ -391,6 +422,25 @@ impl<T> OpTable<T> {
     /// All values, edge after edge.
     pub fn values_mut(&mut self) -> &mut [T] {
         &mut self.values
+    }
+
+    /// The values as a matrix `[edges, candidates]`, if all edges have the same number of candidates.
+    ///
+    /// ```
+    /// use advantage_nas::OpTable;
+    /// use ndarray::{Axis, array};
+    ///
+    /// let table = OpTable::from_rows([vec![1.0, 2.0], vec![3.0, 4.0]])?;
+    /// assert_eq!(table.as_array().unwrap().sum_axis(Axis(0)), array![4.0, 6.0]);
+    ///
+    /// let ragged = OpTable::from_rows([vec![1.0, 2.0], vec![3.0]])?;
+    /// assert!(ragged.as_array().is_none());
+    /// # Ok::<(), advantage_nas::Error>(())
+    /// ```
+    #[must_use]
+    pub fn as_array(&self) -> Option<ArrayView2<'_, T>> {
+        let (edges, candidates) = (self.shape.edges(), self.shape.uniform()?);
+        Some(ArrayView2::from_shape((edges, candidates), &self.values).expect("a value for every candidate"))
     }
 
     /// The values of one edge, `[candidates]`.
@@ -460,6 +510,8 @@ impl<T> IndexMut<(usize, usize)> for OpTable<T> {
 
 #[cfg(test)]
 mod tests {
+    use ndarray::{Array2, array};
+
     use super::*;
 
     #[test]
@@ -507,6 +559,24 @@ mod tests {
         let other = Shape::new([2, 1]).unwrap();
         let message = table.shape().expect("rewards", &other).unwrap_err().to_string();
         assert_eq!(message, "rewards: candidates per edge differ, expected [2, 1, 3], got [2, 1]");
+    }
+
+    #[test]
+    fn matrices_come_back() {
+        let matrix = array![[1, 2, 3], [4, 5, 6]];
+        let table = OpTable::from_array(matrix.view()).unwrap();
+        assert_eq!(table.shape(), &Shape::new([3, 3]).unwrap());
+        assert_eq!(table.as_array().unwrap(), matrix);
+        // Whatever the layout in memory.
+        let table = OpTable::from_array(matrix.t()).unwrap();
+        assert_eq!(table.values(), [1, 4, 2, 5, 3, 6]);
+        assert_eq!(table.as_array().unwrap(), matrix.t());
+        assert!(OpTable::from_rows([vec![1], vec![2, 3]]).unwrap().as_array().is_none());
+        assert!(matches!(OpTable::from_array(Array2::<f64>::zeros((0, 3)).view()), Err(Error::NoEdges)));
+        assert!(matches!(
+            OpTable::from_array(Array2::<f64>::zeros((3, 0)).view()),
+            Err(Error::NoCandidates { edge: 0 })
+        ));
     }
 
     #[test]
