@@ -3,7 +3,7 @@
 
 use advantage_nas::Supernet;
 use advantage_nas::network::nas_bench_201::parent::{NORM_EPSILON, NORM_MOMENTUM};
-use advantage_nas::network::nas_bench_201::{CHANNELS, EDGES, IMAGE, edge_ends};
+use advantage_nas::network::nas_bench_201::{EDGES, edge_ends};
 use advantage_nas::network::{Part, Sgd};
 use advantage_nas::search::Saves;
 use advantage_nas::state::Entry;
@@ -141,8 +141,7 @@ fn of_step(
             for (group, part) in groups {
                 let entry = supernet.parameter(trial, index, *part)?;
                 let values = entry.view::<f32>().expect("searches are in single precision");
-                let values = values.as_slice().expect("saved numbers are in standard order");
-                dump.f32(format!("{group}/{}", parameter.name), &parameter.shape, values);
+                dump.array(format!("{group}/{}", parameter.name), values);
             }
         }
         Ok(())
@@ -151,7 +150,7 @@ fn of_step(
         for (index, norm) in parent.running().iter().enumerate() {
             let statistics = supernet.network().running(trial, index)?;
             for (what, values) in ["running_mean", "running_var"].into_iter().zip(statistics) {
-                dump.f64(format!("{group}/{}.{what}", norm.name), &[norm.channels], &values);
+                dump.array(format!("{group}/{}.{what}", norm.name), &values);
             }
         }
         Ok(())
@@ -160,38 +159,31 @@ fn of_step(
     parameters(&mut dump, &mut supernet, &[("weights", Part::Value), ("velocity", Part::Velocity)])?;
     running(&mut dump, &supernet, "running")?;
     dump.table("proposal/weights", proposal.weights());
-    let active: Vec<i64> = proposal.active().values().iter().map(|active| i64::from(*active)).collect();
+    dump.table("proposal/active", &proposal.active().map(|active| i64::from(*active)));
     let candidates = parent.candidates().operations();
-    dump.i64("proposal/active", &[EDGES, candidates.len()], &active);
 
     // What the strategy learns from.
     let mut feedback = [Feedback::new(proposal.shape())];
     supernet.probe(std::slice::from_ref(request), &mut feedback)?;
     let [feedback] = feedback;
-    dump.f64("feedback/loss", &[], &[feedback.loss]);
+    dump.number("feedback/loss", feedback.loss);
     match proposal.want() {
         Want::Loss => {}
         Want::Gradient | Want::GradientWithUnitOutputs => dump.table("feedback/edge_gradient", &feedback.gradient),
-        Want::Removals => dump.f64("feedback/removals", &[EDGES], &feedback.removals),
+        Want::Removals => dump.array("feedback/removals", &feedback.removals),
     }
 
     let pass = supernet.pass(request)?;
     let network = supernet.network();
-    let labels: Vec<i64> = network.labels().iter().map(|label| *label as i64).collect();
-    dump.f32(
-        "images",
-        &[labels.len(), CHANNELS, IMAGE, IMAGE],
-        network.images().as_slice().expect("images lie in order"),
-    );
-    dump.i64("labels", &[labels.len()], &labels);
-    dump.f64("loss", &[], &[pass.loss]);
-    let logits = network.logits();
-    dump.f32("logits", &[labels.len(), parent.skeleton().classes], logits.as_slice().expect("logits lie in order"));
+    dump.array("images", network.images());
+    dump.array("labels", &network.labels().mapv(|label| label as i64));
+    dump.number("loss", pass.loss);
+    dump.array("logits", &network.logits());
     dump.table("edge_gradient", &pass.edge_gradient);
     parameters(&mut dump, &mut supernet, &[("gradient", Part::Gradient)])?;
     let rate = weights.rate(step.schedule);
     let norm = supernet.update(rate)?;
-    dump.f64("gradient_norm", &[], &[norm]);
+    dump.number("gradient_norm", norm);
     parameters(&mut dump, &mut supernet, &[("updated", Part::Value), ("updated_velocity", Part::Velocity)])?;
     running(&mut dump, &supernet, "updated_running")?;
 

@@ -9,15 +9,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use advantage_nas::OpTable;
-use ndarray::{ArrayView, Dimension};
-use safetensors::Dtype;
-use safetensors::tensor::TensorView;
+use ndarray::{ArrayView, Dimension, aview0};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 use crate::run::files;
-use crate::tensor::Number;
+use crate::tensor::{Number, Tensor};
 
 /// The key of the JSON in the metadata.
 const NOTES: &str = "advnas";
@@ -29,13 +27,6 @@ pub struct Dump {
     notes: Map<String, Value>,
 }
 
-#[derive(Clone, Debug)]
-struct Tensor {
-    dtype: Dtype,
-    shape: Vec<usize>,
-    bytes: Vec<u8>,
-}
-
 impl Dump {
     /// Nothing yet.
     #[must_use]
@@ -43,47 +34,33 @@ impl Dump {
         Self::default()
     }
 
-    /// Adds an array: numbers in single or double precision, or whole numbers, such as tokens and labels.
+    /// Adds an array, or a slice as a vector: numbers in single or double precision, or whole numbers, such as tokens and labels.
     ///
     /// # Panics
     /// If the name is taken.
-    pub fn array<T: Number, D: Dimension>(&mut self, name: impl Into<String>, array: ArrayView<'_, T, D>) {
-        let mut bytes = Vec::new();
-        array.iter().for_each(|number| number.write(&mut bytes));
-        self.add(name.into(), T::DTYPE, array.shape(), array.len(), bytes.into_iter());
+    pub fn array<'a, T: Number + 'a, D: Dimension>(
+        &mut self,
+        name: impl Into<String>,
+        array: impl Into<ArrayView<'a, T, D>>,
+    ) {
+        let (name, tensor) = (name.into(), Tensor::new(array.into()));
+        assert!(self.tensors.insert(name.clone(), tensor).is_none(), "two tensors {name:?}");
     }
 
-    /// Adds numbers in single precision, the last dimension of `shape` fastest.
+    /// Adds a single number.
     ///
     /// # Panics
-    /// If the shape has another number of values, or the name is taken; so do the others.
-    pub fn f32(&mut self, name: impl Into<String>, shape: &[usize], values: &[f32]) {
-        self.add(name.into(), Dtype::F32, shape, values.len(), values.iter().flat_map(|value| value.to_le_bytes()));
+    /// If the name is taken.
+    pub fn number<T: Number>(&mut self, name: impl Into<String>, number: T) {
+        self.array(name, aview0(&number));
     }
 
-    /// Adds numbers in double precision.
+    /// Adds a table of the search space, `[edges, candidates]`.
     ///
     /// # Panics
-    /// As [`Dump::f32`].
-    pub fn f64(&mut self, name: impl Into<String>, shape: &[usize], values: &[f64]) {
-        self.add(name.into(), Dtype::F64, shape, values.len(), values.iter().flat_map(|value| value.to_le_bytes()));
-    }
-
-    /// Adds whole numbers, such as tokens and labels.
-    ///
-    /// # Panics
-    /// As [`Dump::f32`].
-    pub fn i64(&mut self, name: impl Into<String>, shape: &[usize], values: &[i64]) {
-        self.add(name.into(), Dtype::I64, shape, values.len(), values.iter().flat_map(|value| value.to_le_bytes()));
-    }
-
-    /// Adds a table of the search space in double precision, `[edges, candidates]`.
-    ///
-    /// # Panics
-    /// As [`Dump::f32`], and if the edges don't have the same number of candidates.
-    pub fn table(&mut self, name: impl Into<String>, table: &OpTable<f64>) {
-        let (edges, candidates) = (table.shape().edges(), table.shape().candidates(0));
-        self.f64(name, &[edges, candidates], table.values());
+    /// If the name is taken, and if the edges don't have the same number of candidates.
+    pub fn table<T: Number>(&mut self, name: impl Into<String>, table: &OpTable<T>) {
+        self.array(name, table.as_array().expect("edges with the same number of candidates"));
     }
 
     /// Adds a note.
@@ -107,10 +84,7 @@ impl Dump {
     }
 
     fn encode(&self, path: &Path) -> Result<Vec<u8>> {
-        let views = self
-            .tensors
-            .iter()
-            .map(|(name, Tensor { dtype, shape, bytes })| Ok((name, TensorView::new(*dtype, shape.clone(), bytes)?)));
+        let views = self.tensors.iter().map(|(name, tensor)| Ok((name, tensor.view()?)));
         let views = views.collect::<Result<Vec<_>, safetensors::SafeTensorError>>();
         let notes = Value::Object(self.notes.clone()).to_string();
         let metadata = HashMap::from([(NOTES.to_owned(), notes)]);
@@ -118,24 +92,21 @@ impl Dump {
             .and_then(|views| safetensors::serialize(views, Some(metadata)))
             .map_err(|error| Error::damaged(path, error))
     }
-
-    fn add(&mut self, name: String, dtype: Dtype, shape: &[usize], count: usize, bytes: impl Iterator<Item = u8>) {
-        assert_eq!(shape.iter().product::<usize>(), count, "values of {name:?}, {shape:?}");
-        let tensor = Tensor { dtype, shape: shape.to_vec(), bytes: bytes.collect() };
-        assert!(self.tensors.insert(name.clone(), tensor).is_none(), "two tensors {name:?}");
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use ndarray::array;
+    use safetensors::{Dtype, SafeTensors};
+
     use super::*;
-    use safetensors::SafeTensors;
 
     #[test]
     fn what_is_dumped_can_be_read() {
         let mut dump = Dump::new();
-        dump.f32("w", &[2, 1], &[1.5, -0.0]);
-        dump.i64("batch/tokens", &[3], &[0, -1, 1 << 40]);
+        dump.array("w", &array![[1.5f32], [-0.0]]);
+        dump.array("batch/tokens", &[0, -1, 1i64 << 40]);
+        dump.number("loss", 0.5);
         dump.table("a", &OpTable::from_rows([vec![0.1, 0.2], vec![0.3, 0.4]]).unwrap());
         dump.note("loss", 0.1);
         dump.note("method", "darts");
@@ -156,6 +127,7 @@ mod tests {
         let (dtype, shape, data) = tensor("batch/tokens");
         assert_eq!((dtype, shape, &data[8..16], data[21]), (Dtype::I64, vec![3], &[0xff; 8][..], 1));
         assert_eq!(tensor("a").1, [2, 2]);
+        assert_eq!(tensor("loss"), (Dtype::F64, vec![], 0.5f64.to_le_bytes().to_vec()));
         let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
         let notes: Value = serde_json::from_str(&header.metadata().as_ref().unwrap()["advnas"]).unwrap();
         assert_eq!(notes, serde_json::json!({"loss": 0.1, "method": "darts"}));
@@ -170,8 +142,16 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "values of \"w\"")]
-    fn shapes_must_fit() {
-        Dump::new().f32("w", &[2], &[1.0]);
+    #[should_panic(expected = "two tensors \"w\"")]
+    fn names_are_given_once() {
+        let mut dump = Dump::new();
+        dump.number("w", 1.0);
+        dump.number("w", 2.0);
+    }
+
+    #[test]
+    #[should_panic(expected = "the same number of candidates")]
+    fn tables_are_matrices() {
+        Dump::new().table("a", &OpTable::from_rows([vec![0.1], vec![0.3, 0.4]]).unwrap());
     }
 }

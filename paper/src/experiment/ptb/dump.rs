@@ -61,22 +61,21 @@ pub fn dump(language: Language, settings: &Settings, after: u64) -> Result<Dump>
     let Recurrent { dropout, vocabulary, .. } = *network.parent().sizes();
     let segment = network.minibatch();
     for (what, words) in [("inputs", segment.inputs()), ("targets", segment.targets())] {
-        dump.array(format!("batch/{what}"), words.mapv(i64::from).view());
+        dump.array(format!("batch/{what}"), &words.mapv(i64::from));
     }
     for (what, mask) in ["embedding", "output"].into_iter().zip(network.masks()) {
-        dump.array(format!("masks/{what}"), mask.view());
+        dump.array(format!("masks/{what}"), &mask);
     }
     dump.array("state/before", network.state_before());
     dump.array("state/after", network.state(trial)?);
 
     let proposal = &request.proposal;
     dump.table("proposal/weights", proposal.weights());
-    let active: Vec<i64> = proposal.active().values().iter().map(|active| i64::from(*active)).collect();
-    dump.i64("proposal/active", &[EDGES, Operation::ALL.len()], &active);
+    dump.table("proposal/active", &proposal.active().map(|active| i64::from(*active)));
     dump.table("edge_gradient", &pass.edge_gradient);
     match proposal.want() {
         Want::GradientWithUnitOutputs => dump.table("edge_gradient_with_unit_outputs", &feedback.gradient),
-        Want::Removals => dump.f64("losses_without_edge", &[EDGES], &feedback.removals),
+        Want::Removals => dump.array("losses_without_edge", &feedback.removals),
         Want::Loss | Want::Gradient => {}
     }
     let norm = model.update(rate)?;
