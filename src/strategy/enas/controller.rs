@@ -6,7 +6,7 @@
 //! `(i, f, g, o) = (σ, σ, tanh, σ)(W [x; h] + b)`, `c ← f ⊙ c + i ⊙ g`, `h ← o ⊙ tanh(c)`, `z = V_edge h + v_edge`,
 //! `p = softmax(C tanh(z / T))`. Source of the cell: Hochreiter & Schmidhuber (1997) with forget gates.
 
-use std::ops::Range;
+use ndarray::{Array1, ArrayView1, ArrayView2, ArrayViewMut1, Axis};
 
 use crate::space::{OpTable, Shape};
 
@@ -21,18 +21,25 @@ pub(super) struct Controller {
     tanh_constant: f64,
     temperature: f64,
     parameters: Vec<f64>,
-    /// `[units]`
-    start: Range<usize>,
+    /// Per edge, a row for everything that it may follow: the learned vector `[1, units]` at edge 0, the embeddings
+    /// `[candidates of the edge before, units]` at the others.
+    inputs: Vec<Block>,
     /// `[2 units, 4 units]`: one row per input, of `x` and then of `h`, so that inner loops run over the gates.
-    weights: Range<usize>,
-    /// `[4 units]`
-    bias: Range<usize>,
-    /// Per edge but the last, `[candidates, units]`.
-    embeddings: Vec<Range<usize>>,
+    weights: Block,
+    /// `[1, 4 units]`
+    bias: Block,
     /// Per edge, `[candidates, units]`.
-    outputs: Vec<Range<usize>>,
-    /// Per edge, `[candidates]`.
-    output_biases: Vec<Range<usize>>,
+    outputs: Vec<Block>,
+    /// Per edge, `[1, candidates]`.
+    output_biases: Vec<Block>,
+}
+
+/// Where a matrix lies in a vector of all parameters, row after row; a vector is a matrix of one row.
+#[derive(Clone, Copy, Debug)]
+struct Block {
+    start: usize,
+    rows: usize,
+    columns: usize,
 }
 
 /// The activations of one pass over all edges.
@@ -50,54 +57,54 @@ pub(super) struct Trace {
 #[derive(Clone, Debug)]
 struct Cell {
     /// `[x; h]` going in, `[2 units]`
-    input: Vec<f64>,
+    input: Array1<f64>,
     /// `c` going in, `[units]`
-    memory_before: Vec<f64>,
+    memory_before: Array1<f64>,
     /// `(i, f, g, o)`, `[4 units]`
-    gates: Vec<f64>,
+    gates: Array1<f64>,
     /// `c` going out, `[units]`
-    memory: Vec<f64>,
+    memory: Array1<f64>,
     /// `h` going out, `[units]`
-    hidden: Vec<f64>,
+    hidden: Array1<f64>,
 }
 
 /// Buffers of the backward pass.
 #[derive(Clone, Debug)]
 pub(super) struct Slopes {
     /// Of `h` going out of an edge, `[units]`
-    hidden: Vec<f64>,
+    hidden: Array1<f64>,
     /// Of `c` going out, `[units]`
-    memory: Vec<f64>,
+    memory: Array1<f64>,
     /// Of the sums inside the gates, `[4 units]`
-    gates: Vec<f64>,
+    gates: Array1<f64>,
 }
 
 impl Controller {
     /// The controller with all parameters zero.
     pub(super) fn new(shape: &Shape, units: usize, tanh_constant: f64, temperature: f64) -> Self {
         let mut end = 0;
-        let mut take = |length: usize| {
-            let range = end..end + length;
-            end += length;
-            range
+        let mut take = |rows: usize, columns: usize| {
+            let block = Block { start: end, rows, columns };
+            end += rows * columns;
+            block
         };
         let edges = shape.edges();
-        let start = take(units);
-        let weights = take(2 * units * GATES * units);
-        let bias = take(GATES * units);
-        let embeddings = (0..edges - 1).map(|edge| take(shape.candidates(edge) * units)).collect();
-        let outputs = (0..edges).map(|edge| take(shape.candidates(edge) * units)).collect();
-        let output_biases = (0..edges).map(|edge| take(shape.candidates(edge))).collect();
+        let start = take(1, units);
+        let weights = take(2 * units, GATES * units);
+        let bias = take(1, GATES * units);
+        let embeddings = (0..edges - 1).map(|edge| take(shape.candidates(edge), units));
+        let inputs = std::iter::once(start).chain(embeddings).collect();
+        let outputs = (0..edges).map(|edge| take(shape.candidates(edge), units)).collect();
+        let output_biases = (0..edges).map(|edge| take(1, shape.candidates(edge))).collect();
         Self {
             shape: shape.clone(),
             units,
             tanh_constant,
             temperature,
             parameters: vec![0.0; end],
-            start,
+            inputs,
             weights,
             bias,
-            embeddings,
             outputs,
             output_biases,
         }
@@ -115,40 +122,29 @@ impl Controller {
         &mut self.parameters
     }
 
-    /// Where the input vector of an edge lies, given the choice before.
-    fn input_range(&self, edge: usize, before: usize) -> Range<usize> {
-        if edge == 0 {
-            return self.start.clone();
-        }
-        let start = self.embeddings[edge - 1].start + before * self.units;
-        start..start + self.units
-    }
-
     /// Runs over all edges; `choose` gets every edge with its probabilities and returns the candidate.
     pub(super) fn forward(&self, trace: &mut Trace, mut choose: impl FnMut(usize, &[f64]) -> usize) {
-        let units = self.units;
+        let (units, parameters) = (self.units, &self.parameters);
         for edge in 0..self.shape.edges() {
-            let before = if edge == 0 { 0 } else { trace.choices[edge - 1] };
             let (earlier, rest) = trace.cells.split_at_mut(edge);
             let cell = &mut rest[0];
-            let (x, h) = cell.input.split_at_mut(units);
-            x.copy_from_slice(&self.parameters[self.input_range(edge, before)]);
+            let before = if edge == 0 { 0 } else { trace.choices[edge - 1] };
+            let (mut x, mut h) = cell.input.view_mut().split_at(Axis(0), units);
+            x.assign(&self.inputs[edge].row(parameters, before));
             match earlier.last() {
                 Some(last) => {
-                    h.copy_from_slice(&last.hidden);
-                    cell.memory_before.copy_from_slice(&last.memory);
+                    h.assign(&last.hidden);
+                    cell.memory_before.assign(&last.memory);
                 }
                 None => {
                     h.fill(0.0);
                     cell.memory_before.fill(0.0);
                 }
             }
-            cell.gates.copy_from_slice(&self.parameters[self.bias.clone()]);
-            let rows = self.parameters[self.weights.clone()].chunks_exact(GATES * units);
-            for (&value, row) in cell.input.iter().zip(rows) {
-                for (gate, weight) in cell.gates.iter_mut().zip(row) {
-                    *gate += value * weight;
-                }
+            // b + W [x; h], column after column: the sum of every gate begins with the bias.
+            cell.gates.assign(&self.bias.row(parameters, 0));
+            for (&value, row) in cell.input.iter().zip(self.weights.of(parameters).rows()) {
+                cell.gates.scaled_add(value, &row);
             }
             for (index, gate) in cell.gates.iter_mut().enumerate() {
                 *gate = if index / units == 2 { gate.tanh() } else { 1.0 / (1.0 + (-*gate).exp()) };
@@ -158,10 +154,10 @@ impl Controller {
                 cell.memory[unit] = f * cell.memory_before[unit] + i * g;
                 cell.hidden[unit] = o * cell.memory[unit].tanh();
             }
-            let rows = self.parameters[self.outputs[edge].clone()].chunks_exact(units);
-            let biases = &self.parameters[self.output_biases[edge].clone()];
-            for (candidate, (row, bias)) in rows.zip(biases).enumerate() {
-                let z = bias + dot(row, &cell.hidden);
+            let rows = self.outputs[edge].of(parameters);
+            let biases = self.output_biases[edge].row(parameters, 0);
+            for (candidate, (row, bias)) in rows.rows().into_iter().zip(biases).enumerate() {
+                let z = bias + dot(row, cell.hidden.view());
                 trace.squashed[(edge, candidate)] = (z / self.temperature).tanh();
             }
             let squashed = trace.squashed.edge(edge);
@@ -186,7 +182,7 @@ impl Controller {
         slopes: &mut Slopes,
         gradient: &mut [f64],
     ) {
-        let units = self.units;
+        let (units, parameters) = (self.units, &self.parameters);
         let Slopes { hidden: hidden_slope, memory: memory_slope, gates: gate_slopes } = slopes;
         hidden_slope.fill(0.0);
         memory_slope.fill(0.0);
@@ -202,10 +198,9 @@ impl Controller {
                     -weight * (chosen - probability) + entropy_weight * probability * (log_probability + entropy);
                 let squashed = trace.squashed[(edge, candidate)];
                 let z_slope = logit_slope * self.tanh_constant * (1.0 - squashed * squashed) / self.temperature;
-                gradient[self.output_biases[edge].start + candidate] += z_slope;
-                let start = self.outputs[edge].start + candidate * units;
-                add_scaled(&mut gradient[start..start + units], z_slope, &cell.hidden);
-                add_scaled(hidden_slope, z_slope, &self.parameters[start..start + units]);
+                self.output_biases[edge].row_mut(gradient, 0)[candidate] += z_slope;
+                self.outputs[edge].row_mut(gradient, candidate).scaled_add(z_slope, &cell.hidden);
+                hidden_slope.scaled_add(z_slope, &self.outputs[edge].row(parameters, candidate));
             }
             for unit in 0..units {
                 let [i, f, g, o] = std::array::from_fn(|gate| cell.gates[gate * units + unit]);
@@ -217,15 +212,13 @@ impl Controller {
                 gate_slopes[3 * units + unit] = hidden_slope[unit] * tanh * o * (1.0 - o);
                 memory_slope[unit] = slope * f;
             }
-            add_scaled(&mut gradient[self.bias.clone()], 1.0, gate_slopes);
-            let input = self.input_range(edge, if edge == 0 { 0 } else { trace.choices[edge - 1] });
-            for (index, &value) in cell.input.iter().enumerate() {
-                let start = self.weights.start + index * GATES * units;
-                let row = start..start + GATES * units;
-                add_scaled(&mut gradient[row.clone()], value, gate_slopes);
-                let slope = dot(&self.parameters[row], gate_slopes);
+            self.bias.row_mut(gradient, 0).scaled_add(1.0, gate_slopes);
+            let before = if edge == 0 { 0 } else { trace.choices[edge - 1] };
+            for (index, (&value, row)) in cell.input.iter().zip(self.weights.of(parameters).rows()).enumerate() {
+                self.weights.row_mut(gradient, index).scaled_add(value, gate_slopes);
+                let slope = dot(row, gate_slopes.view());
                 if index < units {
-                    gradient[input.start + index] += slope;
+                    self.inputs[edge].row_mut(gradient, before)[index] += slope;
                 } else {
                     hidden_slope[index - units] = slope;
                 }
@@ -234,10 +227,30 @@ impl Controller {
     }
 }
 
+impl Block {
+    /// The matrix, `[rows, columns]`.
+    fn of(self, parameters: &[f64]) -> ArrayView2<'_, f64> {
+        let values = &parameters[self.start..self.start + self.rows * self.columns];
+        ArrayView2::from_shape((self.rows, self.columns), values).expect("as many values as the block has")
+    }
+
+    /// One row, `[columns]`.
+    fn row(self, parameters: &[f64], row: usize) -> ArrayView1<'_, f64> {
+        let start = self.start + row * self.columns;
+        ArrayView1::from(&parameters[start..start + self.columns])
+    }
+
+    /// One row, to be written.
+    fn row_mut(self, parameters: &mut [f64], row: usize) -> ArrayViewMut1<'_, f64> {
+        let start = self.start + row * self.columns;
+        ArrayViewMut1::from(&mut parameters[start..start + self.columns])
+    }
+}
+
 impl Slopes {
     pub(super) fn new(controller: &Controller) -> Self {
         let units = controller.units;
-        Self { hidden: vec![0.0; units], memory: vec![0.0; units], gates: vec![0.0; GATES * units] }
+        Self { hidden: Array1::zeros(units), memory: Array1::zeros(units), gates: Array1::zeros(GATES * units) }
     }
 }
 
@@ -246,11 +259,11 @@ impl Trace {
         let units = controller.units;
         let zeros = OpTable::filled(&controller.shape, 0.0);
         let cell = Cell {
-            input: vec![0.0; 2 * units],
-            memory_before: vec![0.0; units],
-            gates: vec![0.0; GATES * units],
-            memory: vec![0.0; units],
-            hidden: vec![0.0; units],
+            input: Array1::zeros(2 * units),
+            memory_before: Array1::zeros(units),
+            gates: Array1::zeros(GATES * units),
+            memory: Array1::zeros(units),
+            hidden: Array1::zeros(units),
         };
         let edges = controller.shape.edges();
         Self {
@@ -280,17 +293,12 @@ impl Trace {
     }
 }
 
-fn add_scaled(sum: &mut [f64], scale: f64, values: &[f64]) {
-    for (sum, value) in sum.iter_mut().zip(values) {
-        *sum += scale * value;
-    }
-}
-
-/// In four interleaved partial sums, which the compiler can keep in vectors.
-fn dot(left: &[f64], right: &[f64]) -> f64 {
+/// The inner product in four interleaved partial sums, which the compiler can keep in vectors. That of `ndarray` has eight: it rounds
+/// otherwise, and a seed would no longer give the search that it gave.
+fn dot(left: ArrayView1<'_, f64>, right: ArrayView1<'_, f64>) -> f64 {
+    let (left_blocks, left_rest) = contiguous(&left).as_chunks::<4>();
+    let (right_blocks, right_rest) = contiguous(&right).as_chunks::<4>();
     let mut sums = [0.0; 4];
-    let (left_blocks, left_rest) = left.as_chunks::<4>();
-    let (right_blocks, right_rest) = right.as_chunks::<4>();
     for (l, r) in left_blocks.iter().zip(right_blocks) {
         for way in 0..4 {
             sums[way] += l[way] * r[way];
@@ -298,6 +306,10 @@ fn dot(left: &[f64], right: &[f64]) -> f64 {
     }
     let rest: f64 = left_rest.iter().zip(right_rest).map(|(l, r)| l * r).sum();
     sums.iter().sum::<f64>() + rest
+}
+
+fn contiguous<'a>(view: &'a ArrayView1<'_, f64>) -> &'a [f64] {
+    view.as_slice().expect("rows and activations lie in one piece")
 }
 
 #[cfg(test)]
