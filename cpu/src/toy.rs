@@ -10,6 +10,7 @@ use advantage_nas::state::State;
 use advantage_nas::strategy::{Feedback, Proposal, Want};
 use advantage_nas::supernet::{Batch, Evaluation, Request, expect_feedback};
 use advantage_nas::{Architecture, Error, Result, SearchSpace, Supernet};
+use ndarray::{Array3, Array4, Axis};
 use pulp::{Arch, Simd, WithSimd};
 
 use crate::Element;
@@ -35,8 +36,8 @@ pub struct ToySupernet<T> {
 #[derive(Clone, Debug)]
 struct Trial<T> {
     number: u32,
-    /// `[edges, candidates, taps]`
-    filters: Vec<T>,
+    /// `[edges, candidates, 7, 7]`
+    filters: Array4<T>,
     /// The teacher's filters as [`pack`] lays them out.
     teacher_filters: Vec<T>,
     /// `[edges, positions]`, divided by the number of edges.
@@ -56,8 +57,8 @@ struct Slot {
 /// beyond the batch are zero and take no part in the sums.
 #[derive(Clone, Debug, Default)]
 struct Scratch<T> {
-    /// The minibatch as drawn, `[pixels, batch]`.
-    drawn: Vec<f32>,
+    /// The minibatch as drawn, `[height, width, batch]`.
+    drawn: Array3<f32>,
     /// The minibatch, `[blocks, pixels, LANES]`.
     images: Vec<T>,
     /// The active candidates, edge after edge.
@@ -89,7 +90,7 @@ impl<T: Element> ToySupernet<T> {
         let blocks = toy.batch.div_ceil(LANES);
         let zeros = |count: usize| vec![T::zero(); count];
         let scratch = Scratch {
-            drawn: vec![0.0; PIXELS * toy.batch],
+            drawn: Array3::zeros(toy.batch_shape()),
             images: zeros(blocks * PIXELS * LANES),
             teacher_shares: zeros(toy.edges * LANES),
             errors: zeros(blocks * LANES),
@@ -114,19 +115,15 @@ impl<T: Element> ToySupernet<T> {
             reason: "this supernet was built for other trials",
         })?;
         let scratch = &mut self.scratch;
-        self.toy.draw_batch(&self.streams, batch, &mut scratch.drawn)?;
-        scatter(&scratch.drawn, self.toy.batch, &mut scratch.images);
+        self.toy.draw_batch(&self.streams, batch, scratch.drawn.view_mut())?;
+        scatter(&scratch.drawn, &mut scratch.images);
         scratch.slots.clear();
         for (edge, active) in proposal.active().rows().enumerate() {
             for (candidate, _) in active.iter().enumerate().filter(|(_, active)| **active) {
                 scratch.slots.push(Slot { edge, candidate, weight: proposal.weights()[(edge, candidate)] });
             }
         }
-        let filters = &trial.filters;
-        let filter = |slot: &Slot| {
-            let start = (slot.edge * self.toy.candidates + slot.candidate) * TAPS;
-            &filters[start..start + TAPS]
-        };
+        let filter = |slot: &Slot| taps(&trial.filters, slot.edge, slot.candidate);
         pack(scratch.slots.iter().map(filter), &mut scratch.slot_filters);
         let slots = scratch.slots.len();
         let rows = (scratch.slot_filters.len().max(trial.teacher_filters.len())) / TAPS;
@@ -222,16 +219,19 @@ impl<T: Element> Supernet for ToySupernet<T> {
 impl<T: Element> Trial<T> {
     fn new(toy: &Toy, streams: &Streams, number: u32) -> Result<Self> {
         let parameters = toy.parameters(streams, number)?;
-        let filters: Vec<T> = parameters.filters.iter().map(|&value| T::of(value)).collect();
         let heads = parameters.heads.iter().map(|&value| T::of(value / toy.edges as f64)).collect();
+        let filters = parameters.filters.mapv(T::of);
         let mut teacher_filters = Vec::new();
-        let filter = |(edge, &candidate): (usize, &usize)| {
-            let start = (edge * toy.candidates + candidate) * TAPS;
-            &filters[start..start + TAPS]
-        };
-        pack(parameters.teacher.choices().iter().enumerate().map(filter), &mut teacher_filters);
-        Ok(Self { number, teacher_filters, heads, teacher: parameters.teacher, filters })
+        let choices = parameters.teacher.choices().iter().enumerate();
+        pack(choices.map(|(edge, &candidate)| taps(&filters, edge, candidate)), &mut teacher_filters);
+        Ok(Self { number, filters, teacher_filters, heads, teacher: parameters.teacher })
     }
+}
+
+/// The taps of one candidate's filter, `[7 · 7]`.
+fn taps<T>(filters: &Array4<T>, edge: usize, candidate: usize) -> &[T] {
+    let filter = filters.index_axis(Axis(0), edge).index_axis_move(Axis(0), candidate);
+    filter.to_slice().expect("filters lie in one piece")
 }
 
 /// Lays filters out as the convolution reads them: groups of [`FILTERS`], in each group tap after tap, `[groups, taps, FILTERS]`;
@@ -263,10 +263,10 @@ fn padded_rest(count: usize) -> usize {
     }
 }
 
-/// Moves images from `[pixels, batch]` to `[blocks, pixels, LANES]`.
-fn scatter<T: Element>(drawn: &[f32], batch: usize, images: &mut [T]) {
-    for (pixel, row) in drawn.chunks_exact(batch).enumerate() {
-        for (block, values) in row.chunks(LANES).enumerate() {
+/// Moves images from `[height, width, batch]` to `[blocks, pixels, LANES]`.
+fn scatter<T: Element>(drawn: &Array3<f32>, images: &mut [T]) {
+    for (pixel, row) in drawn.rows().into_iter().enumerate() {
+        for (block, values) in row.to_slice().expect("the batch is the fastest dimension").chunks(LANES).enumerate() {
             let start = (block * PIXELS + pixel) * LANES;
             for (out, &value) in images[start..start + values.len()].iter_mut().zip(values) {
                 *out = T::of_f32(value);

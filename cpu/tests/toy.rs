@@ -2,7 +2,7 @@
 //! against its double precision.
 
 use advantage_nas::comparison::Comparison;
-use advantage_nas::network::toy::{IMAGE, PIXELS, Toy};
+use advantage_nas::network::toy::Toy;
 use advantage_nas::random::Streams;
 use advantage_nas::strategy::{Feedback, Proposal, Want};
 use advantage_nas::supernet::{Batch, Request, Set};
@@ -10,7 +10,7 @@ use advantage_nas::tolerance::{CENTRAL_DIFFERENCE, CENTRAL_STEP, F32_NETWORK, F6
 use advantage_nas::{Architecture, Error, OpTable, Supernet};
 use advantage_nas_cpu::toy::ToySupernet;
 use advantage_nas_oracles::toy::Network;
-use ndarray::{Array4, ArrayView3};
+use ndarray::{Array3, Array4};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -38,10 +38,10 @@ fn case(toy: Toy, seed: u64) -> Case {
     let streams = Streams::new(seed);
     let trial = 3;
     let batch = Batch { trial, set: Set::Validation, step: seed + 1 };
-    let mut images = vec![0.0; PIXELS * toy.batch];
-    toy.draw_batch(&streams, &batch, &mut images).unwrap();
+    let mut images = Array3::zeros(toy.batch_shape());
+    toy.draw_batch(&streams, &batch, images.view_mut()).unwrap();
     let plain = Network::new(toy, &toy.parameters(&streams, trial).unwrap()).unwrap();
-    let outputs = plain.outputs(ArrayView3::from_shape((IMAGE, IMAGE, toy.batch), &images).unwrap());
+    let outputs = plain.outputs(images.view());
     Case {
         toy,
         plain,

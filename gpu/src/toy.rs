@@ -5,12 +5,13 @@
 //! are those of the host, bit for bit; what goes to the device per request is where they begin and which candidates
 //! have which weights, and what comes back are sums over the batch.
 
-use advantage_nas::network::toy::{POSITIONS, TAPS, Toy};
+use advantage_nas::network::toy::{PIXELS, POSITIONS, TAPS, Toy};
 use advantage_nas::random::{Streams, WORDS_PER_STEP};
 use advantage_nas::state::State;
 use advantage_nas::strategy::{Activity, Feedback, Proposal, Want};
 use advantage_nas::supernet::{Batch, Evaluation, Request, expect_feedback};
 use advantage_nas::{Architecture, Error as CoreError, SearchSpace, Supernet};
+use ndarray::{Array3, ArrayView3};
 
 use crate::device::{Buffer, Device, Graph};
 use crate::error::Result;
@@ -102,15 +103,15 @@ impl ToySupernet {
         &self.device
     }
 
-    /// The minibatch that was drawn for the `request`-th request of the last launch, `[pixels, batch]`.
+    /// The minibatch that was drawn for the `request`-th request of the last launch, `[height, width, batch]`.
     ///
     /// # Errors
     /// What the device reports.
-    pub fn last_images(&self, request: usize) -> Result<Vec<f32>> {
+    pub fn last_images(&self, request: usize) -> Result<Array3<f32>> {
         let pitch = self.images.len() / self.trials.len().max(1);
         let images = self.images.to_vec()?;
-        let begin = request * pitch;
-        Ok(images[begin..begin + advantage_nas::network::toy::PIXELS * self.toy.batch].to_vec())
+        let images = &images[request * pitch..][..PIXELS * self.toy.batch];
+        Ok(ArrayView3::from_shape(self.toy.batch_shape(), images).expect("the pixels of a minibatch").to_owned())
     }
 
     fn index(&self, trial: u32) -> Option<usize> {

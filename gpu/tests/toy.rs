@@ -18,6 +18,7 @@ use advantage_nas_gpu::kernels::toy::{Dimensions, SOURCE, Terms};
 use advantage_nas_gpu::together::Table;
 use advantage_nas_gpu::toy::ToySupernet;
 use advantage_nas_software_cuda::{Checks, SoftwareDevice};
+use ndarray::Array3;
 
 fn double(toy: Toy, streams: &Streams, trials: &[u32]) -> advantage_nas::Result<Box<dyn Supernet>> {
     Ok(Box::new(OnCpu::<f64>::new(toy, streams, trials)?))
@@ -340,8 +341,8 @@ fn answers_depend_on_the_request_alone() {
         assert_eq!(together[3], single[0]);
         assert_ne!(together[0].loss, single[0].loss);
     }
-    let mut images = vec![0.0; 13 * 13 * 33];
-    toy.draw_batch(&streams, &request(3, 4, Want::Loss).batch, &mut images).unwrap();
+    let mut images = Array3::zeros((13, 13, 33));
+    toy.draw_batch(&streams, &request(3, 4, Want::Loss).batch, images.view_mut()).unwrap();
     assert_eq!(alone.last_images(0).unwrap(), images);
     say("emulated: answers depend on the request alone");
 }

@@ -5,8 +5,10 @@
 //! 13×13 image, `p` runs over the 4×4 positions of its output, and `v_i` is a 4×4 filter. The edge weights multiply the filters'
 //! outputs, before the tanh. The loss is the mean over the minibatch of `(y(x) − y*(x))²`, where `y*` is the teacher's output.
 
-use rand::{Rng, RngCore};
-use rand_distr::StandardNormal;
+use ndarray::{Array, Array3, Array4, ArrayViewMut3};
+use ndarray_rand::RandomExt;
+use rand::RngCore;
+use rand_distr::Normal;
 
 use crate::error::{Error, Result};
 use crate::random::{Purpose, Streams, WORDS_PER_STEP, below, symmetric_uniform};
@@ -96,12 +98,9 @@ impl Toy {
     pub fn parameters(&self, streams: &Streams, trial: u32) -> Result<Parameters> {
         let space = self.space()?;
         let mut rng = streams.at(Purpose::Weights, trial, 0);
-        let mut normals = |count: usize, fan_in: usize| -> Vec<f64> {
-            let deviation = 1.0 / (fan_in as f64).sqrt();
-            (0..count).map(|_| deviation * rng.sample::<f64, _>(StandardNormal)).collect()
-        };
-        let filters = normals(self.edges * self.candidates * TAPS, TAPS);
-        let heads = normals(self.edges * POSITIONS, POSITIONS);
+        let normal = |fan_in: usize| Normal::new(0.0, 1.0 / (fan_in as f64).sqrt()).expect("a finite deviation");
+        let filters = Array::random_using((self.edges, self.candidates, KERNEL, KERNEL), normal(TAPS), &mut rng);
+        let heads = Array::random_using((self.edges, OUTPUT, OUTPUT), normal(POSITIONS), &mut rng);
         let mut rng = streams.at(Purpose::Teacher, trial, 0);
         let choices: Vec<usize> = (0..self.edges).map(|_| below(&mut rng, self.candidates)).collect();
         Ok(Parameters { filters, heads, teacher: Architecture::new(space.shape(), choices)? })
@@ -113,18 +112,21 @@ impl Toy {
     /// [`symmetric_uniform`]. Validation batches (for `θ`) and test batches have streams of their own.
     ///
     /// # Errors
-    /// [`Error::Length`] if `out` has not `13 · 13 · batch` values; [`Error::Unsupported`] for training batches, which this network
+    /// [`Error::ArrayShape`] if `images` is not `[13, 13, batch]`; [`Error::Unsupported`] for training batches, which this network
     /// does not have.
-    pub fn draw_batch(&self, streams: &Streams, batch: &Batch, out: &mut [f32]) -> Result<()> {
-        let expected = PIXELS * self.batch;
-        if out.len() != expected {
-            return Err(Error::Length { what: "images of a toy minibatch", expected, got: out.len() });
-        }
+    pub fn draw_batch(&self, streams: &Streams, batch: &Batch, images: ArrayViewMut3<'_, f32>) -> Result<()> {
+        Error::expect_shape("images of a toy minibatch", &self.batch_shape(), images.shape())?;
         let mut rng = streams.at(Self::purpose(batch.set)?, batch.trial, batch.step);
-        for pixel in out {
+        for pixel in images {
             *pixel = symmetric_uniform(rng.next_u32());
         }
         Ok(())
+    }
+
+    /// Shape of the images of a minibatch, `[height, width, batch]`.
+    #[must_use]
+    pub fn batch_shape(&self) -> [usize; 3] {
+        [IMAGE, IMAGE, self.batch]
     }
 
     /// The random stream that minibatches of a set are drawn from.
@@ -147,15 +149,17 @@ impl Toy {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameters {
     /// The candidates' filters `f`, `[edges, candidates, 7, 7]`.
-    pub filters: Vec<f64>,
+    pub filters: Array4<f64>,
     /// The second stage's filters `v`, `[edges, 4, 4]`.
-    pub heads: Vec<f64>,
+    pub heads: Array3<f64>,
     /// The teacher's architecture `a*`.
     pub teacher: Architecture,
 }
 
 #[cfg(test)]
 mod tests {
+    use ndarray::Axis;
+
     use super::*;
 
     #[test]
@@ -163,12 +167,11 @@ mod tests {
         let toy = Toy::paper();
         assert_eq!((OUTPUT, POSITIONS, TAPS), (4, 16, 49));
         let parameters = toy.parameters(&Streams::new(1), 0).unwrap();
-        assert_eq!(parameters.filters.len(), 10 * 10 * 49);
-        assert_eq!(parameters.heads.len(), 10 * 16);
-        let variance = |values: &[f64]| values.iter().map(|v| v * v).sum::<f64>() / values.len() as f64;
+        assert_eq!(parameters.filters.dim(), (10, 10, 7, 7));
+        assert_eq!(parameters.heads.dim(), (10, 4, 4));
         // 4 900 squares have a relative standard error of sqrt(2/4900) = 2 %, 160 of 11 %: five of them.
-        assert!((variance(&parameters.filters) * 49.0 - 1.0).abs() < 0.1);
-        assert!((variance(&parameters.heads) * 16.0 - 1.0).abs() < 0.56);
+        assert!((parameters.filters.pow2().mean().unwrap() * 49.0 - 1.0).abs() < 0.1);
+        assert!((parameters.heads.pow2().mean().unwrap() * 16.0 - 1.0).abs() < 0.56);
     }
 
     #[test]
@@ -180,9 +183,9 @@ mod tests {
         assert_ne!(parameters(1, 2).filters, parameters(1, 3).filters);
         assert_ne!(parameters(1, 2).filters, parameters(2, 2).filters);
         let draw = |trial, set, step| {
-            let mut out = vec![0.0; PIXELS * 5];
-            toy.draw_batch(&streams, &Batch { trial, set, step }, &mut out).unwrap();
-            out
+            let mut images = Array3::zeros(toy.batch_shape());
+            toy.draw_batch(&streams, &Batch { trial, set, step }, images.view_mut()).unwrap();
+            images
         };
         let reference = draw(0, Set::Validation, 3);
         assert_eq!(reference, draw(0, Set::Validation, 3));
@@ -190,7 +193,7 @@ mod tests {
         assert_ne!(reference, draw(0, Set::Test, 3));
         assert_ne!(reference, draw(1, Set::Validation, 3));
         assert!(reference.iter().all(|pixel| (-1.0..1.0).contains(pixel)));
-        let mean = reference.iter().sum::<f32>() / reference.len() as f32;
+        let mean = reference.mean().unwrap();
         // 845 uniforms of variance 1/3: five standard errors.
         assert!(mean.abs() < 5.0 * (1.0f32 / 3.0 / 845.0).sqrt());
     }
@@ -217,9 +220,13 @@ mod tests {
         assert!(matches!(Toy { batch: 6205, ..toy }.space(), Err(Error::Setting { .. })));
         let streams = Streams::new(0);
         let batch = Batch { trial: 0, set: Set::Training, step: 0 };
-        let mut images = vec![0.0; PIXELS * 100];
-        assert!(matches!(toy.draw_batch(&streams, &batch, &mut images), Err(Error::Unsupported { .. })));
+        let mut images = Array3::zeros(toy.batch_shape());
+        assert!(matches!(toy.draw_batch(&streams, &batch, images.view_mut()), Err(Error::Unsupported { .. })));
         let batch = Batch { set: Set::Test, ..batch };
-        assert!(matches!(toy.draw_batch(&streams, &batch, &mut images[1..]), Err(Error::Length { .. })));
+        let (_, one_less) = images.view_mut().split_at(Axis(2), 1);
+        assert_eq!(
+            toy.draw_batch(&streams, &batch, one_less).unwrap_err().to_string(),
+            "images of a toy minibatch: expected the shape [13, 13, 100], got [13, 13, 99]"
+        );
     }
 }

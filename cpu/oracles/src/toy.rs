@@ -33,8 +33,8 @@ impl Network {
     pub fn new(toy: Toy, parameters: &Parameters) -> Result<Self> {
         let data = |problem: ndarray::ShapeError| Error::Data { what: "parameters", problem: problem.to_string() };
         let Toy { edges, candidates, .. } = toy;
-        let filters = Array3::from_shape_vec((edges, candidates, TAPS), parameters.filters.clone()).map_err(data)?;
-        let heads = Array2::from_shape_vec((edges, POSITIONS), parameters.heads.clone()).map_err(data)?;
+        let filters = parameters.filters.to_shape((edges, candidates, TAPS)).map_err(data)?.into_owned();
+        let heads = parameters.heads.to_shape((edges, POSITIONS)).map_err(data)?.into_owned();
         Ok(Self { filters, heads, teacher: parameters.teacher.clone() })
     }
 
@@ -141,6 +141,8 @@ mod tests {
     fn network(filters: Vec<f64>, heads: Vec<f64>, teacher: usize) -> Network {
         let shape = TOY.space().unwrap().shape().clone();
         let teacher = Architecture::new(&shape, [teacher]).unwrap();
+        let filters = Array4::from_shape_vec((1, 2, 7, 7), filters).unwrap();
+        let heads = Array3::from_shape_vec((1, 4, 4), heads).unwrap();
         Network::new(TOY, &Parameters { filters, heads, teacher }).unwrap()
     }
 

@@ -2,7 +2,7 @@
 //! one.
 
 use advantage_nas::comparison::Comparison;
-use advantage_nas::network::toy::{IMAGE, PIXELS, Parameters, Toy};
+use advantage_nas::network::toy::{Parameters, Toy};
 use advantage_nas::random::Streams;
 use advantage_nas::strategy::{Feedback, Method, MethodSettings, Proposal, Want};
 use advantage_nas::supernet::{Batch, Request, Set};
@@ -10,7 +10,7 @@ use advantage_nas::tolerance::{F32_NETWORK, F64_SUMS, Tolerance};
 use advantage_nas::{Architecture, OpTable, Supernet};
 use advantage_nas_oracles::Mixture;
 use advantage_nas_oracles::toy::Network;
-use ndarray::{Array2, Array3, ArrayD, ArrayView};
+use ndarray::{Array2, Array3, ArrayD, ArrayView, ArrayView3};
 
 use super::{same_search, witness};
 use crate::device::{Buffer, Device};
@@ -96,10 +96,10 @@ impl Case {
         Weights::new(device, toy, &filters, &heads, &teachers)
     }
 
-    /// The minibatch of a request, `[pixels, batch]`.
-    fn images(&self, ask: &Ask) -> Result<Vec<f32>> {
-        let mut images = vec![0.0; PIXELS * self.sizes.toy.batch];
-        self.sizes.toy.draw_batch(&self.streams, &ask.batch, &mut images)?;
+    /// The minibatch of a request, `[height, width, batch]`.
+    fn images(&self, ask: &Ask) -> Result<Array3<f32>> {
+        let mut images = Array3::zeros(self.sizes.toy.batch_shape());
+        self.sizes.toy.draw_batch(&self.streams, &ask.batch, images.view_mut())?;
         Ok(images)
     }
 }
@@ -115,14 +115,13 @@ struct Expected {
 }
 
 impl Expected {
-    fn new(case: &Case, ask: &Ask, images: &[f32]) -> Result<Self> {
+    fn new(case: &Case, ask: &Ask, images: ArrayView3<'_, f32>) -> Result<Self> {
         let Toy { edges, batch, .. } = case.sizes.toy;
         let slots = case.sizes.slots;
         // As on the device, the weights have single precision.
         let mut network = Network::new(case.sizes.toy, &case.parameters[ask.trial])?;
         network.filters.mapv_inplace(|tap| f64::from(tap as f32));
         network.heads.mapv_inplace(|weight| f64::from((weight / edges as f64) as f32) * edges as f64);
-        let images = ArrayView::from_shape((IMAGE, IMAGE, batch), images).expect("the images of a minibatch");
         let outputs = network.outputs(images);
         let mut weights = OpTable::filled(case.sizes.toy.space()?.shape(), 0.0);
         for (at, &(candidate, weight)) in ask.slots.iter().enumerate() {
@@ -207,8 +206,8 @@ fn check_launches(
     let mut expected_images = Vec::new();
     for (ask, drawn) in case.asks.iter().zip(drawn.chunks_exact(pitch)) {
         let expected = case.images(ask)?;
-        let (name, drawn) = (format!("toy_images, {label}"), &drawn[..expected.len()]);
-        checks.push(Comparison::new(name, drawn, &expected[..], Tolerance::Bits));
+        let drawn = ArrayView::from_shape(expected.dim(), &drawn[..expected.len()]).expect("the pixels of a minibatch");
+        checks.push(Comparison::new(format!("toy_images, {label}"), &drawn, &expected, Tolerance::Bits));
         expected_images.push(expected);
     }
 
@@ -229,7 +228,7 @@ fn check_launches(
     let all_slopes = wide(slopes.to_vec()?);
     let (cells, slope_cells) = (edges * batch, edges * (sizes.slots + 1) * batch);
     for (request, (ask, images)) in case.asks.iter().zip(&expected_images).enumerate() {
-        let expected = Expected::new(case, ask, images)?;
+        let expected = Expected::new(case, ask, images.view())?;
         let largest = |values: &ArrayD<f64>, least: f64| values.fold(least, |largest, value| largest.max(value.abs()));
         let [expected_differences, expected_shares] = [expected.differences, expected.shares].map(Array2::into_dyn);
         let scale = largest(&expected_shares, 0.0);
