@@ -373,16 +373,14 @@ impl<S: Supernet> Running<'_, S> {
                 format!("{:?}: a restored supernet answers otherwise", describe(question))
             })?;
         }
-        for act in &script {
+        for (act, (question, expected)) in script.iter().zip(questions.iter().zip(&fresh).cycle()) {
             play(&mut supernet, act)?;
             let state = supernet.save(trial)?;
-            for (question, expected) in questions.iter().zip(&fresh) {
-                supernet.restore(trial, &start)?;
-                let got = ask_one(&mut supernet, question)?;
-                require(got == *expected, || {
-                    format!("{}: after other questions, it is answered otherwise", describe(question))
-                })?;
-            }
+            supernet.restore(trial, &start)?;
+            let got = ask_one(&mut supernet, question)?;
+            require(got == *expected, || {
+                format!("{}: after other questions, it is answered otherwise", describe(question))
+            })?;
             supernet.restore(trial, &state)?;
         }
         Ok(())
