@@ -4,7 +4,9 @@
 
 use crate::common::*;
 use advantage_nas::strategy::{Answer, Enas, EnasSettings, Feedback, Proposal, Step, StepKind, Strategy, Want};
-use advantage_nas::tolerance::{CENTRAL_DIFFERENCE, CENTRAL_STEP, F64_SUMS, assert_all_close, assert_close};
+use advantage_nas::tolerance::{
+    CENTRAL_DIFFERENCE, CENTRAL_STEP, F64_SUMS, assert_all_close, assert_close, central_difference,
+};
 use advantage_nas::{Architecture, OpTable, Shape};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -186,12 +188,11 @@ fn parameters_follow_finite_differences() {
             };
             let mut next = expected.clone();
             for index in 0..expected.len() {
-                let moved = |by: f64| {
+                let slope = central_difference(CENTRAL_STEP, |by| {
                     let mut moved = expected.clone();
                     moved[index] += by;
                     objective(&moved)
-                };
-                let slope = (moved(CENTRAL_STEP) - moved(-CENTRAL_STEP)) / (2.0 * CENTRAL_STEP);
+                });
                 next[index] = adam[index].step(expected[index], -slope);
             }
             let before = expected;

@@ -8,7 +8,7 @@ use advantage_nas::strategy::{
     RateSchedule, Snas, SnasSettings, Step, StepKind, Strategy, ThetaSettings, Want,
 };
 use advantage_nas::tolerance::{
-    CENTRAL_DIFFERENCE, CENTRAL_STEP, F64_FEW_ROUNDINGS, F64_SUMS, assert_all_close, assert_close,
+    CENTRAL_DIFFERENCE, CENTRAL_STEP, F64_FEW_ROUNDINGS, F64_SUMS, assert_all_close, assert_close, central_difference,
 };
 use advantage_nas::{Error, OpTable, Shape};
 use rand::{Rng, SeedableRng};
@@ -78,50 +78,6 @@ fn logs(mu: &[Vec<f64>]) -> Rows<f64> {
     mu.iter().map(|row| row.iter().map(|p| p.ln()).collect()).collect()
 }
 
-// ---------------------------------------------------------------- θ written out
-
-/// `θ` and its ascent, written out: initial logits 1 with a lead of 10⁻⁶, the L2 penalty, the clip, the cosine, Adam.
-struct PlainTheta {
-    theta: Rows<f64>,
-    adam: Rows<ScalarAdam>,
-    settings: ThetaSettings,
-}
-
-impl PlainTheta {
-    fn new(settings: ThetaSettings) -> Self {
-        let adam = ScalarAdam::new(0.0, settings.beta1, settings.beta2, settings.epsilon);
-        let mut theta: Rows<f64> = COUNTS.iter().map(|&count| vec![1.0; count]).collect();
-        for row in &mut theta {
-            row[0] = 1.000001;
-        }
-        Self { adam: COUNTS.iter().map(|&count| vec![adam.clone(); count]).collect(), theta, settings }
-    }
-
-    fn mu(&self) -> Rows<f64> {
-        self.theta.iter().map(|row| softmax(row)).collect()
-    }
-
-    fn ascend(&mut self, estimate: &[Vec<f64>], schedule: f64) {
-        let mut descent: Rows<f64> = Vec::new();
-        for (slopes, theta) in estimate.iter().zip(&self.theta) {
-            descent.push(slopes.iter().zip(theta).map(|(g, x)| -g + self.settings.weight_decay * x).collect());
-        }
-        let norm = descent.iter().flatten().map(|g| g * g).sum::<f64>().sqrt();
-        let scale = self.settings.clip_norm.map_or(1.0, |limit| if norm > limit { limit / norm } else { 1.0 });
-        let factor = match self.settings.rate_schedule {
-            RateSchedule::Constant => 1.0,
-            RateSchedule::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * schedule).cos()),
-        };
-        for (edge, slopes) in descent.iter().enumerate() {
-            for (j, slope) in slopes.iter().enumerate() {
-                let adam = &mut self.adam[edge][j];
-                adam.alpha = self.settings.learning_rate * factor;
-                self.theta[edge][j] = adam.step(self.theta[edge][j], scale * slope);
-            }
-        }
-    }
-}
-
 /// Tolerance of a path of a dozen Adam steps: Adam divides by √v, so roundings of a slope stay roundings of a step, and the
 /// rate is below one.
 const PATH: f64 = F64_SUMS;
@@ -162,7 +118,7 @@ fn parsec_estimate(mu: &[Vec<f64>], draws: &[&[usize]], losses: &[f64]) -> Rows<
 fn parsec_takes_one_step_per_eight_evaluations() {
     for settings in theta_settings() {
         let mut strategy = parsec(&COUNTS, settings, 8);
-        let mut plain = PlainTheta::new(settings);
+        let mut plain = PlainTheta::new(&COUNTS, settings);
         let start = flat(&plain.theta);
         for round in 0..4 {
             let losses: Vec<f64> = (0..8).map(|k| 1.5 * number(8 * round + k, 3)).collect();
@@ -190,7 +146,7 @@ fn parsec_weights_survive_losses_of_any_size() {
     // e^{1000} overflows, e^{−1000} underflows; the weights depend on differences of the losses only.
     for offset in [-1000.0, 0.0, 1000.0] {
         let mut strategy = parsec(&COUNTS, ThetaSettings::toy(), 2);
-        let mu: Rows<f64> = PlainTheta::new(ThetaSettings::toy()).mu();
+        let mu: Rows<f64> = PlainTheta::new(&COUNTS, ThetaSettings::toy()).mu();
         tell_loss(&mut strategy, &DRAWS[0], offset + 0.25, at(0.0, 0.0));
         tell_loss(&mut strategy, &DRAWS[1], offset - 0.5, at(0.0, 0.0));
         let expected = parsec_estimate(&mu, &[&DRAWS[0], &DRAWS[1]], &[0.25, -0.5]);
@@ -328,7 +284,7 @@ const PAIRS: [[[usize; 2]; 3]; 6] = [
 fn proxyless_follows_the_pairwise_gradient_and_restores_the_joint_probability() {
     for settings in theta_settings() {
         let mut strategy = proxyless(&COUNTS, settings);
-        let mut plain = PlainTheta::new(settings);
+        let mut plain = PlainTheta::new(&COUNTS, settings);
         let mut others_moved = false;
         for t in 0..12 {
             let (pairs, schedule) = (PAIRS[t % 6], t as f64 / 12.0);
@@ -510,12 +466,11 @@ fn multi_affine_answer(proposal: &Proposal) -> Feedback {
 /// Central differences of a function of `θ`.
 fn differences(theta: &[Vec<f64>], f: impl Fn(&[Vec<f64>]) -> f64) -> Rows<f64> {
     let slope = |edge: usize, j: usize| {
-        let moved = |by: f64| {
+        central_difference(CENTRAL_STEP, |by| {
             let mut moved = theta.to_vec();
             moved[edge][j] += by;
             f(&moved)
-        };
-        (moved(CENTRAL_STEP) - moved(-CENTRAL_STEP)) / (2.0 * CENTRAL_STEP)
+        })
     };
     theta.iter().enumerate().map(|(edge, row)| (0..row.len()).map(|j| slope(edge, j)).collect()).collect()
 }
@@ -567,7 +522,7 @@ fn darts_is_the_exact_gradient_on_multi_affine_rewards() {
 fn darts_follows_the_gradient_of_the_mixture() {
     for settings in theta_settings() {
         let mut strategy = Darts::new(&shape(&COUNTS), settings).unwrap();
-        let mut plain = PlainTheta::new(settings);
+        let mut plain = PlainTheta::new(&COUNTS, settings);
         for t in 0..12 {
             // Not from 0: those slopes average to one of them, and what is left of it has no digits to compare.
             let (schedule, mu, losses) = (t as f64 / 12.0, plain.mu(), slopes(t + 1));
@@ -671,7 +626,7 @@ fn snas_at_the_floor_is_finite_and_almost_one_hot() {
 fn snas_follows_the_gradient_of_its_mixtures() {
     for settings in theta_settings() {
         let mut strategy = snas(settings);
-        let mut plain = PlainTheta::new(settings);
+        let mut plain = PlainTheta::new(&COUNTS, settings);
         for t in 0..8 {
             let progress = t as f64 / 12.0;
             let (step, losses) = (at(progress, progress), slopes(t));
@@ -710,7 +665,7 @@ fn gdas_cools_linearly_from_ten_to_a_tenth() {
 fn gdas_follows_the_straight_through_gradient() {
     for settings in theta_settings() {
         let mut strategy = gdas(&COUNTS, settings, 10.0, 0.1);
-        let mut plain = PlainTheta::new(settings);
+        let mut plain = PlainTheta::new(&COUNTS, settings);
         for t in 0..12 {
             let progress = t as f64 / 12.0;
             let (step, losses) = (at(progress, progress), slopes(t));
@@ -832,7 +787,7 @@ fn nasp_moves_theta_along_the_slopes_of_the_one_hot_and_projects() {
     // Steps of one half: without the projection, θ leaves the box at once.
     for settings in theta_settings().into_iter().map(|settings| ThetaSettings { learning_rate: 0.5, ..settings }) {
         let mut strategy = nasp(&COUNTS, settings);
-        let mut plain = PlainTheta::new(settings);
+        let mut plain = PlainTheta::new(&COUNTS, settings);
         let (mut lifted, mut scaled, mut modes) = (false, false, std::collections::BTreeSet::new());
         for t in 0..16 {
             let (schedule, losses) = (t as f64 / 24.0, slopes(t));

@@ -9,7 +9,8 @@ use crate::common::*;
 use advantage_nas::policy::{INITIAL_LEAD, score};
 use advantage_nas::random::{Purpose, Streams};
 use advantage_nas::tolerance::{
-    CENTRAL_DIFFERENCE, CENTRAL_STEP, F64_FEW_ROUNDINGS, F64_SUMS, assert_all_close, assert_close, within,
+    CENTRAL_DIFFERENCE, CENTRAL_STEP, F64_FEW_ROUNDINGS, F64_SUMS, assert_all_close, assert_close, central_difference,
+    within,
 };
 use advantage_nas::{Architecture, Error, OpTable, Policy, Shape};
 use proptest::prelude::*;
@@ -67,12 +68,11 @@ proptest! {
         let score = policy_here.score(&a).unwrap();
         for edge in 0..logits.len() {
             for j in 0..logits[edge].len() {
-                let at = |step: f64| {
+                let slope = central_difference(CENTRAL_STEP, |step| {
                     let mut moved = logits.clone();
                     moved[edge][j] += step;
                     policy(&moved).log_probability(&a).unwrap()
-                };
-                let slope = (at(CENTRAL_STEP) - at(-CENTRAL_STEP)) / (2.0 * CENTRAL_STEP);
+                });
                 assert_close(score[(edge, j)], slope, CENTRAL_DIFFERENCE, CENTRAL_DIFFERENCE);
             }
         }

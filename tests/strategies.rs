@@ -86,48 +86,12 @@ fn theta_settings() -> Vec<ThetaSettings> {
     vec![plain, decay, clip, cosine, all, betas]
 }
 
-/// `θ` and its ascent, written out: initial logits 1 with a lead of 10⁻⁶, the L2 penalty, the clip of the whole gradient,
-/// the cosine, Adam.
-struct PlainTheta {
-    theta: Rows<f64>,
-    adam: Rows<ScalarAdam>,
-    settings: ThetaSettings,
-}
-
-impl PlainTheta {
-    fn new(settings: ThetaSettings) -> Self {
-        let s = settings;
-        let adam = ScalarAdam::new(0.0, s.beta1, s.beta2, s.epsilon);
-        Self {
-            theta: vec![vec![1.000001, 1.0, 1.0], vec![1.000001, 1.0]],
-            adam: vec![vec![adam.clone(); 3], vec![adam; 2]],
-            settings,
-        }
-    }
-
-    /// Ascends along `weight_i (a_i − μ_i)`.
-    fn ascend(&mut self, weights: [f64; 2], a: [usize; 2], schedule: f64) {
-        let mut descent: Rows<f64> = Vec::new();
-        for edge in 0..2 {
-            let mu = softmax(&self.theta[edge]);
-            let score = |j: usize| if j == a[edge] { 1.0 - mu[j] } else { -mu[j] };
-            let decay = |j: usize| self.settings.weight_decay * self.theta[edge][j];
-            descent.push((0..mu.len()).map(|j| -weights[edge] * score(j) + decay(j)).collect());
-        }
-        let norm = descent.iter().flatten().map(|g| g * g).sum::<f64>().sqrt();
-        let scale = self.settings.clip_norm.map_or(1.0, |limit| if norm > limit { limit / norm } else { 1.0 });
-        let factor = match self.settings.rate_schedule {
-            RateSchedule::Constant => 1.0,
-            RateSchedule::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * schedule).cos()),
-        };
-        for (edge, slopes) in descent.iter().enumerate() {
-            for (j, slope) in slopes.iter().enumerate() {
-                let adam = &mut self.adam[edge][j];
-                adam.alpha = self.settings.learning_rate * factor;
-                self.theta[edge][j] = adam.step(self.theta[edge][j], scale * slope);
-            }
-        }
-    }
+/// `weight_i (a_i − μ_i)`
+fn scores(plain: &PlainTheta, weights: [f64; 2], a: [usize; 2]) -> Rows<f64> {
+    let score = |edge: usize, mu: &[f64]| -> Vec<f64> {
+        mu.iter().enumerate().map(|(j, mu)| weights[edge] * if j == a[edge] { 1.0 - mu } else { -mu }).collect()
+    };
+    plain.mu().iter().enumerate().map(|(edge, mu)| score(edge, mu)).collect()
 }
 
 /// Feeds all measurements to a strategy and compares `θ` with the plain one after every step. `weights` says what multiplies
@@ -139,12 +103,12 @@ fn follow<S: Strategy>(
     logits: impl Fn(&S) -> Vec<f64>,
     mut weights: impl FnMut(&Measured) -> [f64; 2],
 ) {
-    let mut plain = PlainTheta::new(settings);
+    let mut plain = PlainTheta::new(&[3, 2], settings);
     let shape = space().shape().clone();
     for (t, measured) in measurements().iter().enumerate() {
         let proposal = Proposal::one_hot(&shape, &architecture(&shape, &measured.a), want).unwrap();
         strategy.learn(&step(measured.schedule), &[Answer::new(&proposal, &feedback(measured, want))]).unwrap();
-        plain.ascend(weights(measured), measured.a, measured.schedule);
+        plain.ascend(&scores(&plain, weights(measured), measured.a), measured.schedule);
         let expected: Vec<f64> = plain.theta.iter().flatten().copied().collect();
         assert_all_close(&logits(&strategy), &expected, F64_SUMS, F64_SUMS);
         assert!(t > 0 || logits(&strategy).iter().all(|value| value.is_finite()));

@@ -8,6 +8,7 @@ pub mod affine;
 pub mod chacha;
 
 use advantage_nas::state::{Entry, State};
+use advantage_nas::strategy::{RateSchedule, ThetaSettings};
 use advantage_nas::{Architecture, OpTable, Shape};
 use num_bigint::BigInt;
 use num_rational::BigRational;
@@ -411,6 +412,53 @@ impl ScalarAdam {
         let m_hat = self.m / (1.0 - self.beta1.powf(self.t));
         let v_hat = self.v / (1.0 - self.beta2.powf(self.t));
         x - self.alpha * m_hat / (v_hat.sqrt() + self.epsilon)
+    }
+}
+
+/// `θ` and its ascent, written out: initial logits 1 with a lead of 10⁻⁶, the L2 penalty, the clip of the whole gradient, the cosine,
+/// Adam.
+pub struct PlainTheta {
+    /// The logits.
+    pub theta: Rows<f64>,
+    adam: Rows<ScalarAdam>,
+    settings: ThetaSettings,
+}
+
+impl PlainTheta {
+    /// Initial logits, Adam's moments at zero.
+    pub fn new(counts: &[usize], settings: ThetaSettings) -> Self {
+        let adam = ScalarAdam::new(0.0, settings.beta1, settings.beta2, settings.epsilon);
+        let mut theta: Rows<f64> = counts.iter().map(|&count| vec![1.0; count]).collect();
+        for row in &mut theta {
+            row[0] = 1.000001;
+        }
+        Self { adam: counts.iter().map(|&count| vec![adam.clone(); count]).collect(), theta, settings }
+    }
+
+    /// The probabilities.
+    pub fn mu(&self) -> Rows<f64> {
+        self.theta.iter().map(|row| softmax(row)).collect()
+    }
+
+    /// One step along an estimate of the gradient.
+    pub fn ascend(&mut self, estimate: &[Vec<f64>], schedule: f64) {
+        let mut descent: Rows<f64> = Vec::new();
+        for (slopes, theta) in estimate.iter().zip(&self.theta) {
+            descent.push(slopes.iter().zip(theta).map(|(g, x)| -g + self.settings.weight_decay * x).collect());
+        }
+        let norm = descent.iter().flatten().map(|g| g * g).sum::<f64>().sqrt();
+        let scale = self.settings.clip_norm.map_or(1.0, |limit| if norm > limit { limit / norm } else { 1.0 });
+        let factor = match self.settings.rate_schedule {
+            RateSchedule::Constant => 1.0,
+            RateSchedule::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * schedule).cos()),
+        };
+        for (edge, slopes) in descent.iter().enumerate() {
+            for (j, slope) in slopes.iter().enumerate() {
+                let adam = &mut self.adam[edge][j];
+                adam.alpha = self.settings.learning_rate * factor;
+                self.theta[edge][j] = adam.step(self.theta[edge][j], scale * slope);
+            }
+        }
     }
 }
 

@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod layers;
 pub mod nas_bench_201;
 pub mod recurrent;
 pub mod toy;

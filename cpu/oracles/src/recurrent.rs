@@ -39,7 +39,8 @@ fn apply(operation: Operation, u: f64) -> f64 {
         Operation::Identity => u,
         Operation::Tanh => u.tanh(),
         Operation::Sigmoid => sigmoid(u),
-        Operation::Relu => u.max(0.0),
+        Operation::Relu if u < 0.0 => 0.0,
+        Operation::Relu => u,
         Operation::Zero => 0.0,
     }
 }

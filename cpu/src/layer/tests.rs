@@ -1,9 +1,13 @@
-//! Every layer against a plain one with nested loops in `f64`, and every gradient against central differences of the plain one.
+//! Every layer against the naive one in `f64`, and every gradient against central differences of that.
 //! Sizes are no multiples of tiles and blocks beside those of the network.
 
+use advantage_nas::comparison::Comparison;
 use advantage_nas::tolerance::{
-    CENTRAL_DIFFERENCE, CENTRAL_STEP, F32_NETWORK, F64_SUMS, assert_all_close, assert_close, norm_difference,
+    CENTRAL_DIFFERENCE, CENTRAL_STEP, F32_NETWORK, F64_SUMS, Tolerance, assert_all_close, assert_close,
+    central_difference,
 };
+use advantage_nas_oracles::layers;
+use ndarray::{Array4, ArrayView4, Axis, concatenate};
 use pulp::Arch;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -80,6 +84,17 @@ impl Image {
         image
     }
 
+    /// `[1, channels, height, width]`
+    fn array(&self) -> Array4<f64> {
+        let shape = (1, self.channels, self.size.height, self.size.width);
+        Array4::from_shape_vec(shape, self.values.clone()).unwrap()
+    }
+
+    fn of_array(array: &Array4<f64>) -> Self {
+        let (_, channels, height, width) = array.dim();
+        Self { channels, size: Size { height, width }, values: array.iter().copied().collect() }
+    }
+
     fn dot(&self, other: &Self) -> f64 {
         self.values.iter().zip(&other.values).map(|(left, right)| left * right).sum()
     }
@@ -91,12 +106,13 @@ fn rng(seed: u64) -> ChaCha8Rng {
 
 /// Central differences of a function of an image.
 fn differences(image: &Image, of: impl Fn(&Image) -> f64) -> Vec<f64> {
-    let moved = |index: usize, by: f64| {
-        let mut image = image.clone();
-        image.values[index] += by;
-        of(&image)
+    let slope = |index: usize| {
+        central_difference(CENTRAL_STEP, |by| {
+            let mut image = image.clone();
+            image.values[index] += by;
+            of(&image)
+        })
     };
-    let slope = |index| (moved(index, CENTRAL_STEP) - moved(index, -CENTRAL_STEP)) / (2.0 * CENTRAL_STEP);
     (0..image.values.len()).map(slope).collect()
 }
 
@@ -128,26 +144,8 @@ const CONVOLUTIONS: [(usize, usize, usize, usize, usize, usize); 15] = [
 /// `[outputs, inputs, kernel, kernel]`
 fn plain_convolution(convolution: &Convolution, weights: &[f64], input: &Image) -> Image {
     let Convolution { inputs, outputs, kernel, stride, .. } = *convolution;
-    let mut output = Image::zeros(outputs, convolution.output());
-    let Size { height, width } = output.size;
-    for o in 0..outputs {
-        for y in 0..height {
-            for x in 0..width {
-                let mut sum = 0.0;
-                for i in 0..inputs {
-                    for ky in 0..kernel {
-                        for kx in 0..kernel {
-                            let place = |at: usize, tap: usize| (at * stride + tap) as isize - (kernel / 2) as isize;
-                            let weight = weights[((o * inputs + i) * kernel + ky) * kernel + kx];
-                            sum += weight * input.at(i, place(y, ky), place(x, kx));
-                        }
-                    }
-                }
-                output.values[(o * height + y) * width + x] = sum;
-            }
-        }
-    }
-    output
+    let filters = ArrayView4::from_shape((outputs, inputs, kernel, kernel), weights).unwrap();
+    Image::of_array(&layers::convolve(&input.array(), filters, stride))
 }
 
 /// Weights `[outputs, inputs, kernel, kernel]` as the convolution reads them.
@@ -230,10 +228,8 @@ fn convolutions_are_the_plain_ones() {
                 let double = convolve::<f64>(&convolution, winograd, &weights, &input, border, relu);
                 assert_all_close(&double.values, &expected.values, F64_SUMS, F64_SUMS);
                 let single = convolve::<f32>(&convolution, winograd, &weights, &input, border, relu);
-                assert!(
-                    norm_difference(&single.values, &expected.values) <= F32_NETWORK,
-                    "{convolution:?} {winograd:?}"
-                );
+                let name = format!("{convolution:?} {winograd:?}");
+                Comparison::new(name, &single.values, &expected.values, Tolerance::OfNorm(F32_NETWORK)).assert();
             }
         }
     }
@@ -301,20 +297,18 @@ fn gradients_of_convolutions_are_central_differences() {
             // Linear in both, so that the step may be large; a hundred of each are enough.
             let every = |length: usize| (0..length).step_by(length.div_ceil(100));
             let of_inputs = |index: usize| {
-                let moved = |by: f64| {
+                central_difference(CENTRAL_STEP, |by| {
                     let mut input = input.clone();
                     input.values[index] += by;
                     loss(&input, &weights)
-                };
-                (moved(CENTRAL_STEP) - moved(-CENTRAL_STEP)) / (2.0 * CENTRAL_STEP)
+                })
             };
             let of_weights = |index: usize| {
-                let moved = |by: f64| {
+                central_difference(CENTRAL_STEP, |by| {
                     let mut weights = weights.clone();
                     weights[index] += by;
                     loss(&input, &weights)
-                };
-                (moved(CENTRAL_STEP) - moved(-CENTRAL_STEP)) / (2.0 * CENTRAL_STEP)
+                })
             };
             let expected_inputs: Vec<f64> = every(input.values.len()).map(of_inputs).collect();
             let expected_weights: Vec<f64> = every(weights.len()).map(of_weights).collect();
@@ -326,8 +320,9 @@ fn gradients_of_convolutions_are_central_differences() {
                 assert_all_close(&checked, &expected_weights, CENTRAL_DIFFERENCE, CENTRAL_DIFFERENCE);
                 let (single, of_single_weights) =
                     gradients::<f32>(&convolution, winograd, &input, &weights, &slopes, relu);
-                assert!(norm_difference(&single, &inputs) <= F32_NETWORK);
-                assert!(norm_difference(&of_single_weights, &of_weights) <= F32_NETWORK);
+                let tolerance = Tolerance::OfNorm(F32_NETWORK);
+                Comparison::new("input gradient", &single, &inputs, tolerance).assert();
+                Comparison::new("weight gradient", &of_single_weights, &of_weights, tolerance).assert();
             }
         }
     }
@@ -350,13 +345,11 @@ fn minimal_filtering_rounds_little_worse_than_the_direct_convolution() {
         let weights: Vec<f64> =
             (0..9 * channels * channels).map(|_| f64::from(rng.random_range(-1.0f32..1.0))).collect();
         let exact = convolve::<f64>(&convolution, None, &weights, &input, 1, true);
-        let worst = |found: &[f64], exact: &[f64]| {
-            let largest = exact.iter().fold(0.0, |largest: f64, value| largest.max(value.abs()));
-            let apart = found.iter().zip(exact).map(|(found, exact)| (found - exact).abs());
-            apart.fold(0.0, f64::max) / largest
-        };
         let check = |what: &str, filtered: &[f64], direct: &[f64], exact: &[f64]| {
-            let of = |found: &[f64]| (norm_difference(found, exact), worst(found, exact));
+            let of = |found: &[f64]| {
+                let distance = |tolerance| Comparison::new(what, found, exact, tolerance).worst.unwrap();
+                (distance(Tolerance::OfNorm(1.0)), distance(Tolerance::OfLargest(1.0)))
+            };
             let ((norm, most), (direct_norm, direct_most)) = (of(filtered), of(direct));
             assert!(norm > 0.0 && direct_norm > 0.0, "{what}: single precision rounds");
             assert!(norm <= 4.0 * direct_norm && norm <= F32_NETWORK, "{what}: {norm:e}, direct {direct_norm:e}");
@@ -424,7 +417,7 @@ fn weight_gradients_of_several_images_are_the_sums() {
         let mut gradient = vec![Pixel([f64::NAN; LANES]); convolution.weights()];
         winograd.finish(arch, &room, &mut gradient);
         let (gradient, expected) = (unpacked(&convolution, &gradient), unpacked(&convolution, &expected));
-        assert!(norm_difference(&gradient, &expected) <= F64_SUMS, "{convolution:?}");
+        Comparison::new(format!("{convolution:?}"), &gradient, &expected, Tolerance::OfNorm(F64_SUMS)).assert();
     }
 }
 
@@ -437,40 +430,11 @@ const SIZES: [(usize, Size); 5] = [
 ];
 
 fn plain_pooling(x: &Image) -> Image {
-    let mut out = Image::zeros(x.channels, x.size);
-    let Size { height, width } = x.size;
-    for channel in 0..x.channels {
-        for y in 0..height as isize {
-            for column in 0..width as isize {
-                let (mut sum, mut count) = (0.0, 0.0);
-                for ny in y - 1..=y + 1 {
-                    for nx in column - 1..=column + 1 {
-                        if (0..height as isize).contains(&ny) && (0..width as isize).contains(&nx) {
-                            sum += x.at(channel, ny, nx);
-                            count += 1.0;
-                        }
-                    }
-                }
-                out.values[(channel * height + y as usize) * width + column as usize] = sum / count;
-            }
-        }
-    }
-    out
+    Image::of_array(&layers::average_pooling(&x.array()))
 }
 
 fn plain_halving(x: &Image) -> Image {
-    let size = Size { height: x.size.height / 2, width: x.size.width / 2 };
-    let mut out = Image::zeros(x.channels, size);
-    for channel in 0..x.channels {
-        for y in 0..size.height {
-            for column in 0..size.width {
-                let at = |dy: usize, dx: usize| x.at(channel, (2 * y + dy) as isize, (2 * column + dx) as isize);
-                out.values[(channel * size.height + y) * size.width + column] =
-                    (at(0, 0) + at(0, 1) + at(1, 0) + at(1, 1)) / 4.0;
-            }
-        }
-    }
-    out
+    Image::of_array(&layers::halving(&x.array()))
 }
 
 /// The summands of a node together, each against its plain form; and the products with a gradient.
@@ -557,32 +521,35 @@ fn gradients_of_poolings_are_central_differences() {
     }
 }
 
+/// All images as one array, `[batch, channels, height, width]`.
+fn stacked(images: &[Image]) -> Array4<f64> {
+    let arrays: Vec<_> = images.iter().map(Image::array).collect();
+    let views: Vec<_> = arrays.iter().map(Array4::view).collect();
+    concatenate(Axis(0), &views).unwrap()
+}
+
 /// Mean and variance of every channel of a minibatch.
 fn plain_statistics(images: &[Image]) -> Vec<(f64, f64)> {
-    let pixels = images[0].size.pixels();
-    let statistics = |channel: usize| {
-        let values: Vec<f64> =
-            images.iter().flat_map(|image| &image.values[channel * pixels..][..pixels]).copied().collect();
-        let mean = values.iter().sum::<f64>() / values.len() as f64;
-        (mean, values.iter().map(|value| (value - mean) * (value - mean)).sum::<f64>() / values.len() as f64)
-    };
-    (0..images[0].channels).map(statistics).collect()
+    let (_, layers::Moments { mean, variance }) = layers::normalize(&stacked(images));
+    mean.into_iter().zip(variance).collect()
 }
 
 /// `Σ ∂L/∂y · y` of the batch norm of a minibatch; through ReLU and averaged over the pixels if `head`.
 fn plain_norm(images: &[Image], scale: &[f64], shift: &[f64], slopes: &[Image], head: bool) -> f64 {
-    let statistics = plain_statistics(images);
-    let mut loss = 0.0;
-    for (image, slopes) in images.iter().zip(slopes) {
-        let pixels = image.size.pixels();
-        for (index, value) in image.values.iter().enumerate() {
-            let channel = index / pixels;
-            let (mean, variance) = statistics[channel];
-            let y = (value - mean) / (variance + EPSILON).sqrt() * scale[channel] + shift[channel];
-            loss += if head { slopes.values[channel] * y.max(0.0) / pixels as f64 } else { slopes.values[index] * y };
-        }
+    let (mut y, _) = layers::normalize(&stacked(images));
+    for (channel, mut plane) in y.axis_iter_mut(Axis(1)).enumerate() {
+        plane.mapv_inplace(|value| value * scale[channel] + shift[channel]);
     }
-    loss
+    if head {
+        y = layers::relu(&y)
+            .mean_axis(Axis(3))
+            .unwrap()
+            .mean_axis(Axis(2))
+            .unwrap()
+            .insert_axis(Axis(2))
+            .insert_axis(Axis(3));
+    }
+    (y * stacked(slopes)).sum()
 }
 
 fn per_channel(values: impl IntoIterator<Item = f64>) -> Vec<Pixel<f64>> {
@@ -692,9 +659,8 @@ fn gradients_of_batch_norms_are_central_differences() {
                     shift[channel] += by_shift;
                     plain_norm(&images, &scale, &shift, &slopes, head)
                 };
-                let step = CENTRAL_STEP;
-                let of_scale = (moved(step, 0.0) - moved(-step, 0.0)) / (2.0 * step);
-                let of_shift = (moved(0.0, step) - moved(0.0, -step)) / (2.0 * step);
+                let of_scale = central_difference(CENTRAL_STEP, |by| moved(by, 0.0));
+                let of_shift = central_difference(CENTRAL_STEP, |by| moved(0.0, by));
                 assert_close(product(channel), of_scale, CENTRAL_DIFFERENCE, CENTRAL_DIFFERENCE);
                 assert_close(sum(channel), of_shift, CENTRAL_DIFFERENCE, CENTRAL_DIFFERENCE);
             }
@@ -764,8 +730,7 @@ fn gradients_of_the_linear_layer_and_its_loss_are_central_differences() {
         let (mut of_input, mut of_weights, mut of_bias) = (zeros(x.len()), zeros(w.len()), zeros(blocks(classes)));
         linear::backward(&w, &x, &slopes, &mut of_input, &mut of_weights, &mut of_bias);
         let check = |found: f64, of: &dyn Fn(f64) -> f64| {
-            let expected = (of(CENTRAL_STEP) - of(-CENTRAL_STEP)) / (2.0 * CENTRAL_STEP);
-            assert_close(found, expected, CENTRAL_DIFFERENCE, CENTRAL_DIFFERENCE);
+            assert_close(found, central_difference(CENTRAL_STEP, of), CENTRAL_DIFFERENCE, CENTRAL_DIFFERENCE);
         };
         let moved = |values: &[f64], index: usize, by: f64| {
             let mut values = values.to_vec();

@@ -193,7 +193,7 @@ mod tests {
     use advantage_nas::network::recurrent::{ParameterKind, Parent, Recurrent};
     use advantage_nas::random::Streams;
     use advantage_nas::strategy::Proposal;
-    use advantage_nas::tolerance::assert_close;
+    use advantage_nas::tolerance::{assert_close, central_difference};
     use ndarray::ArrayView1;
     use rand::{Rng, SeedableRng};
     use rand_chacha::ChaCha8Rng;
@@ -278,13 +278,12 @@ mod tests {
             indices.extend(layer.targets.iter().map(|&target| target as usize * (count / WORDS)).take(3));
             indices.extend([0, count - 1]);
             for index in indices {
-                let mut moved = |by: f64| {
+                let expected = central_difference(STEP, |by| {
                     let mut values = values.clone();
                     values[index] += by;
                     layer.write(place, &values);
                     layer.loss(false)
-                };
-                let expected = (moved(STEP) - moved(-STEP)) / (2.0 * STEP);
+                });
                 layer.write(place, &values);
                 // A loss near 70 rounds to 1e-14, over the step 1e-9; squares of the step.
                 assert_close(gradient[index], expected, 1e-7, 1e-8);
@@ -293,14 +292,13 @@ mod tests {
         for row in [0, 1, 20, 21, COUNT - 1] {
             for unit in [0, 15, 16, UNITS - 1] {
                 let (pixel, lane) = (unit / LANES * COUNT + row, unit % LANES);
-                let mut moved = |by: f64| {
+                let expected = central_difference(STEP, |by| {
                     let before = layer.outputs[pixel].0[lane];
                     layer.outputs[pixel].0[lane] += by;
                     let loss = layer.loss(false);
                     layer.outputs[pixel].0[lane] = before;
                     loss
-                };
-                let expected = (moved(STEP) - moved(-STEP)) / (2.0 * STEP);
+                });
                 assert_close(gradients[pixel].0[lane], expected, 1e-7, 1e-8);
             }
         }

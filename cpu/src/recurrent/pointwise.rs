@@ -442,7 +442,7 @@ impl<T: Element> WithSimd for Mask<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use advantage_nas::tolerance::{CENTRAL_DIFFERENCE, CENTRAL_STEP, assert_close};
+    use advantage_nas::tolerance::{CENTRAL_DIFFERENCE, CENTRAL_STEP, assert_close, central_difference};
     use pulp::Arch;
     use rand::{Rng, SeedableRng};
     use rand_chacha::ChaCha8Rng;
@@ -513,22 +513,20 @@ mod tests {
                     continue;
                 }
                 for (pixel, lane) in [(0, 0), (2, 7), (4, 15), (5, 3)] {
-                    let moved = |by: f64| {
+                    let expected = central_difference(CENTRAL_STEP, |by| {
                         let mut inputs = inputs.clone();
                         inputs[input][pixel].0[lane] += by;
                         reward(&inputs, terms)
-                    };
-                    let expected = (moved(CENTRAL_STEP) - moved(-CENTRAL_STEP)) / (2.0 * CENTRAL_STEP);
+                    });
                     assert_close(gradient[pixel].0[lane], expected, CENTRAL_DIFFERENCE, CENTRAL_DIFFERENCE);
                 }
             }
             for (k, sum) in sums.iter().take(CANDIDATES).enumerate() {
-                let moved = |by: f64| {
+                let expected = central_difference(CENTRAL_STEP, |by| {
                     let mut terms = terms;
                     terms.weights[k] += by;
                     reward(&inputs, terms)
-                };
-                let expected = (moved(CENTRAL_STEP) - moved(-CENTRAL_STEP)) / (2.0 * CENTRAL_STEP);
+                });
                 assert_close(*sum, expected, CENTRAL_DIFFERENCE, CENTRAL_DIFFERENCE);
             }
         }
@@ -563,12 +561,11 @@ mod tests {
         });
         for (input, gradient) in [gate, value, own].iter().enumerate() {
             for (pixel, lane) in [(0, 0), (1, 9), (5, 15)] {
-                let moved = |by: f64| {
+                let expected = central_difference(CENTRAL_STEP, |by| {
                     let mut inputs = inputs.clone();
                     inputs[input][pixel].0[lane] += by;
                     dot(&start(&inputs).2, &functional)
-                };
-                let expected = (moved(CENTRAL_STEP) - moved(-CENTRAL_STEP)) / (2.0 * CENTRAL_STEP);
+                });
                 assert_close(gradient[pixel].0[lane], expected, CENTRAL_DIFFERENCE, CENTRAL_DIFFERENCE);
             }
         }
