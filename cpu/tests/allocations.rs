@@ -10,6 +10,15 @@ use advantage_nas::strategy::{Method, MethodSettings};
 use advantage_nas_cpu::recurrent::{self, Settings};
 use advantage_nas_cpu::toy::ToySupernet;
 
+/// Allocations of so many steps more.
+fn allocations<S: Supernet>(search: &mut Search<S>, steps: u64) -> u64 {
+    let until = Some(search.position() + steps);
+    let mut outcome = Ok(Outcome::Finished);
+    let allocations = allocation_counter::measure(|| outcome = search.run(until, &mut ())).count_total;
+    assert_eq!(outcome.unwrap(), Outcome::Paused);
+    allocations
+}
+
 #[test]
 fn steps_do_not_allocate() {
     let streams = Streams::new(0);
@@ -20,13 +29,7 @@ fn steps_do_not_allocate() {
         // Snapshots, of which there is one every ten steps in a run, may allocate: here only the first step has one.
         let plan = Plan::theta_only(1000, 1000);
         let mut search = Search::new(plan, streams.clone(), supernet, 0, strategy).unwrap();
-        let mut steps = |count: u64| {
-            let until = Some(search.position() + count);
-            let mut outcome = Ok(Outcome::Finished);
-            let allocations = allocation_counter::measure(|| outcome = search.run(until, &mut ())).count_total;
-            assert_eq!(outcome.unwrap(), Outcome::Paused);
-            allocations
-        };
+        let mut steps = |count| allocations(&mut search, count);
         // Buffers grow in the first steps, PARSEC's until its first update.
         assert!(steps(20) > 0, "{method}: the counter counts");
         assert_eq!(steps(500), 0, "{method}");
@@ -53,13 +56,7 @@ fn recurrent_steps_do_not_allocate() {
             ..Plan::theta_only(1000, 1000)
         };
         let mut search = Search::new(plan, streams.clone(), supernet, 0, strategy).unwrap();
-        let mut steps = |count: u64| {
-            let until = Some(search.position() + count);
-            let mut outcome = Ok(Outcome::Finished);
-            let allocations = allocation_counter::measure(|| outcome = search.run(until, &mut ())).count_total;
-            assert_eq!(outcome.unwrap(), Outcome::Paused);
-            allocations
-        };
+        let mut steps = |count| allocations(&mut search, count);
         assert!(steps(40) > 0, "{method}: the counter counts");
         assert_eq!(steps(200), 0, "{method}");
     }

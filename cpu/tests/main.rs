@@ -1,5 +1,7 @@
 //! The supernets of the CPU against plain ones, and what they allocate.
 
+mod support;
+
 mod allocations;
 mod conformance;
 mod memory;

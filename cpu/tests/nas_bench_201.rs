@@ -1,22 +1,23 @@
 //! The parent network of section 5.2 against the naive one: losses, gradients of weights and edge weights (central differences),
 //! removals, unit outputs, updates, evaluation; and that threads, saving and earlier questions change nothing.
 
+use crate::support::{self, architecture, assert_threads_change_nothing, probe, train};
 use advantage_nas::comparison::Comparison;
-use advantage_nas::network::Part;
-use advantage_nas::network::Sgd;
 use advantage_nas::network::nas_bench_201::{
     CHANNELS, Candidates, Data, IMAGE, Images, Operation, PIXELS, Parent, Skeleton, paper_sgd,
 };
+use advantage_nas::network::{Part, Sgd};
 use advantage_nas::optim::{Nesterov, add_weight_decay, clip_norm};
 use advantage_nas::random::Streams;
 use advantage_nas::strategy::{Activity, Feedback, Proposal, Step, StepKind, Want};
-use advantage_nas::supernet::{Batch, Fetch, Request, Set};
+use advantage_nas::supernet::{Batch, Request, Set};
 use advantage_nas::tolerance::{F64_SUMS, Tolerance, assert_all_close, assert_close, central_difference};
-use advantage_nas::{Architecture, Error, OpTable, Supernet};
+use advantage_nas::{Error, SearchSpace, Supernet};
 use advantage_nas_cpu::Stored;
 use advantage_nas_cpu::nas_bench_201::{self, NasBench201Supernet, Settings};
 use advantage_nas_oracles::Mixture;
-use advantage_nas_oracles::nas_bench_201::{Moments, Network};
+use advantage_nas_oracles::layers::Moments;
+use advantage_nas_oracles::nas_bench_201::Network;
 use ndarray::{Array4, ArrayD};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -48,19 +49,6 @@ fn data(count: usize, classes: usize) -> Data {
 }
 
 const TINY: Skeleton = Skeleton { cells: 1, channels: 2, classes: 4 };
-
-/// An update of the weights; the loss before it.
-fn train<T: Stored>(
-    supernet: &mut NasBench201Supernet<T>,
-    step: Step,
-    request: &Request,
-) -> advantage_nas::Result<f64> {
-    supernet.weight_step(&[step], std::slice::from_ref(request))?;
-    let mut losses = Vec::new();
-    supernet.weight_losses(request.batch.trial, Fetch::All, &mut losses)?;
-    assert_eq!(losses.len(), 1);
-    Ok(losses[0])
-}
 
 fn settings(batch: usize, activity: Activity, threads: usize) -> Settings {
     Settings { batch, weights: paper_sgd(), activity, threads }
@@ -115,37 +103,14 @@ fn running(supernet: &NasBench201Supernet<f64>) -> Vec<Moments> {
     (0..supernet.network().parent().running().len()).map(of).collect()
 }
 
-fn architecture(space: &advantage_nas::SearchSpace, rng: &mut ChaCha8Rng) -> Architecture {
-    let shape = space.shape();
-    let choices: Vec<usize> = (0..shape.edges()).map(|edge| rng.random_range(0..shape.candidates(edge))).collect();
-    Architecture::new(shape, choices).unwrap()
-}
-
 /// One-hot, two-hot, dense, and one-hot among all.
-fn proposals(space: &advantage_nas::SearchSpace, rng: &mut ChaCha8Rng, want: Want) -> Vec<Proposal> {
-    let shape = space.shape();
-    let one = architecture(space, rng);
-    let one_hot = Proposal::one_hot(shape, &one, want).unwrap();
-    let mut pairs = one_hot.clone();
-    let chosen: Vec<[usize; 2]> =
-        one.choices().iter().enumerate().map(|(edge, &k)| [k, (k + 1) % shape.candidates(edge)]).collect();
-    pairs.set_pairs(&chosen, want).unwrap();
-    let mut dense = one_hot.clone();
-    dense.set_dense(&OpTable::from_fn(shape, |_, _| rng.random_range(0.1..0.9)), want).unwrap();
-    let mut among_all = one_hot.clone();
-    among_all.set_one_hot_among_all(&one, want).unwrap();
-    vec![one_hot, pairs, dense, among_all]
+fn proposals(space: &SearchSpace, rng: &mut ChaCha8Rng, want: Want) -> [Proposal; 4] {
+    let [one_hot, dense, among_all, pairs] = support::proposals(space.shape(), rng, 0.1..0.9, want).try_into().unwrap();
+    [one_hot, pairs, dense, among_all]
 }
 
 fn request(proposal: &Proposal, set: Set, step: u64) -> Request {
     Request { batch: Batch { trial: TRIAL, set, step }, proposal: proposal.clone() }
-}
-
-fn probe<T: Stored>(supernet: &mut NasBench201Supernet<T>, request: Request) -> Feedback {
-    let mut feedback = [Feedback::new(request.proposal.shape())];
-    supernet.probe(&[request], &mut feedback).unwrap();
-    let [feedback] = feedback;
-    feedback
 }
 
 #[test]
@@ -158,14 +123,14 @@ fn losses_equal_the_plain_network() {
     }
     for proposal in proposals(&supernet.space().clone(), &mut rng, Want::Removals) {
         let request = request(&proposal, Set::Validation, 3);
-        let double = probe(&mut supernet, request.clone());
+        let double = probe(&mut supernet, &request);
         let (images, labels) = minibatch(&supernet);
         let expected = advantage_nas_oracles::feedback(&proposal, STEP, |mixture| {
             plain.pass(images.view(), &labels, mixture).loss
         });
         Comparison::new("loss", &[double.loss], &[expected.loss], LAYERS).assert();
         Comparison::new("removals", &double.removals, &expected.removals, LAYERS).assert();
-        let single_answer = probe(&mut single, request.clone());
+        let single_answer = probe(&mut single, &request);
         assert_close(single_answer.loss, expected.loss, SINGLE, 0.0);
         Comparison::new("single removals", &single_answer.removals, &expected.removals, Tolerance::OfNorm(SINGLE))
             .assert();
@@ -197,7 +162,7 @@ fn gradients_equal_central_differences_of_the_plain_network() {
     let (mut supernet, plain, mut rng) = both(&candidates, 2, 2);
     for proposal in proposals(&supernet.space().clone(), &mut rng, Want::Gradient) {
         let request = request(&proposal, Set::Training, 1);
-        let feedback = probe(&mut supernet, request.clone());
+        let feedback = probe(&mut supernet, &request);
         let pass = supernet.pass(&request).unwrap();
         assert_eq!(feedback.gradient, pass.edge_gradient);
         let (images, labels) = minibatch(&supernet);
@@ -231,11 +196,11 @@ fn unit_outputs_equal_central_differences() {
     let candidates = Candidates::with_zero();
     let (mut supernet, plain, mut rng) = both(&candidates, 3, 3);
     let space = supernet.space().clone();
-    let one = architecture(&space, &mut rng);
+    let one = architecture(space.shape(), &mut rng);
     let proposal = Proposal::one_hot(space.shape(), &one, Want::GradientWithUnitOutputs).unwrap();
-    let feedback = probe(&mut supernet, request(&proposal, Set::Validation, 7));
+    let feedback = probe(&mut supernet, &request(&proposal, Set::Validation, 7));
     let plain_gradient = Proposal::one_hot(space.shape(), &one, Want::Gradient).unwrap();
-    let gradient = probe(&mut supernet, request(&plain_gradient, Set::Validation, 7)).gradient;
+    let gradient = probe(&mut supernet, &request(&plain_gradient, Set::Validation, 7)).gradient;
     let (images, labels) = minibatch(&supernet);
     let mut expected =
         advantage_nas_oracles::feedback(&proposal, STEP, |mixture| plain.pass(images.view(), &labels, mixture).loss);
@@ -320,7 +285,7 @@ fn weight_steps_follow_the_schedule() {
     }
     // A probe leaves no trace.
     let before = one.save(TRIAL).unwrap();
-    probe(&mut one, request.clone());
+    probe(&mut one, &request);
     assert_eq!(one.save(TRIAL).unwrap(), before);
     assert!(one.trains_weights());
 }
@@ -332,7 +297,7 @@ fn evaluations_equal_the_plain_network() {
     let (mut supernet, mut plain, mut rng) = both(&candidates, 4, 5);
     let space = supernet.space().clone();
     let step = Step { kind: StepKind::Warmup, progress: 0.0, schedule: 0.0 };
-    let some = Proposal::one_hot(space.shape(), &architecture(&space, &mut rng), Want::Loss).unwrap();
+    let some = Proposal::one_hot(space.shape(), &architecture(space.shape(), &mut rng), Want::Loss).unwrap();
     train(&mut supernet, step, &request(&some, Set::Training, 0)).unwrap();
     plain.parameters.clone_from_slice(&parameters(&mut supernet, Part::Value));
     let data = data(10, TINY.classes);
@@ -380,7 +345,7 @@ fn trace(threads: usize) -> (Vec<f64>, advantage_nas::state::State) {
             let step = Step { kind: StepKind::Weights, progress: 0.0, schedule: 0.0 };
             let at = index as u64;
             numbers.push(train(&mut supernet, step, &request(&proposal, Set::Training, at)).unwrap());
-            let feedback = probe(&mut supernet, request(&proposal, Set::Validation, at));
+            let feedback = probe(&mut supernet, &request(&proposal, Set::Validation, at));
             numbers.push(feedback.loss);
             numbers.extend(feedback.gradient.values());
             numbers.extend(feedback.removals);
@@ -401,13 +366,7 @@ fn trace(threads: usize) -> (Vec<f64>, advantage_nas::state::State) {
 
 #[test]
 fn threads_change_nothing() {
-    let one = trace(1);
-    assert!(one.0.iter().all(|number| number.is_finite()));
-    for threads in [2, 3] {
-        let other = trace(threads);
-        assert!(one.0.iter().zip(&other.0).all(|(left, right)| left.to_bits() == right.to_bits()));
-        assert_eq!(one, other);
-    }
+    assert_threads_change_nothing(trace);
 }
 
 #[test]
@@ -454,9 +413,9 @@ fn answers_do_not_depend_on_what_was_asked_before() {
         requests
             .extend(proposals.iter().enumerate().map(|(at, proposal)| request(proposal, Set::Validation, at as u64)));
     }
-    let first: Vec<Feedback> = requests.iter().map(|request| probe(&mut supernet, request.clone())).collect();
+    let first: Vec<Feedback> = requests.iter().map(|request| probe(&mut supernet, request)).collect();
     for (request, before) in requests.iter().zip(&first).rev() {
-        assert_eq!(probe(&mut supernet, request.clone()), *before);
+        assert_eq!(probe(&mut supernet, request), *before);
     }
     let other = Request { batch: Batch { trial: 0, ..requests[0].batch }, ..requests[0].clone() };
     let mut together = vec![Feedback::new(space.shape()); 2];

@@ -1,15 +1,16 @@
 //! The recurrent network of section 5.3 against the naive one: losses, gradients of weights and edge weights (central differences),
 //! removals, unit outputs, updates, evaluation, the carried state; and that threads, saving and evaluations change nothing.
 
+use crate::support::{self, architecture, assert_threads_change_nothing, probe, train};
 use advantage_nas::comparison::Comparison;
 use advantage_nas::network::Part;
 use advantage_nas::network::recurrent::{Dropout, MaskPart, Parent, Recurrent, Texts, WeightSettings};
 use advantage_nas::random::Streams;
 use advantage_nas::state::State;
 use advantage_nas::strategy::{Feedback, Proposal, Step, StepKind, Want};
-use advantage_nas::supernet::{Batch, Fetch, Request, Set};
+use advantage_nas::supernet::{Batch, Request, Set};
 use advantage_nas::tolerance::{F64_SUMS, Tolerance, assert_close, central_difference};
-use advantage_nas::{Architecture, Error, OpTable, SearchSpace, Supernet, estimator};
+use advantage_nas::{Architecture, Error, SearchSpace, Supernet, estimator};
 use advantage_nas_cpu::Stored;
 use advantage_nas_cpu::recurrent::{self, RecurrentSupernet, Settings};
 use advantage_nas_oracles::Mixture;
@@ -35,15 +36,6 @@ const TINY: Recurrent = Recurrent { vocabulary: 531, units: 19, batch: 11, steps
 /// Widening under a name of its own.
 trait Widen {
     fn widen(self) -> f64;
-}
-
-/// An update of the weights; the loss before it.
-fn train<T: Stored>(supernet: &mut RecurrentSupernet<T>, step: Step, request: &Request) -> advantage_nas::Result<f64> {
-    supernet.weight_step(&[step], std::slice::from_ref(request))?;
-    let mut losses = Vec::new();
-    supernet.weight_losses(request.batch.trial, Fetch::All, &mut losses)?;
-    assert_eq!(losses.len(), 1);
-    Ok(losses[0])
 }
 
 impl<T: Stored> Widen for T {
@@ -97,36 +89,16 @@ fn segment<T: Stored>(supernet: &RecurrentSupernet<T>) -> Segment {
     }
 }
 
-fn architecture(space: &SearchSpace, rng: &mut ChaCha8Rng) -> Architecture {
-    let choices: Vec<usize> = (0..6).map(|_| rng.random_range(0..5)).collect();
-    Architecture::new(space.shape(), choices).unwrap()
-}
-
 /// One-hot, all zero but one edge, two-hot, dense, and one-hot among all.
-fn proposals(space: &SearchSpace, rng: &mut ChaCha8Rng, want: Want) -> Vec<Proposal> {
+fn proposals(space: &SearchSpace, rng: &mut ChaCha8Rng, want: Want) -> [Proposal; 5] {
     let shape = space.shape();
-    let one = architecture(space, rng);
-    let one_hot = Proposal::one_hot(shape, &one, want).unwrap();
+    let [one_hot, dense, among_all, pairs] = support::proposals(shape, rng, 0.1..0.9, want).try_into().unwrap();
     let zeros = Proposal::one_hot(shape, &Architecture::new(shape, [4, 1, 4, 4, 4, 4]).unwrap(), want).unwrap();
-    let mut pairs = one_hot.clone();
-    let chosen: Vec<[usize; 2]> = one.choices().iter().map(|&k| [k, (k + 1) % 5]).collect();
-    pairs.set_pairs(&chosen, want).unwrap();
-    let mut dense = one_hot.clone();
-    dense.set_dense(&OpTable::from_fn(shape, |_, _| rng.random_range(0.1..0.9)), want).unwrap();
-    let mut among_all = one_hot.clone();
-    among_all.set_one_hot_among_all(&one, want).unwrap();
-    vec![one_hot, zeros, pairs, dense, among_all]
+    [one_hot, zeros, pairs, dense, among_all]
 }
 
 fn request(proposal: &Proposal, set: Set) -> Request {
     Request { batch: Batch { trial: TRIAL, set, step: 0 }, proposal: proposal.clone() }
-}
-
-fn probe<T: Stored>(supernet: &mut RecurrentSupernet<T>, request: Request) -> Feedback {
-    let mut feedback = [Feedback::new(request.proposal.shape())];
-    supernet.probe(&[request], &mut feedback).unwrap();
-    let [feedback] = feedback;
-    feedback
 }
 
 fn step(schedule: f64) -> Step {
@@ -145,7 +117,7 @@ fn losses_and_states_equal_the_plain_network() {
         let plain = naive(&mut supernet);
         for proposal in proposals(&supernet.space().clone(), &mut rng, Want::Removals) {
             let request = request(&proposal, Set::Validation);
-            let double = probe(&mut supernet, request.clone());
+            let double = probe(&mut supernet, &request);
             let segment = segment(&supernet);
             let expected = advantage_nas_oracles::feedback(&proposal, STEP, |mixture| plain.pass(&segment, mixture).0);
             let (_, state) = plain.pass(&segment, &Mixture::new(proposal.weights()));
@@ -154,7 +126,7 @@ fn losses_and_states_equal_the_plain_network() {
             let floor = 100.0 * F64_SUMS;
             Comparison::new("state", &after, &state, Tolerance::Close { relative: floor, floor }).assert();
             Comparison::new("removals", &double.removals, &expected.removals, sums).assert();
-            let answer = probe(&mut single, request);
+            let answer = probe(&mut single, &request);
             assert_close(answer.loss, expected.loss, SINGLE, 0.0);
             Comparison::new("single removals", &answer.removals, &expected.removals, Tolerance::OfNorm(SINGLE))
                 .assert();
@@ -172,7 +144,7 @@ fn gradients_equal_central_differences_of_the_plain_network() {
     for proposal in proposals(&supernet.space().clone(), &mut rng, Want::Gradient) {
         let request = request(&proposal, Set::Training);
         let start = supernet.save(TRIAL).unwrap();
-        let feedback = probe(&mut supernet, request.clone());
+        let feedback = probe(&mut supernet, &request);
         supernet.restore(TRIAL, &start).unwrap();
         let pass = supernet.pass(&request).unwrap();
         assert_eq!(feedback.gradient, pass.edge_gradient);
@@ -217,9 +189,9 @@ fn unit_outputs_equal_central_differences() {
     let (mut supernet, mut rng) = with_state(TINY, 3);
     let plain = naive(&mut supernet);
     let space = supernet.space().clone();
-    let one = architecture(&space, &mut rng);
+    let one = architecture(space.shape(), &mut rng);
     let proposal = Proposal::one_hot(space.shape(), &one, Want::GradientWithUnitOutputs).unwrap();
-    let feedback = probe(&mut supernet, request(&proposal, Set::Validation));
+    let feedback = probe(&mut supernet, &request(&proposal, Set::Validation));
     let segment = segment(&supernet);
     let expected = advantage_nas_oracles::feedback(&proposal, STEP, |mixture| plain.pass(&segment, mixture).0);
     Comparison::new("gradient", &feedback.gradient, &expected.gradient, DIFFERENCE).assert();
@@ -235,7 +207,7 @@ fn the_zero_operation_is_a_removal() {
         supernet.restore(TRIAL, &start).unwrap();
         let one = Architecture::new(space.shape(), choices).unwrap();
         let proposal = Proposal::one_hot(space.shape(), &one, want).unwrap();
-        probe(&mut supernet, request(&proposal, Set::Validation))
+        probe(&mut supernet, &request(&proposal, Set::Validation))
     };
     let whole = ask([1, 2, 3, 0, 1, 2], Want::Removals);
     for edge in 0..6 {
@@ -261,7 +233,7 @@ fn removals_are_integrals_of_the_gradient() {
     let one = Architecture::new(space.shape(), [1, 2, 0, 1, 2, 1]).unwrap();
     let start = supernet.save(TRIAL).unwrap();
     let proposal = Proposal::one_hot(space.shape(), &one, Want::Removals).unwrap();
-    let removals = probe(&mut supernet, request(&proposal, Set::Validation));
+    let removals = probe(&mut supernet, &request(&proposal, Set::Validation));
     let mut exact = [0.0; 6];
     let rewards: Vec<f64> = removals.removals.iter().map(|loss| -loss).collect();
     estimator::advantages(&-removals.loss, &rewards, &mut exact).unwrap();
@@ -272,7 +244,7 @@ fn removals_are_integrals_of_the_gradient() {
             weights[(edge, one.choice(edge))] = weight;
             let mut dense = proposal.clone();
             dense.set_dense(&weights, Want::Gradient).unwrap();
-            -probe(&mut supernet, request(&dense, Set::Validation)).gradient[(edge, one.choice(edge))]
+            -probe(&mut supernet, &request(&dense, Set::Validation)).gradient[(edge, one.choice(edge))]
         };
         let mut integral = 0.0;
         for piece in 0..16 {
@@ -347,9 +319,9 @@ fn evaluations_equal_the_plain_network() {
         }
         assert_eq!(supernet.save(TRIAL).unwrap(), before);
         // Nor does it change what comes next.
-        let next = probe(&mut supernet, request(&proposal, Set::Training)).loss;
+        let next = probe(&mut supernet, &request(&proposal, Set::Training)).loss;
         supernet.restore(TRIAL, &before).unwrap();
-        assert_eq!(probe(&mut supernet, request(&proposal, Set::Training)).loss, next);
+        assert_eq!(probe(&mut supernet, &request(&proposal, Set::Training)).loss, next);
     }
 }
 
@@ -368,7 +340,7 @@ fn a_uniform_model_has_the_vocabulary_as_its_perplexity() {
             let evaluation = supernet.evaluate(&request(&proposal, set)).unwrap();
             assert_close(evaluation.loss.exp(), vocabulary as f64, 1e-9, 0.0);
         }
-        let loss = probe(&mut supernet, request(&proposal, Set::Training)).loss;
+        let loss = probe(&mut supernet, &request(&proposal, Set::Training)).loss;
         assert_close(loss, sizes.steps as f64 * (vocabulary as f64).ln(), 1e-9, 0.0);
     }
     for vocabulary in [1, 2, 17, 512, 10_000] {
@@ -448,7 +420,7 @@ fn segments_follow_each_other() {
         for proposal in proposals(&space, &mut rng, want) {
             let set = if segment % 3 == 0 { Set::Training } else { Set::Validation };
             if segment % 2 == 0 {
-                probe(&mut supernet, request(&proposal, set));
+                probe(&mut supernet, &request(&proposal, set));
             } else {
                 train(&mut supernet, step(0.5), &request(&proposal, set)).unwrap();
             }
@@ -490,7 +462,7 @@ fn questions_about_one_minibatch_start_from_the_same_state() {
     let mut requests = Vec::new();
     for want in wants {
         requests.push(request(
-            &Proposal::one_hot(space.shape(), &architecture(&space, &mut rng), want).unwrap(),
+            &Proposal::one_hot(space.shape(), &architecture(space.shape(), &mut rng), want).unwrap(),
             Set::Validation,
         ));
     }
@@ -502,7 +474,7 @@ fn questions_about_one_minibatch_start_from_the_same_state() {
         let after = supernet.save(TRIAL).unwrap();
         for (index, (request, answer)) in requests.iter().zip(&together).enumerate() {
             supernet.restore(TRIAL, &start).unwrap();
-            assert_eq!(&probe(&mut supernet, request.clone()), answer, "question {index}");
+            assert_eq!(&probe(&mut supernet, request), answer, "question {index}");
             assert_eq!(supernet.save(TRIAL).unwrap() == after, index == 0, "question {index}");
         }
         // The next minibatch in the same call is the next segment.
@@ -513,7 +485,7 @@ fn questions_about_one_minibatch_start_from_the_same_state() {
         assert_eq!(supernet.network().segment(TRIAL).unwrap(), 2);
         for index in [3, 4] {
             supernet.restore(TRIAL, &after).unwrap();
-            assert_eq!(probe(&mut supernet, requests[index].clone()), together[index], "question {index}");
+            assert_eq!(probe(&mut supernet, &requests[index]), together[index], "question {index}");
             requests[index].batch.step -= 1;
         }
     }
@@ -528,7 +500,7 @@ fn trace(threads: usize) -> (Vec<f64>, State) {
     for want in [Want::Gradient, Want::GradientWithUnitOutputs, Want::Removals] {
         for proposal in proposals(&supernet.space().clone(), &mut rng, want) {
             numbers.push(train(&mut supernet, step(0.0), &request(&proposal, Set::Training)).unwrap());
-            let feedback = probe(&mut supernet, request(&proposal, Set::Validation));
+            let feedback = probe(&mut supernet, &request(&proposal, Set::Validation));
             numbers.push(feedback.loss);
             numbers.extend(feedback.gradient.values());
             numbers.extend(feedback.removals);
@@ -540,13 +512,7 @@ fn trace(threads: usize) -> (Vec<f64>, State) {
 
 #[test]
 fn threads_change_nothing() {
-    let one = trace(1);
-    assert!(one.0.iter().all(|number| number.is_finite()));
-    for threads in [2, 3] {
-        let other = trace(threads);
-        assert!(one.0.iter().zip(&other.0).all(|(left, right)| left.to_bits() == right.to_bits()));
-        assert_eq!(one, other);
-    }
+    assert_threads_change_nothing(trace);
 }
 
 #[test]
@@ -559,7 +525,7 @@ fn what_is_saved_comes_back() {
         let mut step = |index: usize| {
             let request = request(&proposals[index], Set::Training);
             let loss = train(supernet, self::step(0.1), &request).unwrap();
-            let feedback = probe(supernet, request);
+            let feedback = probe(supernet, &request);
             [loss, feedback.loss, feedback.gradient[(3, 1)]].map(f64::to_bits)
         };
         range.flat_map(&mut step).collect()
@@ -595,7 +561,7 @@ fn trials_are_apart() {
         let other = Request { batch: Batch { trial: 0, ..mine.batch }, ..mine.clone() };
         let mut feedback = vec![Feedback::new(space.shape()); 2];
         together.probe(&[other, mine.clone()], &mut feedback).unwrap();
-        assert_eq!(feedback[1], probe(&mut alone, mine.clone()));
+        assert_eq!(feedback[1], probe(&mut alone, &mine));
         assert_ne!(feedback[0].loss, feedback[1].loss);
         assert_eq!(train(&mut together, step(0.0), &mine).unwrap(), train(&mut alone, step(0.0), &mine).unwrap());
     }

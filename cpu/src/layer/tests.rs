@@ -524,7 +524,7 @@ fn gradients_of_poolings_are_central_differences() {
 /// All images as one array, `[batch, channels, height, width]`.
 fn stacked(images: &[Image]) -> Array4<f64> {
     let arrays: Vec<_> = images.iter().map(Image::array).collect();
-    let views: Vec<_> = arrays.iter().map(Array4::view).collect();
+    let views: Vec<_> = arrays.iter().map(|array| array.view()).collect();
     concatenate(Axis(0), &views).unwrap()
 }
 
