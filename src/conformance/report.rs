@@ -93,6 +93,9 @@ pub(super) enum Problem {
 
 pub(super) type Verdict<T = ()> = Result<T, Problem>;
 
+/// What is required, in words, and how a suite `S` checks it.
+pub(super) type Requirement<S> = (&'static str, fn(&mut S) -> Verdict);
+
 /// An error where there should be none.
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {

@@ -4,7 +4,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::bits;
-use super::report::{Report, Verdict, fail, require, skip};
+use super::report::{Report, Requirement, Verdict, fail, require, skip};
 use crate::error::{Error, Result};
 use crate::space::{Architecture, OpTable};
 use crate::state::State;
@@ -54,7 +54,7 @@ struct Running<'a> {
 type Did = Vec<u64>;
 
 impl Running<'_> {
-    fn checks() -> [(&'static str, fn(&mut Self) -> Verdict); 8] {
+    fn checks() -> [Requirement<Self>; 8] {
         [
             ("it has at least one proposal per step, over its own search space", Self::proposals),
             ("probabilities, argmax and entropy fit together", Self::policy),

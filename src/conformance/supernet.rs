@@ -4,7 +4,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::bits;
-use super::report::{Report, Verdict, fail, require, skip};
+use super::report::{Report, Requirement, Verdict, fail, require, skip};
 use crate::error::{Error, Result};
 use crate::estimator;
 use crate::random::below;
@@ -160,7 +160,7 @@ enum Act {
 }
 
 impl<S: Supernet> Running<'_, S> {
-    fn checks() -> [(&'static str, fn(&mut Self) -> Verdict); 14] {
+    fn checks() -> [Requirement<Self>; 14] {
         [
             ("requests of one call are answered as if they came one by one", Self::calls_are_sequences),
             ("numbers of requests, answers and steps that don't fit are refused", Self::counts),

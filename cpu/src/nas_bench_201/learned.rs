@@ -32,7 +32,7 @@ pub(super) struct RunningStatistics {
 
 /// Everything that a trial learns.
 #[derive(Clone, Debug)]
-pub(super) struct Learned<T> {
+pub struct Learned<T> {
     pub(super) weights: Weights<T>,
     pub(super) running: Vec<RunningStatistics>,
 }

@@ -16,7 +16,7 @@ mod forward;
 mod graph;
 mod learned;
 mod norm;
-mod passes;
+pub(crate) mod passes;
 mod sizes;
 #[cfg(test)]
 mod tests;
@@ -39,7 +39,7 @@ use crate::Stored;
 use crate::stored::{only, unpack};
 use crate::workers::Workers;
 use learned::Learned;
-use passes::{Minibatch, Outcome, Passes, Wanted};
+use passes::{Compiled, Minibatch, Outcome, Passes, Wanted};
 use sizes::Sizes;
 
 /// What a supernet is built for, beside the network.
@@ -219,7 +219,8 @@ impl<T: Stored> NasBench201Network<T> {
 
     fn forward(&mut self, trial: usize, proposal: &Proposal, pass: Pass) -> Result<Outcome> {
         let minibatch = Minibatch { images: &self.images, labels: &self.labels };
-        self.passes.forward(&mut self.trials[trial].learned, minibatch, proposal, pass.without, pass.weights)
+        let learned = &mut self.trials[trial].learned;
+        Compiled::forward(&mut self.passes, learned, minibatch, proposal, pass.without, pass.weights)
     }
 }
 
@@ -271,7 +272,7 @@ impl<T: Stored> Network for NasBench201Network<T> {
         let Pass { weights, edges, unit_outputs, .. } = pass;
         self.wanted = Wanted { weights, edges, unit_outputs };
         if weights || edges {
-            self.passes.backward(&mut self.trials[self.loaded].learned, self.wanted);
+            Compiled::backward(&mut self.passes, &mut self.trials[self.loaded].learned, self.wanted);
         }
         self.losses.push(outcome.loss);
         Ok(())
@@ -293,7 +294,7 @@ impl<T: Stored> Network for NasBench201Network<T> {
 
     fn update(&mut self, rates: &[f64]) -> Result<()> {
         let rate = *only("learning rates", rates)?;
-        self.gradient_norm = self.passes.update(&mut self.trials[self.loaded].learned, &self.sgd, rate);
+        self.gradient_norm = Compiled::update(&self.passes, &mut self.trials[self.loaded].learned, &self.sgd, rate);
         Ok(())
     }
 

@@ -32,14 +32,14 @@ use crate::workers::Workers;
 
 /// A minibatch: images `[count, 3, 32, 32]`, normalised, and the label of each.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Minibatch<'a> {
+pub struct Minibatch<'a> {
     pub(super) images: &'a [f32],
     pub(super) labels: &'a [usize],
 }
 
 /// What a backward pass computes beside the gradients of the tensors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Wanted {
+pub struct Wanted {
     pub(super) weights: bool,
     pub(super) edges: bool,
     /// Of inactive candidates, as if their outputs were all ones.
@@ -48,14 +48,64 @@ pub(super) struct Wanted {
 
 /// Loss and number of images classified correctly.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Outcome {
+pub struct Outcome {
     pub(super) loss: f64,
     pub(super) correct: usize,
 }
 
+/// What a number type does in its own way: be compiled in this crate. A generic function is compiled again by every crate and every test program
+/// that calls it, and with these go the loops of all layers for every instruction set, half a minute's work.
+pub trait Compiled: Sized {
+    /// [`Passes::forward`]
+    fn forward(
+        passes: &mut Passes<Self>,
+        learned: &mut Learned<Self>,
+        minibatch: Minibatch<'_>,
+        proposal: &Proposal,
+        without: Option<usize>,
+        move_running: bool,
+    ) -> Result<Outcome>;
+
+    /// [`Passes::backward`]
+    fn backward(passes: &mut Passes<Self>, learned: &mut Learned<Self>, wanted: Wanted);
+
+    /// [`Passes::update`]
+    fn update(passes: &Passes<Self>, learned: &mut Learned<Self>, sgd: &Sgd, rate: f64) -> f64;
+}
+
+macro_rules! compiled {
+    ($($number:ty),*) => { $(
+        impl Compiled for $number {
+            #[inline(never)]
+            fn forward(
+                passes: &mut Passes<Self>,
+                learned: &mut Learned<Self>,
+                minibatch: Minibatch<'_>,
+                proposal: &Proposal,
+                without: Option<usize>,
+                move_running: bool,
+            ) -> Result<Outcome> {
+                passes.forward(learned, minibatch, proposal, without, move_running)
+            }
+
+            #[inline(never)]
+            fn backward(passes: &mut Passes<Self>, learned: &mut Learned<Self>, wanted: Wanted) {
+                passes.backward(learned, wanted);
+            }
+
+            #[inline(never)]
+            fn update(passes: &Passes<Self>, learned: &mut Learned<Self>, sgd: &Sgd, rate: f64) -> f64 {
+                passes.update(learned, sgd, rate)
+            }
+        }
+    )* };
+}
+
+compiled!(f32, f64);
+
 /// The network with its memory for one minibatch.
 #[derive(Debug)]
-pub(super) struct Passes<T> {
+pub struct Passes<T> {
     pub(super) graph: Graph<T>,
     pub(super) chunks: Vec<Chunk<T>>,
     pub(super) scratch: Vec<Mutex<Scratch<T>>>,

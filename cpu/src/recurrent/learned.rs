@@ -45,7 +45,7 @@ struct Transposed<T> {
 
 /// Everything that a trial learns.
 #[derive(Clone, Debug)]
-pub(super) struct Learned<T> {
+pub struct Learned<T> {
     weights: Weights<T>,
     /// Of every matrix; `None` for the other parameters.
     transposed: Vec<Option<Transposed<T>>>,

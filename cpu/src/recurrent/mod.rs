@@ -11,7 +11,7 @@
 mod chunk;
 mod head;
 mod learned;
-mod pass;
+pub(crate) mod pass;
 mod pointwise;
 
 use advantage_nas::network::recurrent::{Parent, Segment, TextPosition, Texts, WeightSettings};
@@ -28,7 +28,7 @@ use crate::Stored;
 use crate::stored::{only, unpack};
 use crate::workers::Workers;
 use learned::Learned;
-use pass::Workspace;
+use pass::{Compiled, Workspace};
 
 /// What a supernet is built for, beside the network.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -229,7 +229,7 @@ impl<T: Stored> Network for RecurrentNetwork<T> {
 
     fn pass(&mut self, requests: &[Request], pass: Pass) -> Result<()> {
         let request = only("requests of a pass", requests)?;
-        let loss = self.workspace.pass(&mut self.trials[self.loaded].learned, &request.proposal, pass)?;
+        let loss = Compiled::pass(&mut self.workspace, &mut self.trials[self.loaded].learned, &request.proposal, pass)?;
         self.losses.push(loss);
         Ok(())
     }
@@ -257,7 +257,7 @@ impl<T: Stored> Network for RecurrentNetwork<T> {
 
     fn update(&mut self, rates: &[f64]) -> Result<()> {
         let rate = *only("learning rates", rates)?;
-        self.gradient_norm = self.workspace.update(&mut self.trials[self.loaded].learned, &self.sgd, rate);
+        self.gradient_norm = Compiled::update(&self.workspace, &mut self.trials[self.loaded].learned, &self.sgd, rate);
         Ok(())
     }
 
@@ -269,7 +269,7 @@ impl<T: Stored> Network for RecurrentNetwork<T> {
     fn evaluate(&mut self, request: &Request) -> Result<Evaluation> {
         let trial = self.find(request.batch.trial)?;
         let text = self.texts.evaluated(request.batch.set)?;
-        let loss = self.workspace.evaluate(&self.trials[trial].learned, &request.proposal, text)?;
+        let loss = Compiled::evaluate(&mut self.workspace, &self.trials[trial].learned, &request.proposal, text)?;
         Ok(Evaluation { loss, accuracy: None, count: text.len() as u64 })
     }
 

@@ -24,9 +24,65 @@ use crate::workers::Workers;
 const STREAMS: usize = 64;
 const TILE: usize = 8;
 
+/// What a number type does in its own way: be compiled in this crate. A generic function is compiled again by every crate and every test program
+/// that calls it, and with these go the loops over units and words for every instruction set.
+pub trait Compiled: Sized {
+    /// [`Workspace::pass`]
+    fn pass(
+        workspace: &mut Workspace<Self>,
+        learned: &mut Learned<Self>,
+        proposal: &Proposal,
+        pass: Pass,
+    ) -> Result<f64>;
+
+    /// [`Workspace::evaluate`]
+    fn evaluate(
+        workspace: &mut Workspace<Self>,
+        learned: &Learned<Self>,
+        proposal: &Proposal,
+        text: &[u32],
+    ) -> Result<f64>;
+
+    /// [`Workspace::update`]
+    fn update(workspace: &Workspace<Self>, learned: &mut Learned<Self>, sgd: &Sgd, rate: f64) -> f64;
+}
+
+macro_rules! compiled {
+    ($($number:ty),*) => { $(
+        impl Compiled for $number {
+            #[inline(never)]
+            fn pass(
+                workspace: &mut Workspace<Self>,
+                learned: &mut Learned<Self>,
+                proposal: &Proposal,
+                pass: Pass,
+            ) -> Result<f64> {
+                workspace.pass(learned, proposal, pass)
+            }
+
+            #[inline(never)]
+            fn evaluate(
+                workspace: &mut Workspace<Self>,
+                learned: &Learned<Self>,
+                proposal: &Proposal,
+                text: &[u32],
+            ) -> Result<f64> {
+                workspace.evaluate(learned, proposal, text)
+            }
+
+            #[inline(never)]
+            fn update(workspace: &Workspace<Self>, learned: &mut Learned<Self>, sgd: &Sgd, rate: f64) -> f64 {
+                workspace.update(learned, sgd, rate)
+            }
+        }
+    )* };
+}
+
+compiled!(f32, f64);
+
 /// Everything that a pass needs beside the weights.
 #[derive(Debug)]
-pub(super) struct Workspace<T> {
+pub struct Workspace<T> {
     arch: Arch,
     parent: Parent,
     layout: Layout,

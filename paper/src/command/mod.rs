@@ -20,7 +20,9 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{ArgAction, Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::build;
 use crate::error::Error;
@@ -29,7 +31,7 @@ use crate::error::Error;
 #[derive(Debug, Parser)]
 #[command(name = "advnas", version = build::VERSION_AND_COMMIT, max_term_width = 100, after_help = EXAMPLE)]
 struct Cli {
-    /// Say more on standard error; twice for every checkpoint. RUST_LOG=... does the same in detail.
+    /// Say more on standard error; twice for every checkpoint. RUST_LOG=... does the same, module by module.
     #[arg(short, long, action = ArgAction::Count, global = true)]
     verbose: u8,
 
@@ -137,18 +139,18 @@ fn misunderstood(error: &clap::Error) -> ExitCode {
 
 fn log(verbose: u8) {
     let level = match verbose {
-        0 => "warn",
-        1 => "info",
-        _ => "debug",
+        0 => LevelFilter::WARN,
+        1 => LevelFilter::INFO,
+        _ => LevelFilter::DEBUG,
     };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let wanted = std::env::var("RUST_LOG").ok().filter(|wanted| !wanted.is_empty());
+    let filter = wanted.and_then(|wanted| wanted.parse().ok()).unwrap_or_else(|| Targets::new().with_default(level));
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
-        .without_time()
-        .init();
+        .without_time();
+    tracing_subscriber::registry().with(filter).with(lines).init();
 }
 
 /// Writes to standard output. A reader that has seen enough, such as `head`, is no failure.
