@@ -507,9 +507,9 @@ mod tests {
         let layout = PassLayout::new(parent, Activity::One);
         let nodes = parent.nodes();
         let life = |node: usize| node..=readers_of(parent, node).max().unwrap_or(node);
-        for node in 1..nodes.len() {
+        for (node, described) in nodes.iter().enumerate().skip(1) {
             let buffer = layout.gradients()[layout.gradient_of(node)];
-            assert_eq!((buffer.channels, buffer.side), (nodes[node].channels, nodes[node].side));
+            assert_eq!((buffer.channels, buffer.side), (described.channels, described.side));
             for other in 1..node {
                 let together = life(other).end() >= life(node).start();
                 assert!(!together || layout.gradient_of(node) != layout.gradient_of(other), "nodes {other} and {node}");
