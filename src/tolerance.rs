@@ -73,7 +73,7 @@ pub fn assert_close(left: f64, right: f64, relative: f64, floor: f64) {
 }
 
 /// Panics with the worst elements unless two slices agree element by element; see [`close`] and
-/// [`Comparison`](crate::comparison::Comparison).
+/// [`Comparison`].
 ///
 /// # Panics
 /// If the lengths differ, an element differs by more, one is NaN, or there is none.
