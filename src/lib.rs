@@ -20,6 +20,7 @@
 //! | footnote 4, zero operation | [`estimator::ZeroOperation`] |
 //! | weight sharing, `w` (section 2) | [`Supernet`]; of a [`sharing::Network`], [`WeightSharing`] |
 //! | Algorithm 1 | [`Search`]; line 9 is [`estimator::policy_gradient`] |
+//! | what every supernet and every strategy must fulfil | [`conformance`] |
 //! | Table 1 | [`strategy::table1::TABLE_1`], [`strategy::Method`] |
 //! | section 5.1, toy regression | [`network::toy`] |
 //! | section 5.2, NAS-Bench-201 and CIFAR-10 | [`network::nas_bench_201`] |
