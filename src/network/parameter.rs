@@ -168,7 +168,8 @@ impl Part {
 /// use advantage_nas::random::Streams;
 ///
 /// let parent = Parent::new(Recurrent { vocabulary: 7, units: 3, ..Recurrent::paper() })?;
-/// let mut values = initial_values(parent.parameters(), &Streams::new(0), 0);
+/// let streams = Streams::new(0);
+/// let mut values = initial_values(parent.parameters(), &streams, 0);
 /// assert_eq!(values.next().unwrap().shape(), [7, 3]);
 /// # Ok::<(), advantage_nas::Error>(())
 /// ```
