@@ -225,7 +225,7 @@ impl<N: Network> WeightSharing<N> {
     /// # Errors
     /// As [`Supernet::weight_step`].
     pub fn pass(&mut self, request: &Request) -> Result<Passed> {
-        self.expect(std::slice::from_ref(request))?;
+        self.expect_drawn(std::slice::from_ref(request))?;
         self.network.load(std::slice::from_ref(request))?;
         self.network.pass(std::slice::from_ref(request), Pass { weights: true, edges: true, ..Pass::default() })?;
         self.fetch(Fetch::All, 1)?;

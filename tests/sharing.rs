@@ -112,6 +112,7 @@ fn what_does_not_fit_is_refused_before_anything_happens() {
             let message = error.unwrap_err().to_string();
             assert!(message.contains(part), "{message}");
         }
+        assert!(supernet.pass(bad).unwrap_err().to_string().contains(part));
         // The request before it was not worked on either.
         assert_eq!(supernet.save(4).unwrap(), start);
     }

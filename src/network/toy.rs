@@ -117,9 +117,8 @@ impl Toy {
     pub fn draw_batch(&self, streams: &Streams, batch: &Batch, images: ArrayViewMut3<'_, f32>) -> Result<()> {
         Error::expect_shape("images of a toy minibatch", &self.batch_shape(), images.shape())?;
         let mut rng = streams.at(Self::purpose(batch.set)?, batch.trial, batch.step);
-        for pixel in images {
-            *pixel = symmetric_uniform(rng.next_u32());
-        }
+        // Not a loop with `for`: an array's iterator asks at every step whether it goes over a slice, `for_each` asks once.
+        images.into_iter().for_each(|pixel| *pixel = symmetric_uniform(rng.next_u32()));
         Ok(())
     }
 
