@@ -733,21 +733,28 @@ fn losses_are_counted() {
     assert_eq!(message(Vec::clear), "losses of weight steps: expected 2 values, got 0");
 }
 
-/// Asks about two architectures on the same minibatch, and learns from both.
-struct Pairs {
+/// Asks about so many architectures on the same minibatch, and learns from all of them.
+struct Asking {
     shape: Shape,
+    proposals: usize,
     proposed: usize,
     learned: Vec<Vec<(Vec<usize>, f64)>>,
     log: Log,
 }
 
-impl Strategy for Pairs {
+impl Asking {
+    fn new(proposals: usize, log: &Log) -> Self {
+        Self { shape: space().shape().clone(), proposals, proposed: 0, learned: Vec::new(), log: log.clone() }
+    }
+}
+
+impl Strategy for Asking {
     fn shape(&self) -> &Shape {
         &self.shape
     }
 
     fn proposals_per_step(&self) -> usize {
-        2
+        self.proposals
     }
 
     fn propose(&mut self, step: &Step, rng: &mut dyn RngCore, proposal: &mut Proposal) -> Result<()> {
@@ -786,7 +793,7 @@ impl Strategy for Pairs {
 #[test]
 fn all_proposals_of_a_step_are_answered_and_learned_from() {
     let log = Log::default();
-    let strategy = Pairs { shape: space().shape().clone(), proposed: 0, learned: Vec::new(), log: log.clone() };
+    let strategy = Asking::new(2, &log);
     let net = FakeNet::new(true, &log);
     let (first, second) = (request([2, 0], 0), request([0, 1], 0));
     let mut search = Search::new(plan(0, 2, 5), Streams::new(3), net, 6, Box::new(strategy)).unwrap();
@@ -964,36 +971,9 @@ fn impossible_searches_are_refused() {
     }
     assert_eq!(refuse(good, false), "the supernet can't warm up: the weights of this network are fixed");
 
-    /// Asks nothing.
-    struct Silent(Pairs);
-    impl Strategy for Silent {
-        fn shape(&self) -> &Shape {
-            self.0.shape()
-        }
-        fn proposals_per_step(&self) -> usize {
-            0
-        }
-        fn propose(&mut self, step: &Step, rng: &mut dyn RngCore, proposal: &mut Proposal) -> Result<()> {
-            self.0.propose(step, rng, proposal)
-        }
-        fn learn(&mut self, step: &Step, answers: &[Answer<'_>]) -> Result<()> {
-            self.0.learn(step, answers)
-        }
-        fn probabilities_into(&self, _out: &mut OpTable<f64>) {}
-        fn mode_into(&self, _out: &mut Architecture) {}
-        fn entropy(&self) -> f64 {
-            0.0
-        }
-        fn save(&self) -> State {
-            State::new()
-        }
-        fn restore(&mut self, _state: &State) -> Result<()> {
-            Ok(())
-        }
-    }
-    let log = Log::default();
-    let silent = Silent(Pairs { shape: space().shape().clone(), proposed: 0, learned: Vec::new(), log: log.clone() });
-    let error = Search::new(good, Streams::new(0), FakeNet::new(true, &log), 0, Box::new(silent)).err().unwrap();
+    let silent = Box::new(Asking::new(0, &Log::default()));
+    let net = FakeNet::new(true, &Log::default());
+    let error = Search::new(good, Streams::new(0), net, 0, silent).err().expect("refused");
     assert_eq!(error.to_string(), "the number of proposals of a step must be at least 1, got 0");
 
     let other = SearchSpace::anonymous([2, 3]).unwrap();

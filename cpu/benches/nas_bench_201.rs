@@ -3,7 +3,7 @@
 //! paper's network and a small one; one thread and two. Random images, so no data is needed.
 
 use advantage_nas::network::nas_bench_201::{
-    BATCH, Candidates, Data, EDGES, Images, PIXELS, Parent, Skeleton, paper_sgd,
+    BATCH, CHANNELS, Candidates, Data, EDGES, IMAGE, Images, Parent, Skeleton, paper_sgd,
 };
 use advantage_nas::random::Streams;
 use advantage_nas::strategy::{Activity, Feedback, Proposal, Step, StepKind, Want};
@@ -11,6 +11,9 @@ use advantage_nas::supernet::{Batch, Request, Set};
 use advantage_nas::{Architecture, Supernet};
 use advantage_nas_cpu::nas_bench_201::{self, NasBench201Supernet, Settings};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use ndarray::Array4;
+use ndarray_rand::RandomExt;
+use rand::distr::StandardUniform;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -21,7 +24,7 @@ fn supernet(skeleton: Skeleton, threads: usize) -> NasBench201Supernet<f32> {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let count = 4 * BATCH;
     let images = Images::new(
-        (0..count * PIXELS).map(|_| rng.random()).collect::<Vec<_>>(),
+        Array4::random_using((count, CHANNELS, IMAGE, IMAGE), StandardUniform, &mut rng).into_raw_vec_and_offset().0,
         (0..count).map(|image| (image % 10) as u8).collect::<Vec<_>>(),
         (0..10).map(|class| class.to_string()).collect::<Vec<_>>(),
     )

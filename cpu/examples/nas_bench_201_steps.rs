@@ -8,14 +8,17 @@
 use std::time::Instant;
 
 use advantage_nas::network::nas_bench_201::{
-    BATCH, Candidates, Data, EDGES, Images, PIXELS, Parent, Skeleton, paper_sgd,
+    BATCH, CHANNELS, Candidates, Data, EDGES, IMAGE, Images, Parent, Skeleton, paper_sgd,
 };
 use advantage_nas::random::Streams;
 use advantage_nas::strategy::{Activity, Proposal, Step, StepKind, Want};
 use advantage_nas::supernet::{Batch, Request, Set};
 use advantage_nas::{Architecture, Error, Supernet};
 use advantage_nas_cpu::nas_bench_201::{self, Settings};
-use rand::{Rng, SeedableRng};
+use ndarray::Array4;
+use ndarray_rand::RandomExt;
+use rand::SeedableRng;
+use rand::distr::StandardUniform;
 use rand_chacha::ChaCha8Rng;
 
 const USAGE: &str = "nas_bench_201_steps full|small THREADS WARM_UP CELL...";
@@ -43,7 +46,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let count = 20 * BATCH;
     let images = Images::new(
-        (0..count * PIXELS).map(|_| rng.random()).collect::<Vec<_>>(),
+        Array4::random_using((count, CHANNELS, IMAGE, IMAGE), StandardUniform, &mut rng).into_raw_vec_and_offset().0,
         (0..count).map(|image| (image % 10) as u8).collect::<Vec<_>>(),
         (0..10).map(|class| class.to_string()).collect::<Vec<_>>(),
     )?;

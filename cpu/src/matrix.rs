@@ -361,6 +361,9 @@ pub(crate) fn transpose<T: Element>(
 #[cfg(test)]
 mod tests {
     use advantage_nas::tolerance::{F64_SUMS, assert_all_close};
+    use ndarray::Array2;
+    use ndarray_rand::RandomExt;
+    use rand::distr::Uniform;
     use rand::{Rng, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 
@@ -368,24 +371,22 @@ mod tests {
 
     /// A matrix with its numbers, and what is beyond its columns set to something that must not matter.
     struct Matrix {
-        columns: usize,
-        numbers: Vec<f64>,
+        numbers: Array2<f64>,
         pixels: Vec<Pixel<f64>>,
     }
 
     impl Matrix {
         fn random(rows: usize, columns: usize, rng: &mut ChaCha8Rng) -> Self {
-            let numbers: Vec<f64> = (0..rows * columns).map(|_| rng.random_range(-1.0..1.0)).collect();
+            let numbers = Array2::random_using((rows, columns), Uniform::new(-1.0, 1.0).unwrap(), rng);
             let mut pixels = vec![Pixel([1e9; LANES]); blocks(columns) * rows];
-            for (index, number) in numbers.iter().enumerate() {
-                let (row, column) = (index / columns, index % columns);
+            for ((row, column), number) in numbers.indexed_iter() {
                 pixels[column / LANES * rows + row].0[column % LANES] = *number;
             }
-            Self { columns, numbers, pixels }
+            Self { numbers, pixels }
         }
 
         fn at(&self, row: usize, column: usize) -> f64 {
-            self.numbers[row * self.columns + column]
+            self.numbers[[row, column]]
         }
     }
 

@@ -19,6 +19,8 @@ use advantage_nas_oracles::Mixture;
 use advantage_nas_oracles::layers::Moments;
 use advantage_nas_oracles::nas_bench_201::Network;
 use ndarray::{Array4, ArrayD};
+use ndarray_rand::RandomExt;
+use rand::distr::Uniform;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -86,7 +88,7 @@ fn both(candidates: &Candidates, batch: usize, seed: u64) -> (NasBench201Superne
     let parent = supernet.network().parent().clone();
     for (index, parameter) in parent.parameters().iter().enumerate() {
         if parameter.shape.len() == 1 {
-            let values = ArrayD::from_shape_simple_fn(&*parameter.shape, || rng.random_range(0.5..1.5));
+            let values = ArrayD::random_using(&*parameter.shape, Uniform::new(0.5, 1.5).unwrap(), &mut rng);
             supernet.set_parameter(TRIAL, index, Part::Value, &values.into()).unwrap();
         }
     }

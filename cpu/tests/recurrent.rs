@@ -16,6 +16,8 @@ use advantage_nas_cpu::recurrent::{self, RecurrentSupernet, Settings};
 use advantage_nas_oracles::Mixture;
 use advantage_nas_oracles::recurrent::{Network, Segment};
 use ndarray::{Array2, ArrayD};
+use ndarray_rand::RandomExt;
+use rand::distr::Uniform;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -60,7 +62,7 @@ fn supernet<T: Stored>(sizes: Recurrent, threads: usize) -> RecurrentSupernet<T>
 fn with_state(sizes: Recurrent, seed: u64) -> (RecurrentSupernet<f64>, ChaCha8Rng) {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut supernet = supernet::<f64>(sizes, 1);
-    let state = Array2::from_shape_simple_fn((sizes.batch, sizes.units), || rng.random_range(-1.0..1.0));
+    let state = Array2::random_using((sizes.batch, sizes.units), Uniform::new(-1.0, 1.0).unwrap(), &mut rng);
     supernet.network_mut().set_state(TRIAL, state.view()).unwrap();
     (supernet, rng)
 }

@@ -14,6 +14,7 @@ use advantage_nas::strategy::{
 };
 use advantage_nas::supernet::{Batch, Evaluation, Fetch, Request, Set};
 use advantage_nas::{Architecture, Error, OpTable, Result, SearchSpace, Shape, Supernet};
+use advantage_nas_gpu::check;
 use advantage_nas_gpu::together::{Seat, Table};
 use rand::RngCore;
 
@@ -500,4 +501,23 @@ fn once_or_twice<S: Supernet>(supernet: S, trial: u32) -> Found {
     let search = Search::new(plan(0), streams, supernet, trial, strategy).unwrap();
     let (_, best, state) = run(search, None, &mut seen).unwrap();
     (seen.lines, best, state)
+}
+
+/// What `gpu check` compares of a search over a network that trains is what that search hears: its weights are trained, too.
+#[test]
+fn a_witness_sees_what_a_network_that_trains_is_asked() {
+    let (streams, steps) = (Streams::new(21), 5);
+    let strategy = || Method::AdvantageNas.build(&space(), &MethodSettings::toy(), &streams, 3).unwrap();
+    let network = || WeightSharing::new(Affine::new(&[3], 1));
+    let witnessed = check::witness(network(), &streams, 3, strategy(), steps).unwrap();
+    let mut search = Search::new(Plan::theta_only(steps, 10), streams.clone(), network(), 3, strategy()).unwrap();
+    assert_eq!(search.steps(), 2 * steps, "w and θ in turn");
+    let mut seen = Seen::default();
+    search.run(None, &mut seen).unwrap();
+    // An evaluation before the first step and one after the last, on both sides.
+    let heard: Vec<String> = witnessed.iter().map(|seen| format!("{:x}", seen.loss.to_bits())).collect();
+    assert_eq!(heard.len(), seen.lines.len());
+    for (line, loss) in seen.lines.iter().zip(&heard) {
+        assert!(line.contains(&format!("to {loss},")) || line.contains(&format!("loss {loss},")), "{line}: {loss}");
+    }
 }

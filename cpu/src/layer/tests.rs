@@ -7,8 +7,10 @@ use advantage_nas::tolerance::{
     central_difference,
 };
 use advantage_nas_oracles::layers;
-use ndarray::{Array4, ArrayView4, Axis, concatenate};
+use ndarray::{Array1, Array4, ArrayView4, Axis, concatenate};
+use ndarray_rand::RandomExt;
 use pulp::Arch;
+use rand::distr::Uniform;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -177,13 +179,19 @@ fn each_weight(convolution: &Convolution, mut of: impl FnMut(usize, usize, usize
     }
 }
 
+/// Filters whose numbers `f32` holds exactly, `[outputs, inputs, kernel, kernel]`, in the order of that shape.
+fn random_filters(shape: [usize; 4], rng: &mut ChaCha8Rng) -> Vec<f64> {
+    let filters = Array4::random_using(shape, Uniform::new(-1.0f32, 1.0).unwrap(), rng);
+    filters.mapv(f64::from).into_raw_vec_and_offset().0
+}
+
 fn convolutions() -> impl Iterator<Item = (Convolution, Image, Vec<f64>, ChaCha8Rng)> {
     CONVOLUTIONS.into_iter().enumerate().map(|(seed, (inputs, outputs, kernel, stride, height, width))| {
         let convolution = Convolution { inputs, outputs, kernel, stride, size: Size { height, width } };
         let mut rng = rng(seed as u64);
         let input = Image::random(inputs, convolution.size, &mut rng);
-        let weights = (0..outputs * inputs * kernel * kernel).map(|_| f64::from(rng.random_range(-1.0f32..1.0)));
-        (convolution, input, weights.collect(), rng)
+        let weights = random_filters([outputs, inputs, kernel, kernel], &mut rng);
+        (convolution, input, weights, rng)
     })
 }
 
@@ -342,8 +350,7 @@ fn minimal_filtering_rounds_little_worse_than_the_direct_convolution() {
         let mut rng = rng(80 + seed as u64);
         let input = Image::random(channels, size, &mut rng);
         let slopes = Image::random(channels, size, &mut rng);
-        let weights: Vec<f64> =
-            (0..9 * channels * channels).map(|_| f64::from(rng.random_range(-1.0f32..1.0))).collect();
+        let weights = random_filters([channels, channels, 3, 3], &mut rng);
         let exact = convolve::<f64>(&convolution, None, &weights, &input, 1, true);
         let check = |what: &str, filtered: &[f64], direct: &[f64], exact: &[f64]| {
             let of = |found: &[f64]| {
@@ -595,7 +602,7 @@ fn gradients_of_batch_norms_are_central_differences() {
             let images: Vec<Image> = (0..3).map(|_| Image::random(channels, size, &mut rng)).collect();
             let of_slopes = if head { Size { height: 1, width: 1 } } else { size };
             let slopes: Vec<Image> = (0..3).map(|_| Image::random(channels, of_slopes, &mut rng)).collect();
-            let mut numbers = || -> Vec<f64> { (0..channels).map(|_| rng.random_range(0.5..1.5)).collect() };
+            let mut numbers = || Array1::random_using(channels, Uniform::new(0.5, 1.5).unwrap(), &mut rng).to_vec();
             let (scale, shift) = (numbers(), numbers());
 
             let statistics = plain_statistics(&images);
@@ -684,7 +691,7 @@ fn gradients_of_batch_norms_are_central_differences() {
 #[test]
 fn joined_moments_are_those_of_all_numbers() {
     let mut rng = rng(50);
-    let values: Vec<f64> = (0..11).map(|_| rng.random_range(-1.0..1.0)).collect();
+    let values = Array1::random_using(11, Uniform::new(-1.0, 1.0).unwrap(), &mut rng).to_vec();
     let of = |values: &[f64]| {
         let count = values.len() as f64;
         let mean = values.iter().sum::<f64>() / count;
@@ -705,7 +712,8 @@ fn joined_moments_are_those_of_all_numbers() {
 fn gradients_of_the_linear_layer_and_its_loss_are_central_differences() {
     for (seed, (classes, inputs)) in [(2, 1), (10, 64), (17, 20)].into_iter().enumerate() {
         let mut rng = rng(60 + seed as u64);
-        let mut numbers = |count: usize| -> Vec<f64> { (0..count).map(|_| rng.random_range(-1.0..1.0)).collect() };
+        let between = Uniform::new(-1.0, 1.0).unwrap();
+        let mut numbers = |count: usize| Array1::random_using(count, between, &mut rng).to_vec();
         let (weights, bias, input) = (numbers(classes * inputs), numbers(classes), numbers(inputs));
         let label = classes / 2;
         let pack = |weights: &[f64]| -> Vec<Pixel<f64>> {

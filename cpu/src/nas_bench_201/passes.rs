@@ -53,8 +53,8 @@ pub struct Outcome {
     pub(super) correct: usize,
 }
 
-/// What a number type does in its own way: be compiled in this crate. A generic function is compiled again by every crate and every test program
-/// that calls it, and with these go the loops of all layers for every instruction set, half a minute's work.
+/// Passes that are compiled here, once for each number type. A generic function is compiled anew in every crate and every test program that
+/// calls it, and with it the loops of all layers for every instruction set, half a minute's work.
 pub trait Compiled: Sized {
     /// [`Passes::forward`]
     fn forward(

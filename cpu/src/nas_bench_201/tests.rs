@@ -1,10 +1,13 @@
 //! A cell of skip and average pooling, whose reward is multi-affine, and minibatches that leave chunks empty.
 
-use advantage_nas::network::nas_bench_201::{Candidates, EDGES, Operation as Candidate, Skeleton};
+use advantage_nas::network::nas_bench_201::{CHANNELS, Candidates, EDGES, IMAGE, Operation as Candidate, Skeleton};
 use advantage_nas::random::Streams;
 use advantage_nas::strategy::Want;
 use advantage_nas::tolerance::{F64_SUMS, assert_close};
 use advantage_nas::{Architecture, estimator};
+use ndarray::Array4;
+use ndarray_rand::RandomExt;
+use rand::distr::Uniform;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -19,6 +22,12 @@ use crate::layer::{Pixel, Size};
 
 /// A network whose first cell is examined: its output is node 4, after images, stem and two nodes.
 const OUTPUT: usize = 4;
+
+/// Images `[count, 3, 32, 32]`, one after the other.
+fn random_images(count: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
+    let images = Array4::random_using((count, CHANNELS, IMAGE, IMAGE), Uniform::new(-1.0, 1.0).unwrap(), rng);
+    images.into_raw_vec_and_offset().0
+}
 
 struct Examined {
     passes: Passes<f64>,
@@ -36,7 +45,7 @@ impl Examined {
         let passes = Passes::new(parent, Activity::All, 2, Workers::new(1).unwrap());
         let length = 2 * passes.graph.sizes.nodes[OUTPUT].length();
         let functional = (0..length).map(|_| Pixel(std::array::from_fn(|_| rng.random_range(-1.0..1.0)))).collect();
-        let images = (0..2 * PIXELS).map(|_| rng.random_range(-1.0..1.0)).collect();
+        let images = random_images(2, rng);
         Self { passes, learned, images, functional }
     }
 
@@ -125,7 +134,7 @@ fn chunks_without_images_add_nothing_to_the_gradients() {
     let shape = parent.space().shape().clone();
     let proposal = Proposal::one_hot(&shape, &Architecture::first(&shape), Want::Gradient).unwrap();
     let count = 3 * CHUNK;
-    let images: Vec<f32> = (0..count * PIXELS).map(|_| rng.random_range(-1.0..1.0)).collect();
+    let images = random_images(count, &mut rng);
     let labels: Vec<usize> = (0..count).map(|image| image % 2).collect();
     let gradients = |batch: usize, minibatches: &[usize]| {
         let mut learned = Learned::<f64>::new(&parent, &Streams::new(0), 0);

@@ -24,8 +24,8 @@ use crate::workers::Workers;
 const STREAMS: usize = 64;
 const TILE: usize = 8;
 
-/// What a number type does in its own way: be compiled in this crate. A generic function is compiled again by every crate and every test program
-/// that calls it, and with these go the loops over units and words for every instruction set.
+/// Passes that are compiled here, once for each number type. A generic function is compiled anew in every crate and every test program that
+/// calls it, and with it the loops over units and words for every instruction set.
 pub trait Compiled: Sized {
     /// [`Workspace::pass`]
     fn pass(

@@ -7,8 +7,8 @@ pub mod toy;
 use advantage_nas::comparison::Comparison;
 use advantage_nas::search::{Plan, Search};
 use advantage_nas::state::State;
-use advantage_nas::strategy::{Feedback, Proposal, Strategy};
-use advantage_nas::supernet::{Evaluation, Request};
+use advantage_nas::strategy::{Activity, Feedback, Proposal, Step, Strategy};
+use advantage_nas::supernet::{Evaluation, Fetch, Request};
 use advantage_nas::tolerance::Tolerance;
 use advantage_nas::{SearchSpace, Supernet, random::Streams};
 
@@ -34,6 +34,22 @@ struct Witness<S> {
 impl<S: Supernet> Supernet for Witness<S> {
     fn space(&self) -> &SearchSpace {
         self.supernet.space()
+    }
+
+    fn activity(&self) -> Activity {
+        self.supernet.activity()
+    }
+
+    fn trains_weights(&self) -> bool {
+        self.supernet.trains_weights()
+    }
+
+    fn weight_step(&mut self, steps: &[Step], requests: &[Request]) -> advantage_nas::Result<()> {
+        self.supernet.weight_step(steps, requests)
+    }
+
+    fn weight_losses(&mut self, trial: u32, fetch: Fetch, losses: &mut Vec<f64>) -> advantage_nas::Result<()> {
+        self.supernet.weight_losses(trial, fetch, losses)
     }
 
     fn probe(&mut self, requests: &[Request], feedback: &mut [Feedback]) -> advantage_nas::Result<()> {
