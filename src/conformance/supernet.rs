@@ -22,7 +22,76 @@ pub struct Differences {
     pub tolerance: f64,
 }
 
-/// What a supernet is held against; see the [module](super) for an example with strategies, `tests/conformance.rs` for supernets.
+/// What a supernet is held against.
+///
+/// ```
+/// use advantage_nas::conformance::SupernetSuite;
+/// use advantage_nas::state::State;
+/// use advantage_nas::strategy::{Feedback, Want};
+/// use advantage_nas::supernet::{Evaluation, Request, expect_feedback, find_trial};
+/// use advantage_nas::{Result, SearchSpace, Supernet};
+///
+/// /// Candidate `j` of edge `i` adds `i − j + 1`, whatever the minibatch.
+/// struct Sum(SearchSpace);
+///
+/// impl Sum {
+///     fn share(&self, request: &Request, edge: usize) -> f64 {
+///         request.proposal.slots(edge).map(|(candidate, a)| a * slope(edge, candidate)).sum()
+///     }
+///
+///     fn loss(&self, request: &Request) -> Result<f64> {
+///         find_trial(&[0], request.batch.trial)?;
+///         self.0.shape().expect("proposal", request.proposal.shape())?;
+///         Ok((0..self.0.shape().edges()).map(|edge| self.share(request, edge)).sum())
+///     }
+/// }
+///
+/// fn slope(edge: usize, candidate: usize) -> f64 {
+///     edge as f64 - candidate as f64 + 1.0
+/// }
+///
+/// impl Supernet for Sum {
+///     fn space(&self) -> &SearchSpace {
+///         &self.0
+///     }
+///
+///     fn probe(&mut self, requests: &[Request], feedback: &mut [Feedback]) -> Result<()> {
+///         expect_feedback(&self.0, requests, feedback)?;
+///         for (request, feedback) in requests.iter().zip(feedback) {
+///             let (want, active) = (request.proposal.want(), request.proposal.active());
+///             feedback.begin(want);
+///             feedback.loss = self.loss(request)?;
+///             for edge in 0..self.0.shape().edges() {
+///                 feedback.removals[edge] = feedback.loss - self.share(request, edge);
+///                 for (candidate, gradient) in feedback.gradient.edge_mut(edge).iter_mut().enumerate() {
+///                     *gradient = match active[(edge, candidate)] {
+///                         true => slope(edge, candidate),
+///                         false => f64::from(u8::from(want == Want::GradientWithUnitOutputs)),
+///                     };
+///                 }
+///             }
+///         }
+///         Ok(())
+///     }
+///
+///     fn evaluate(&mut self, request: &Request) -> Result<Evaluation> {
+///         Ok(Evaluation { loss: self.loss(request)?, accuracy: None, count: 1 })
+///     }
+///
+///     fn save(&mut self, _trial: u32) -> Result<State> {
+///         Ok(State::new())
+///     }
+///
+///     fn restore(&mut self, _trial: u32, _state: &State) -> Result<()> {
+///         Ok(())
+///     }
+/// }
+///
+/// let suite = SupernetSuite { affine: Some(1e-12), ..SupernetSuite::new([0]) };
+/// let report = suite.run(|| Ok(Sum(SearchSpace::anonymous([2, 3])?)));
+/// report.assert();
+/// println!("{report}");
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct SupernetSuite {
     /// Trials that the supernets have which are built for the suite: at least one, two so that they can be told apart.

@@ -144,13 +144,20 @@ fn log(verbose: u8) {
         _ => LevelFilter::DEBUG,
     };
     let wanted = std::env::var("RUST_LOG").ok().filter(|wanted| !wanted.is_empty());
-    let filter = wanted.and_then(|wanted| wanted.parse().ok()).unwrap_or_else(|| Targets::new().with_default(level));
+    let (filter, refused) = match wanted.as_deref().map(str::parse::<Targets>) {
+        Some(Ok(filter)) => (filter, None),
+        Some(Err(error)) => (Targets::new().with_default(level), Some(error)),
+        None => (Targets::new().with_default(level), None),
+    };
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .without_time();
     tracing_subscriber::registry().with(filter).with(lines).init();
+    if let Some(error) = refused {
+        tracing::warn!("RUST_LOG is not understood ({error}); it takes levels, such as debug or advantage_nas_paper=debug,warn");
+    }
 }
 
 /// Writes to standard output. A reader that has seen enough, such as `head`, is no failure.
