@@ -14,6 +14,7 @@ mod first_order;
 mod methods;
 mod minibatches;
 mod optim;
+mod pinned;
 mod policy;
 mod random;
 mod reinforce;

@@ -10,23 +10,26 @@ use std::time::Duration;
 use crate::support::{Finished, fail, result, start, succeed};
 use advantage_nas::network::nas_bench_201::{Cell, Operation};
 
-/// A folder with CIFAR-10 in its official form, of noise in the colour of its class, and a table of NAS-Bench-201 in which a cell's
-/// accuracy is known from its operations.
+/// A folder with the official files of CIFAR-10 in an archive, and a table of NAS-Bench-201 in which a cell's accuracy is known from its
+/// operations. An image is noise in the colour of its class; few of them differ, so that the archive is small and a search is ready in no
+/// time: decoded once, the images come from the cache.
 fn data() -> &'static Path {
     static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
     FOLDER
         .get_or_init(|| {
             let folder = tempfile::tempdir().unwrap();
-            let images = folder.path().join("cifar10/cifar-10-batches-bin");
+            let images = folder.path().join("cifar10");
             fs::create_dir_all(&images).unwrap();
+            let file = fs::File::create(images.join("official.tar.zst")).unwrap();
+            let mut archive = tar::Builder::new(zstd::Encoder::new(file, 3).unwrap());
             let mut state = 1_u32;
             for name in ["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"] {
-                let mut records = Vec::with_capacity(10_000 * 3073);
-                for image in 0..10_000_u32 {
+                let mut records = Vec::with_capacity(DIFFERENT * 3073);
+                for image in 0..DIFFERENT {
                     let class = image % 10;
                     records.push(class as u8);
                     for channel in 0..3 {
-                        let colour = 40 * ((class >> channel) & 3);
+                        let colour = 40 * ((class >> channel) & 3) as u32;
                         records.extend((0..1024).map(|_| {
                             // Numerical Recipes' generator: any noise will do.
                             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -34,12 +37,28 @@ fn data() -> &'static Path {
                         }));
                     }
                 }
-                fs::write(images.join(format!("{name}.bin")), records).unwrap();
+                let records = records.repeat(10_000 / DIFFERENT);
+                let mut header = tar::Header::new_gnu();
+                header.set_size(records.len() as u64);
+                archive.append_data(&mut header, format!("cifar-10-batches-bin/{name}.bin"), &records[..]).unwrap();
             }
+            archive.into_inner().unwrap().finish().unwrap();
             write_table(folder.path(), 0.0);
             folder
         })
         .path()
+}
+
+/// Images of a file that differ.
+const DIFFERENT: usize = 100;
+
+/// Where data lies, and where what was decoded of it is kept.
+fn folders() -> &'static [String; 4] {
+    static FOLDERS: OnceLock<[String; 4]> = OnceLock::new();
+    FOLDERS.get_or_init(|| {
+        let of = |path: &Path| path.to_str().unwrap().to_owned();
+        ["--data".to_owned(), of(data()), "--cache".to_owned(), of(&data().join("cache"))]
+    })
 }
 
 /// The table: 50 % and as much as the operations are worth.
@@ -66,8 +85,8 @@ fn accuracy_of(operations: &[Operation; 6]) -> f64 {
 }
 
 fn search<'a>(out: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
-    let mut arguments = vec!["search", "cifar10", "--preset", "tiny", "--quiet", "--data", data().to_str().unwrap()];
-    arguments.extend(["--out", out.to_str().unwrap()]);
+    let mut arguments = vec!["search", "cifar10", "--preset", "tiny", "--quiet", "--out", out.to_str().unwrap()];
+    arguments.extend(folders().iter().map(String::as_str));
     arguments.extend(more);
     arguments
 }
@@ -131,8 +150,11 @@ fn a_search_is_evaluated_from_its_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
     let evaluate = |more: &[&str]| {
-        let own = ["evaluate", "cifar10", "--from", out.to_str().unwrap(), "--data", data().to_str().unwrap()];
-        [&own[..], more].concat().into_iter().map(str::to_owned).collect::<Vec<String>>()
+        let own = ["evaluate", "cifar10", "--from", out.to_str().unwrap()].map(str::to_owned);
+        own.into_iter()
+            .chain(folders().clone())
+            .chain(more.iter().map(|&word| word.to_owned()))
+            .collect::<Vec<String>>()
     };
     let json = |more: &[&str]| -> serde_json::Value {
         let arguments = evaluate(&[&["--json"], more].concat());
@@ -301,8 +323,8 @@ fn other_data_is_refused_on_resume() {
 }
 
 fn reproduce<'a>(subject: &'a str, out: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
-    let mut arguments = vec!["reproduce", subject, "--preset", "tiny", "--quiet", "--data", data().to_str().unwrap()];
-    arguments.extend(["--out", out.to_str().unwrap()]);
+    let mut arguments = vec!["reproduce", subject, "--preset", "tiny", "--quiet", "--out", out.to_str().unwrap()];
+    arguments.extend(folders().iter().map(String::as_str));
     arguments.extend(more);
     arguments
 }

@@ -128,7 +128,7 @@ fn memory_grows_with_the_candidates_of_dense_methods_only() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("memory");
     let mut command = Command::new(PROGRAM);
-    command.args(["reproduce", "memory", "--batch", "8", "--quiet", "--out"]).arg(&out);
+    command.args(["reproduce", "memory", "--batch", "2", "--quiet", "--out"]).arg(&out);
     let output = succeed(command);
     let table = fs::read_to_string(out.join("memory.md")).unwrap();
     assert!(String::from_utf8(output.stdout).unwrap().starts_with(&table));

@@ -156,7 +156,9 @@ fn log(verbose: u8) {
         .without_time();
     tracing_subscriber::registry().with(filter).with(lines).init();
     if let Some(error) = refused {
-        tracing::warn!("RUST_LOG is not understood ({error}); it takes levels, such as debug or advantage_nas_paper=debug,warn");
+        tracing::warn!(
+            "RUST_LOG is not understood ({error}); it takes levels, such as debug or advantage_nas_paper=debug,warn"
+        );
     }
 }
 

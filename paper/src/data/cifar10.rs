@@ -233,7 +233,8 @@ fn official(source: &Path, members: &[Member], sizes: Sizes) -> Result<Decoded> 
     let mut checksum = Checksum::default();
     let mut read = |names: &[&str], of_class: usize| -> Result<Images> {
         let records = of_class * CLASSES.len() / names.len();
-        let (mut labels, mut pixels) = (Vec::new(), Vec::new());
+        let images = of_class * CLASSES.len();
+        let (mut labels, mut pixels) = (Vec::with_capacity(images), Vec::with_capacity(images * PIXELS));
         for name in names {
             let file = format!("{}: {name}", source.display());
             let of_name = |member: &&Member| member.name.rsplit('/').next() == Some(*name);
