@@ -62,6 +62,26 @@ pub struct Signature {
     pub names: &'static [&'static str],
     /// What they are passed.
     pub parameters: &'static [Parameter],
+    /// What the fast one is to be; none if nothing is stated.
+    pub expected: Option<Expected>,
+}
+
+/// What a kernel is expected to be, stated beside it and held against its machine code (example `ring_2`) and against
+/// its accesses on the software device. It is of one launch, with the paper's sizes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// Threads of a block, as its `__launch_bounds__` say.
+    pub threads: usize,
+    /// Bytes of dynamic shared memory of a block.
+    pub dynamic_shared: usize,
+    /// Blocks that a multiprocessor has room for, at least.
+    pub blocks: usize,
+    /// Percent of the instructions of the loop that does the work that are FFMA or HMMA, at least.
+    pub arithmetic: usize,
+    /// Loads of global memory in that loop, at most.
+    pub global_loads: usize,
+    /// Multiplications and additions in that loop that are not fused, at most.
+    pub unfused: usize,
 }
 
 /// A parameter of a kernel.
@@ -227,6 +247,7 @@ mod tests {
                     Parameter::writes::<f64>("values"),
                     Parameter::value::<i32>("length"),
                 ],
+                expected: None,
             }],
         };
         let text = "\

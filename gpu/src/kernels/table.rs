@@ -101,6 +101,7 @@ macro_rules! description {
 ///
 /// - the struct that is launched, and the names of the fast and of the naive version
 /// - `given`: its fields
+/// - `expects`: what its machine code is to be, see [`Expected`](crate::device::source::Expected)
 /// - `requires`: conditions on them that lengths don't tell; a panic is a bug of the caller
 /// - `parameters`: the kernel's, in its order. `reads name: type[values] = buffer` is a `const` pointer to so many values
 ///   at least, `writes` one that is not const, `value name: type = value` is passed by value
@@ -115,6 +116,7 @@ macro_rules! kernel {
     (
         $(#[$meta:meta])*
         unsafe pub struct $launch:ident<$life:lifetime>: $fast:literal, $naive:literal;
+        $(expects { $($expectation:ident: $expected:expr,)* })?
         given { $($(#[$given_meta:meta])* $given:ident: $given_type:ty,)* }
         $(requires { $($requirement:tt)* })?
         parameters { $($way:ident $parameter:ident: $type:ty $([$length:expr])? = $argument:expr,)* }
@@ -131,6 +133,7 @@ macro_rules! kernel {
                 parameters: &[
                     $($crate::device::source::Parameter::$way::<$type>(stringify!($parameter)),)*
                 ],
+                expected: kernel!(@expected $($($expectation: $expected,)*)?),
             };
 
             /// Submits the launch.
@@ -156,6 +159,10 @@ macro_rules! kernel {
                 unsafe { launch.submit(geometry) }
             }
         }
+    };
+    (@expected) => { None };
+    (@expected $($expectation:ident: $expected:expr,)+) => {
+        Some($crate::device::source::Expected { $($expectation: $expected,)+ })
     };
     (@reads $launch:ident, $name:expr, $type:ty, $argument:ident, $length:expr) => {
         $launch.reads::<$type>($name, $argument, $length)

@@ -305,6 +305,8 @@ kernel! {
     // SAFETY: of the requests, those that are there are read, at most `sizes.requests`; for each, `images_pitch` floats
     // are written.
     unsafe pub struct Images<'a>: "toy_images", "toy_images_naive";
+    // Integers only: nothing to fuse.
+    expects { threads: THREADS, dynamic_shared: 0, blocks: 16, arithmetic: 0, global_loads: 0, unfused: 0, }
     given {
         /// The key of the random streams.
         key: &'a Buffer<u32>,
@@ -334,6 +336,9 @@ kernel! {
     // SAFETY: `Asks` holds only trials and candidates that are there, `Weights` only teachers of that many candidates;
     // everything else is indexed by block, thread and loops up to the dimensions.
     unsafe pub struct Edges<'a>: "toy_edges", "toy_edges_naive";
+    // The loop over several slots reads its filters from global memory, as it does not know how many there are. Not fused: sums over
+    // lanes, two by two steps.
+    expects { threads: THREADS, dynamic_shared: 0, blocks: 6, arithmetic: 60, global_loads: 100, unfused: 4, }
     given {
         /// The requests.
         asks: &'a Asks,
@@ -379,6 +384,8 @@ kernel! {
     // SAFETY: indexed by block, thread and loops up to the dimensions and rows; of the slopes no more rows are read than
     // there are, and none for removals.
     unsafe pub struct Answers<'a>: "toy_answers", "toy_answers_naive";
+    // Sums in double precision.
+    expects { threads: ANSWER_THREADS, dynamic_shared: 400, blocks: 8, arithmetic: 0, global_loads: 2, unfused: 0, }
     given {
         /// The requests.
         asks: &'a Asks,
