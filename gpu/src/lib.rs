@@ -4,6 +4,7 @@
 //! - [`kernels`]: the sources in `kernels/*.cu`, and a table of their kernels, from which they are launched
 //! - [`toy`]: the toy regression, as `advantage-nas-cpu` has it
 //! - [`together`]: one supernet that answers the searches of many threads in one launch
+//! - [`model`]: how long kernels should take on an H100, from their shapes; no device is needed for it
 //! - [`check`]: every kernel against the host, every supernet against another one; [`measure`]: how long they take
 //!
 //! Built from the descriptions in [`advantage_nas::network`]; no estimators, no strategies and no run directories here.
@@ -19,6 +20,7 @@ mod error;
 #[allow(unsafe_code, reason = "launches")]
 pub mod kernels;
 pub mod measure;
+pub mod model;
 pub mod together;
 pub mod toy;
 

@@ -9,3 +9,4 @@ mod support;
 mod device;
 mod together;
 mod toy;
+mod traffic;

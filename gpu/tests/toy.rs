@@ -1,7 +1,10 @@
 //! The toy regression on the software CUDA device: every kernel and its naive version against the host, the supernet
 //! against that of the CPU, searches step by step. The checks are those of `advnas gpu check`.
 
-use crate::support::{ORDERS, all_orders, device, expect, in_child, numbers_only, run, say, software_device};
+use crate::support::{
+    CHANGE, LAST, ORDERS, all_orders, changed, compare_changed, device, expect, in_child, numbers_only, run, say,
+    software_device,
+};
 use advantage_nas::conformance::{Differences, SupernetSuite};
 use advantage_nas::network::toy::Toy;
 use advantage_nas::random::Streams;
@@ -102,32 +105,6 @@ fn another_search_is_noticed() {
     assert!(!other[0].passed && !other[2].passed, "{other:?}");
 }
 
-/// The module with one of its files changed.
-fn changed(source: &Source, file: usize, change: impl Fn(&str) -> String) -> Source {
-    let mut files = source.files.to_vec();
-    let text = change(files[file].1);
-    assert_ne!(text, files[file].1);
-    files[file].1 = text.leak();
-    Source { files: files.leak(), ..*source }
-}
-
-/// The file with the kernels themselves.
-const LAST: usize = SOURCE.files.len() - 1;
-
-/// Runs the checks of the kernels in this child, on a changed text.
-fn compare_changed(source: &Source) {
-    let device = device();
-    let kernels = match source.name {
-        "toy" => Kernels::load(&device, source).unwrap(),
-        other => panic!("no checks for the kernels of module {other}"),
-    };
-    println!("loaded");
-    expect("changed kernels", &toy::compare(&device, &kernels, &SMALL[1..]).unwrap());
-}
-
-/// What a test is to change in its children.
-const CHANGE: &str = "CHANGE";
-
 /// Whether a child with the `index`-th change fails after it has loaded the kernels.
 fn is_found(test: &str, device: &SoftwareDevice, index: usize) -> bool {
     let ended = run(test, device, &[(CHANGE, index.to_string())]);
@@ -158,10 +135,13 @@ fn every_barrier_is_needed() {
     let barriers = barriers();
     if SoftwareDevice::is_active() {
         let (module, file, barrier) = barriers[std::env::var(CHANGE).unwrap().parse::<usize>().unwrap()];
-        return compare_changed(&changed(&kernels::ALL[module], file, |text| {
-            let (at, _) = text.match_indices(BARRIER).nth(barrier).unwrap();
-            format!("{}{}", &text[..at], &text[at + BARRIER.len()..])
-        }));
+        return compare_changed(
+            &changed(&kernels::ALL[module], file, |text| {
+                let (at, _) = text.match_indices(BARRIER).nth(barrier).unwrap();
+                format!("{}{}", &text[..at], &text[at + BARRIER.len()..])
+            }),
+            &SMALL[1..],
+        );
     }
     let Some(software) = software_device(TEST) else { return };
     let mut found = 0;
@@ -283,7 +263,7 @@ fn faults_in_the_kernels_are_found() {
     const TEST: &str = "toy::faults_in_the_kernels_are_found";
     if SoftwareDevice::is_active() {
         let (from, to) = FAULTS[std::env::var(CHANGE).unwrap().parse::<usize>().unwrap()];
-        return compare_changed(&changed(&SOURCE, LAST, |text| text.replacen(from, to, 1)));
+        return compare_changed(&changed(&SOURCE, LAST, |text| text.replacen(from, to, 1)), &SMALL[1..]);
     }
     let Some(software) = software_device(TEST) else { return };
     let device = software.checks(Checks::Memory);

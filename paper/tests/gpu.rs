@@ -67,6 +67,27 @@ fn without_a_device_it_is_said_what_was_looked_for() {
     assert_eq!(result(&out)["provenance"]["device"], "cpu");
 }
 
+/// Predictions need no device, name what they assume, and add up.
+#[test]
+fn times_are_predicted_without_a_device() {
+    let text = bare(&["gpu", "model", "--trials", "1,50"]);
+    assert_eq!((text.code, text.err.as_str()), (Some(0), ""));
+    for part in
+        ["nothing is measured", "L2 bandwidth", "toy_edges, all candidates", "step, removals", "2000 such steps"]
+    {
+        assert!(text.out.contains(part), "{part:?}: {}", text.out);
+    }
+    let json: serde_json::Value = serde_json::from_str(&bare(&["gpu", "model", "--json"]).out).unwrap();
+    assert!(json["assumptions"].as_array().unwrap().iter().all(|one| !one["source"].as_str().unwrap().is_empty()));
+    let trip = json["assumptions"].as_array().unwrap().last().unwrap()["value"].as_f64().unwrap();
+    for step in json["toy"].as_array().unwrap() {
+        let kernels = step["kernels"].as_array().unwrap();
+        let sum: f64 = kernels.iter().map(|kernel| kernel["predicted"]["microseconds"].as_f64().unwrap()).sum();
+        assert!((sum + 1e6 * trip - step["microseconds"].as_f64().unwrap()).abs() < 1e-9 * sum, "{step}");
+    }
+    support::fail(2, &["gpu", "model", "--trials", "0"], &["0 is not in 1..=10000"]);
+}
+
 #[test]
 fn unknown_devices() {
     let folder = tempfile::tempdir().unwrap();

@@ -35,6 +35,8 @@ const STARVED: Source = Source {
             arithmetic: 0,
             global_loads: 0,
             unfused: 0,
+            shared_waves: 100,
+            global_sectors: 100,
         }),
     }],
 };
@@ -82,6 +84,8 @@ macro_rules! dot {
                     arithmetic: 60,
                     global_loads: 0,
                     unfused: 0,
+                    shared_waves: 100,
+                    global_sectors: 100,
                 }),
             }],
         }

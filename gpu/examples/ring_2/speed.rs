@@ -118,7 +118,7 @@ impl Report {
                 out.push(format!("{kernel} on {architecture}: {problem}"));
             }
         };
-        let &Expected { threads, dynamic_shared: _, blocks, arithmetic, global_loads, unfused } = expected;
+        let &Expected { threads, blocks, arithmetic, global_loads, unfused, .. } = expected;
         match self.threads {
             Some(got) => unless(got as usize == threads, format!("its bounds say {got} threads, its entry {threads}")),
             None => unless(false, format!("it has no launch bounds, its entry says {threads} threads")),

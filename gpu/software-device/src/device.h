@@ -58,7 +58,7 @@ asm(".pushsection .bss\n .balign 16\n"
 constexpr int warpSize = 32;
 
 namespace soft {
-enum Access : unsigned { READ = 0, WRITE = 1, ATOMIC = 2 };
+enum Access : unsigned { READ = 0, WRITE = 1, ATOMIC = 2, WRITE_LATER = 3 };
 enum Collective : unsigned { SYNC, SHUFFLE, BALLOT, MATCH };
 enum Failure : unsigned { ASSERT, TRAP, INDEX, ALIGNMENT, DIVISION, SHIFT };
 struct Device {  // filled by the driver when it loads the module; src/launch.rs
@@ -111,7 +111,28 @@ template <class T> inline T from_bits(uint64_t r) {
   memcpy(&v, &r, sizeof v);
   return v;
 }
-template <auto f> SOFT_PLAIN void run(void** p) { invoke(f, p); }
+// Asynchronous copies of a thread, which arrive when it waits for them and not before: who forgets to wait reads poison. Copies that nobody waits for
+// never arrive.
+struct Copy {
+  char* to;
+  const char* from;
+  void* caller;
+  unsigned bytes, source, group;
+};
+struct Copies {
+  static constexpr unsigned most = 64;
+  unsigned count, committed;
+  Copy list[most];
+};
+static Copies soft_copies[1024];
+SOFT_PLAIN static Copies& own_copies() {
+  return soft_copies[threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z)];
+}
+template <auto f> SOFT_PLAIN void run(void** p) {
+  Copies& own = own_copies();
+  own.count = own.committed = 0;
+  invoke(f, p);
+}
 template <auto f> constexpr Kernel kernel(const char* name, size_t max_threads) {
   using S = Signature<decltype(f)>;
   return {name, run<f>, S::sizes, S::pointers, S::count, max_threads};
@@ -170,6 +191,40 @@ inline void __syncthreads(SOFT_LINE) { soft::device.barrier(0, line, 0); }
 inline int __syncthreads_or(int p, SOFT_LINE) { return soft::device.barrier(p, line, 0) != 0; }
 inline int __syncthreads_and(int p, SOFT_LINE) { return soft::device.barrier(!p, line, 0) == 0; }
 inline int __syncthreads_count(int p, SOFT_LINE) { return soft::device.barrier(p, line, 0); }
+// What `cp.async` does, under names of our own: copies of 4, 8 or 16 bytes to shared memory, of which the first `source` are read and the rest is
+// zero; `commit` makes a group of those since the last one, `wait(n)` waits for all groups but the last n, `wait_all` for all copies.
+SOFT_PLAIN static void soft_copy_async(void* to, const void* from, unsigned bytes, unsigned source, SOFT_LINE) {
+  soft::Copies& own = soft::own_copies();
+  if (bytes != 4 && bytes != 8 && bytes != 16) soft::device.fail(soft::ASSERT, line, "an asynchronous copy has 4, 8 or 16 bytes", 0);
+  if (source > bytes) soft::device.fail(soft::ASSERT, line, "an asynchronous copy reads no more than it writes", 0);
+  if ((uintptr_t)to % bytes) soft::device.fail(soft::ALIGNMENT, line, "an asynchronous copy", (uintptr_t)to);
+  if ((uintptr_t)from % bytes) soft::device.fail(soft::ALIGNMENT, line, "an asynchronous copy", (uintptr_t)from);
+  if (own.count == soft::Copies::most) soft::device.fail(soft::ASSERT, line, "at most 64 asynchronous copies of a thread are under way", 0);
+  void* caller = __builtin_return_address(0);
+  if (source) soft::device.access(from, source, soft::READ, caller);
+  soft::device.access(to, bytes, soft::WRITE_LATER, caller);  // a device may write it from now on
+  own.list[own.count++] = {(char*)to, (const char*)from, caller, bytes, source, own.committed};
+}
+SOFT_PLAIN static void soft_deliver(unsigned groups) {
+  soft::Copies& own = soft::own_copies();
+  unsigned left = 0;
+  for (unsigned i = 0; i < own.count; i++) {
+    const soft::Copy copy = own.list[i];
+    if (copy.group >= groups) {
+      own.list[left++] = copy;
+      continue;
+    }
+    soft::device.access(copy.to, copy.bytes, soft::WRITE, copy.caller);
+    for (unsigned byte = 0; byte < copy.bytes; byte++) copy.to[byte] = byte < copy.source ? copy.from[byte] : 0;
+  }
+  own.count = left;
+}
+SOFT_PLAIN static void soft_copy_commit() { soft::own_copies().committed++; }
+SOFT_PLAIN static void soft_copy_wait(unsigned n) {
+  const unsigned groups = soft::own_copies().committed;
+  soft_deliver(groups > n ? groups - n : 0);
+}
+SOFT_PLAIN static void soft_copy_wait_all() { soft_deliver(~0u); }
 inline void __syncwarp(unsigned m = ~0u, SOFT_LINE) { soft::device.collective(soft::SYNC, m, 0, 0, line); }
 inline unsigned soft_lane() { return (threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z)) & 31; }
 template <class T> inline T soft_shuffle(unsigned m, T v, unsigned source, int line) {

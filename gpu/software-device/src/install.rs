@@ -142,6 +142,12 @@ impl SoftwareDevice {
         self.set("SOFTWARE_CUDA_REPORT", path.display())
     }
 
+    /// File to which is appended what every launch does to memory, for [`Traffic::read`](crate::Traffic::read); slower. Needs checks.
+    #[must_use]
+    pub fn traffic(self, path: &Path) -> Self {
+        self.set("SOFTWARE_CUDA_TRAFFIC", path.display())
+    }
+
     /// The C++ compiler; `g++` unless set.
     #[must_use]
     pub fn compiler(self, path: &str) -> Self {

@@ -7,6 +7,7 @@ use crate::module::{Kernel, Module, Variable};
 use crate::settings::{Checks, Order, settings};
 use crate::shadow::{Access, Conflict, Shadow};
 use crate::status;
+use crate::traffic::{Counter, Space};
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr::{addr_of_mut, null_mut};
 use std::sync::Once;
@@ -71,6 +72,8 @@ pub(crate) struct Engine {
     dynamic: *mut u8,
     random: u64,
     shadow: Shadow,
+    /// Counts what is done to memory, if that is wanted.
+    counter: Option<Counter>,
 }
 
 struct Launch<'a> {
@@ -112,7 +115,8 @@ impl Engine {
     pub fn new() -> Option<Self> {
         let random = if let Order::Random(seed) = settings().order { seed } else { 0 };
         let dynamic = Some(reserve(DYNAMIC)).filter(|pointer| !pointer.is_null())?;
-        Some(Self { stacks: Stacks::new(MAX_THREADS)?, dynamic, random, shadow: Shadow::new()? })
+        let counter = settings().traffic.as_ref().map(|_| Counter::default());
+        Some(Self { stacks: Stacks::new(MAX_THREADS)?, dynamic, random, shadow: Shadow::new()?, counter })
     }
 
     /// SplitMix64.
@@ -190,12 +194,17 @@ impl Engine {
             // SAFETY: the module's own variable.
             unsafe { *indices.1 = launch.block };
             launch.run_block();
+            launch.engine.counter.iter_mut().for_each(Counter::end_block);
             if launch.fault.is_some() {
                 break;
             }
         }
         let (fault, kernel) = (launch.fault.take(), launch.grid.kernel.name().to_owned());
         CURRENT.store(null_mut(), Ordering::Relaxed);
+        if let Some(counter) = &mut launch.engine.counter {
+            let text = counter.end_launch(&kernel, |callers| launch.grid.module.places(callers));
+            append(&text)?;
+        }
         match (fault, memory.broken_guard()) {
             (Some(fault), _) => Err(fault),
             (None, Some(what)) => Err(Fault(status::ILLEGAL_ADDRESS, format!("kernel `{kernel}`: {what}"))),
@@ -356,6 +365,7 @@ impl Launch<'_> {
                 let place = self.memory.place(address);
                 self.outside(size, kind, caller, &place);
             }
+            self.count(Space::Global, address, size, kind, caller);
             if self.checks == Checks::Races {
                 let place = (self.memory.offset(address), size);
                 let who = (self.current, (caller - self.grid.module.base) as u32);
@@ -392,6 +402,7 @@ impl Launch<'_> {
 
     #[inline]
     fn shared_access(&mut self, offset: usize, size: usize, kind: Access, caller: usize) {
+        self.count(Space::Shared, offset, size, kind, caller);
         if self.checks == Checks::Races {
             let who = (self.current, (caller - self.grid.module.base) as u32);
             if let Err(conflict) = self.engine.shadow.shared((offset, size), who, kind) {
@@ -401,6 +412,13 @@ impl Launch<'_> {
                 };
                 self.race(&place, kind, caller, conflict);
             }
+        }
+    }
+
+    #[inline]
+    fn count(&mut self, space: Space, place: usize, size: usize, kind: Access, caller: usize) {
+        if let Some(counter) = &mut self.engine.counter {
+            counter.note(space, place, size, (self.current, (caller - self.grid.module.base) as u32), kind);
         }
     }
 
@@ -437,6 +455,15 @@ impl Launch<'_> {
             self.engine.shadow.next_step(warp);
         }
     }
+}
+
+/// Appends to the file for what is counted of memory.
+fn append(text: &str) -> Result<(), Fault> {
+    use std::io::Write;
+    let Some(path) = &settings().traffic else { return Ok(()) };
+    let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
+    let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|error| Fault(status::LAUNCH_FAILED, format!("{}: {error}", path.display())))
 }
 
 /// `address` relative to the variable that lies before it.

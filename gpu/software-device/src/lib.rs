@@ -18,6 +18,8 @@ mod nvrtc;
 mod settings;
 mod shadow;
 mod status;
+mod traffic;
 
 pub use install::SoftwareDevice;
 pub use settings::{Checks, Order};
+pub use traffic::{Space, Traffic};

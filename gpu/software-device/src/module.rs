@@ -105,6 +105,9 @@ impl Module {
             let (start, size) = (base + symbol.address() as usize, symbol.size() as usize);
             let (function, name) = plain_names(symbol.name().unwrap_or("?"));
             let variable = Variable { function, name, start, size };
+            if variable.name.contains("soft_copies") {
+                continue; // the software device's own
+            }
             if !(begin..end).contains(&start) {
                 globals.push(variable);
             } else if !variable.name.contains("soft_pad_") {
@@ -118,12 +121,23 @@ impl Module {
 
     /// `line N: ` for the call that returns to `caller`, as far as the compiler's tools can tell.
     pub fn line(&self, caller: usize) -> String {
-        let offset = format!("{:#x}", caller - self.base - 1);
-        let output = with_file(&self.image, |path| Command::new("addr2line").arg("-e").arg(path).arg(offset).output());
-        let text = output.and_then(|output| output).map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-        let text = text.unwrap_or_default();
-        let line = text.trim().rsplit_once(':').and_then(|(_, line)| line.split(' ').next()).unwrap_or("?");
+        let places = self.places(&[(caller - self.base) as u32]);
+        let line = places[0].rsplit_once(':').map_or("?", |(_, line)| line);
         if line == "?" { String::new() } else { format!("line {line}: ") }
+    }
+
+    /// `file:line` for calls that return to these offsets, with `?` for what the compiler's tools can't tell.
+    pub fn places(&self, callers: &[u32]) -> Vec<String> {
+        let offsets = callers.iter().map(|caller| format!("{:#x}", caller - 1));
+        let run = |path: &Path| Command::new("addr2line").arg("-e").arg(path).args(offsets).output();
+        let output = with_file(&self.image, run).and_then(|output| output);
+        let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+        let mut lines = text.lines();
+        let place = |line: &str| {
+            let (file, line) = line.rsplit_once(':')?;
+            Some(format!("{}:{}", file.rsplit('/').next()?, line.split(' ').next()?))
+        };
+        callers.iter().map(|_| lines.next().and_then(place).unwrap_or_else(|| "?:?".to_owned())).collect()
     }
 
     fn table(&self) -> &Exported {

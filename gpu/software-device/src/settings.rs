@@ -36,6 +36,8 @@ pub(crate) struct Settings {
     pub driver: i32,
     pub capability: (i32, i32),
     pub report: Option<PathBuf>,
+    /// File for what is counted of memory.
+    pub traffic: Option<PathBuf>,
     pub cache: PathBuf,
     pub compiler: String,
     pub flags: Vec<String>,
@@ -70,6 +72,7 @@ pub(crate) static SETTINGS: LazyLock<Result<Settings, String>> = LazyLock::new(|
             Some((major.parse().ok()?, minor.parse().ok()?))
         })?,
         report: std::env::var_os("SOFTWARE_CUDA_REPORT").map(PathBuf::from),
+        traffic: std::env::var_os("SOFTWARE_CUDA_TRAFFIC").map(PathBuf::from),
         cache: std::env::var_os("SOFTWARE_CUDA_CACHE")
             .map_or_else(|| std::env::temp_dir().join("software-cuda"), PathBuf::from),
         compiler: std::env::var("SOFTWARE_CUDA_CXX").unwrap_or("g++".into()),

@@ -9,11 +9,13 @@ pub(crate) enum Access {
     Read,
     Write,
     Atomic,
+    /// A write that may happen from now on, and is noted again when it does.
+    WriteLater,
 }
 
 impl From<u32> for Access {
     fn from(kind: u32) -> Self {
-        [Self::Read, Self::Write][..].get(kind as usize).copied().unwrap_or(Self::Atomic)
+        [Self::Read, Self::Write, Self::Atomic][..].get(kind as usize).copied().unwrap_or(Self::WriteLater)
     }
 }
 
@@ -21,7 +23,7 @@ impl Access {
     pub fn verb(self) -> &'static str {
         match self {
             Self::Read => "read",
-            Self::Write => "write",
+            Self::Write | Self::WriteLater => "write",
             Self::Atomic => "atomic update",
         }
     }

@@ -2,7 +2,9 @@
 
 mod common;
 
+mod asynchronous;
 mod barriers;
 mod device;
 mod faults;
 mod language;
+mod traffic;

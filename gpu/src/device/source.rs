@@ -82,6 +82,10 @@ pub struct Expected {
     pub global_loads: usize,
     /// Multiplications and additions in that loop that are not fused, at most.
     pub unfused: usize,
+    /// Percent of the waves of shared memory that would do, at most, in any line: 100 is free of conflicts.
+    pub shared_waves: usize,
+    /// Percent of the sectors of global memory that would do, at most, in any line: 100 is coalesced.
+    pub global_sectors: usize,
 }
 
 /// A parameter of a kernel.

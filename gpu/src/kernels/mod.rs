@@ -24,6 +24,9 @@ const RANDOM: (&str, &str) = ("random.cuh", include_str!("../../kernels/random.c
 /// Functions of numbers.
 const MATH: (&str, &str) = ("math.cuh", include_str!("../../kernels/math.cuh"));
 
+/// Copies that go on beside the arithmetic, for kernels that will have them.
+pub const ASYNC: (&str, &str) = ("async.cuh", include_str!("../../kernels/async.cuh"));
+
 /// All modules.
 pub const ALL: [Source; 1] = [toy::SOURCE];
 

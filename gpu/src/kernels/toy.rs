@@ -33,11 +33,11 @@ pub const SOURCE: Source = Source {
 };
 
 /// Threads of a block, in every kernel but the fast `toy_answers`.
-const THREADS: usize = 128;
+pub(crate) const THREADS: usize = 128;
 /// Threads of a block of the fast `toy_answers`.
 const ANSWER_THREADS: usize = 256;
 /// Images that a block of the fast `toy_edges` works on.
-const TILE: usize = 32;
+pub(crate) const TILE: usize = 32;
 /// Words of a request before its slots.
 const ASK_HEADER: usize = 5;
 
@@ -305,8 +305,8 @@ kernel! {
     // SAFETY: of the requests, those that are there are read, at most `sizes.requests`; for each, `images_pitch` floats
     // are written.
     unsafe pub struct Images<'a>: "toy_images", "toy_images_naive";
-    // Integers only: nothing to fuse.
-    expects { threads: THREADS, dynamic_shared: 0, blocks: 16, arithmetic: 0, global_loads: 0, unfused: 0, }
+    // Integers only: nothing to fuse. A lane stores the 64 bytes of its block by four stores, each of which fills half a sector.
+    expects { threads: THREADS, dynamic_shared: 0, blocks: 16, arithmetic: 0, global_loads: 0, unfused: 0, shared_waves: 100, global_sectors: 200, }
     given {
         /// The key of the random streams.
         key: &'a Buffer<u32>,
@@ -337,8 +337,9 @@ kernel! {
     // everything else is indexed by block, thread and loops up to the dimensions.
     unsafe pub struct Edges<'a>: "toy_edges", "toy_edges_naive";
     // The loop over several slots reads its filters from global memory, as it does not know how many there are. Not fused: sums over
-    // lanes, two by two steps.
-    expects { threads: THREADS, dynamic_shared: 0, blocks: 6, arithmetic: 60, global_loads: 100, unfused: 4, }
+    // lanes, two by two steps. Four rows of a head are 64 bytes, of which a lane loads a quarter at a time; rows of a minibatch begin
+    // within a sector.
+    expects { threads: THREADS, dynamic_shared: 0, blocks: 6, arithmetic: 60, global_loads: 100, unfused: 4, shared_waves: 100, global_sectors: 200, }
     given {
         /// The requests.
         asks: &'a Asks,
@@ -384,8 +385,8 @@ kernel! {
     // SAFETY: indexed by block, thread and loops up to the dimensions and rows; of the slopes no more rows are read than
     // there are, and none for removals.
     unsafe pub struct Answers<'a>: "toy_answers", "toy_answers_naive";
-    // Sums in double precision.
-    expects { threads: ANSWER_THREADS, dynamic_shared: 400, blocks: 8, arithmetic: 0, global_loads: 2, unfused: 0, }
+    // Sums in double precision. Rows of a minibatch begin within a sector.
+    expects { threads: ANSWER_THREADS, dynamic_shared: 400, blocks: 8, arithmetic: 0, global_loads: 2, unfused: 0, shared_waves: 100, global_sectors: 120, }
     given {
         /// The requests.
         asks: &'a Asks,

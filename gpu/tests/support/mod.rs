@@ -6,7 +6,12 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use advantage_nas::comparison::Comparison;
+use advantage_nas::network::toy::Toy;
 use advantage_nas_gpu::Device;
+use advantage_nas_gpu::check::toy;
+use advantage_nas_gpu::device::Source;
+use advantage_nas_gpu::kernels::Kernels;
+use advantage_nas_gpu::kernels::toy::SOURCE;
 use advantage_nas_software_cuda::{Checks, Order, SoftwareDevice};
 
 /// The orders in which threads run.
@@ -92,3 +97,29 @@ pub fn expect(what: &str, comparisons: &[Comparison]) {
     let order = std::env::var("SOFTWARE_CUDA_ORDER").unwrap_or_else(|_| "ascending".to_owned());
     say(&format!("emulated: {what}, {order}: {count} comparisons, largest difference {worst:.2} of the allowed"));
 }
+
+/// The module with one of its files changed.
+pub fn changed(source: &Source, file: usize, change: impl Fn(&str) -> String) -> Source {
+    let mut files = source.files.to_vec();
+    let text = change(files[file].1);
+    assert_ne!(text, files[file].1);
+    files[file].1 = text.leak();
+    Source { files: files.leak(), ..*source }
+}
+
+/// The file with the kernels themselves.
+pub const LAST: usize = SOURCE.files.len() - 1;
+
+/// Runs the checks of the kernels in this child, on a changed text.
+pub fn compare_changed(source: &Source, sizes: &[Toy]) {
+    let device = device();
+    let kernels = match source.name {
+        "toy" => Kernels::load(&device, source).unwrap(),
+        other => panic!("no checks for the kernels of module {other}"),
+    };
+    println!("loaded");
+    expect("changed kernels", &toy::compare(&device, &kernels, sizes).unwrap());
+}
+
+/// What a test is to change in its children.
+pub const CHANGE: &str = "CHANGE";

@@ -6,8 +6,10 @@ use advantage_nas::Supernet;
 use advantage_nas::comparison::Comparison;
 use advantage_nas::network::toy::Toy;
 use advantage_nas::random::Streams;
+use advantage_nas::strategy::Activity;
 use advantage_nas_gpu::check::toy;
 use advantage_nas_gpu::measure::{self, Timing, Work};
+use advantage_nas_gpu::model::{self, Assumption, H100, Prediction, Step};
 use advantage_nas_gpu::{Device, device};
 use clap::{Args, Subcommand, value_parser};
 use serde_json::{Value, json};
@@ -16,6 +18,7 @@ use super::print;
 use crate::build::Provenance;
 use crate::device::{Backend, Choice};
 use crate::error::Error;
+use crate::settings::{Experiment, Settings};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {
@@ -23,6 +26,8 @@ pub(super) enum Action {
     Check(CheckArguments),
     /// Time every kernel and whole steps
     Time(TimeArguments),
+    /// Predict the times of every kernel and of whole steps on an H100; no device is needed
+    Model(ModelArguments),
 }
 
 #[derive(Debug, Args)]
@@ -63,6 +68,17 @@ pub(super) struct TimeArguments {
     small: bool,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct ModelArguments {
+    /// Trials that are answered together
+    #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "1,10,100,1000",
+          value_parser = value_parser!(u32).range(1..=10_000))]
+    trials: Vec<u32>,
+    /// Everything, as JSON
+    #[arg(long)]
+    json: bool,
+}
+
 /// The most comparisons that are shown with their differences.
 const SHOWN: usize = 20;
 
@@ -72,6 +88,7 @@ pub(super) fn run(action: &Action) -> anyhow::Result<ExitCode> {
     match action {
         Action::Check(arguments) => check(arguments),
         Action::Time(arguments) => time(arguments),
+        Action::Model(arguments) => model(arguments),
     }
 }
 
@@ -140,7 +157,9 @@ fn time(arguments: &TimeArguments) -> anyhow::Result<ExitCode> {
         let times = arguments.times as usize;
         timings.extend(measure::toy(&device, network, trials as usize, times).map_err(Error::Device)?);
     }
+    let steps: Vec<Step> = arguments.trials.iter().flat_map(|&trials| toy_steps(network, trials as usize)).collect();
     if arguments.common.json {
+        let predictions: Vec<Option<f64>> = timings.iter().map(|timing| predicted(&steps, timing)).collect();
         let usage =
             device::compile::usage(&advantage_nas_gpu::kernels::toy::SOURCE, &device.info().architecture(), &[]);
         let whole = json!({
@@ -149,6 +168,7 @@ fn time(arguments: &TimeArguments) -> anyhow::Result<ExitCode> {
             "peak_bandwidth": device.info().peak_bandwidth(),
             "toy": network,
             "timings": timings,
+            "predicted_us": predictions,
             "registers": usage.ok(),
             "provenance": provenance,
         });
@@ -156,10 +176,10 @@ fn time(arguments: &TimeArguments) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let mut out = format!("{}\n\n", provenance.device);
-    let row = |[what, trials, median, share, rate, peak]: [&str; 6]| {
-        format!("{what:<34} {trials:>6} {median:>12} {share:>12} {rate:>14} {peak:>7}\n")
+    let row = |[what, trials, median, predicted, share, rate, peak]: [&str; 7]| {
+        format!("{what:<34} {trials:>6} {median:>12} {predicted:>12} {share:>12} {rate:>14} {peak:>7}\n")
     };
-    out.push_str(&row(["what", "trials", "median us", "us/trial", "rate", "of peak"]));
+    out.push_str(&row(["what", "trials", "median us", "predicted us", "us/trial", "rate", "of peak"]));
     for timing in &timings {
         let (amount, unit, peak) = match timing.work {
             Work::Flop(flop) => (flop, "GFLOP/s", device.info().peak_flops()),
@@ -171,12 +191,93 @@ fn time(arguments: &TimeArguments) -> anyhow::Result<ExitCode> {
             &timing.what,
             &timing.trials.to_string(),
             &format!("{:.1}", timing.median_us),
+            &predicted(&steps, timing).map_or_else(|| "-".to_owned(), |time| format!("{time:.1}")),
             &format!("{:.2}", timing.median_us / timing.trials as f64),
             &format!("{:.1} {unit}", rate * 1e-9),
             &of_peak,
         ]));
     }
-    out.push_str("\nkernels: device time between events; steps: wall time, copies included\n");
+    out.push_str(
+        "\nkernels: device time between events, the second-level cache warm; steps: wall time, copies included; ",
+    );
+    out.push_str(&format!("predicted: `advnas gpu model`, for an {}\n", H100.name));
+    print(&out)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The steps of the toy regression that are predicted.
+fn toy_steps(network: Toy, trials: usize) -> Vec<Step> {
+    let gradients =
+        [Activity::One, Activity::Two, Activity::All].map(|activity| model::toy::gradient(network, trials, activity));
+    gradients.into_iter().chain([model::toy::removals(network, trials)]).collect()
+}
+
+/// What the model says of a time that was taken, in microseconds.
+fn predicted(steps: &[Step], timing: &Timing) -> Option<f64> {
+    let mut steps = steps.iter().filter(|step| step.trials == timing.trials);
+    steps.find_map(|step| {
+        let kernel = || step.kernels.iter().find(|work| work.what == timing.what);
+        if step.what == timing.what {
+            Some(step.microseconds(&H100))
+        } else {
+            Some(H100.predict(kernel()?).microseconds)
+        }
+    })
+}
+
+fn model(arguments: &ModelArguments) -> anyhow::Result<ExitCode> {
+    let steps: Vec<Step> =
+        arguments.trials.iter().flat_map(|&trials| toy_steps(Toy::paper(), trials as usize)).collect();
+    if arguments.json {
+        let steps: Vec<Value> = steps
+            .iter()
+            .map(|step| {
+                let kernels: Vec<Value> = step
+                    .kernels
+                    .iter()
+                    .map(|work| json!({ "work": work, "predicted": H100.predict(work) }))
+                    .collect();
+                json!({ "what": step.what, "trials": step.trials, "microseconds": step.microseconds(&H100), "kernels": kernels })
+            })
+            .collect();
+        let whole = json!({ "device": H100.name, "assumptions": H100.assumptions(), "toy": steps });
+        print(&format!("{whole:#}\n"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut out = format!("{}: predicted from shapes, nothing is measured\n\nassumed\n", H100.name);
+    for Assumption { what, value, unit, source } in H100.assumptions() {
+        let value = if value.abs() < 1e4 && value.abs() >= 1.0 { format!("{value}") } else { format!("{value:.2e}") };
+        out.push_str(&format!("  {what:<36} {value:>8} {unit:<32} {source}\n"));
+    }
+    out.push_str("\ntoy regression, the paper's size\n");
+    let row = |[what, trials, fp32, integers, l2, bound, time, share]: [&str; 8]| {
+        format!("{what:<34} {trials:>6} {fp32:>10} {integers:>10} {l2:>10} {bound:>9} {time:>11} {share:>10}\n")
+    };
+    out.push_str(&row(["what", "trials", "FP32", "integers", "L2 bytes", "bound", "us", "us/trial"]));
+    for step in &steps {
+        let line = |what: &str, amounts: [f64; 3], bound: &str, time: f64| {
+            let [fp32, integers, l2] = amounts.map(|amount| format!("{amount:.2e}"));
+            let (trials, share) = (step.trials.to_string(), format!("{:.2}", time / step.trials as f64));
+            row([what, &trials, &fp32, &integers, &l2, bound, &format!("{time:.1}"), &share])
+        };
+        for work in &step.kernels {
+            let Prediction { microseconds, bound, .. } = H100.predict(work);
+            out.push_str(&line(&work.what, [work.fp32, work.integers, work.l2_bytes], bound.name(), microseconds));
+        }
+        let sum = |amount: &dyn Fn(&model::Work) -> f64| step.kernels.iter().map(amount).sum::<f64>();
+        let amounts = [sum(&|work| work.fp32), sum(&|work| work.integers), sum(&|work| work.l2_bytes)];
+        out.push_str(&line(&step.what, amounts, "", step.microseconds(&H100)));
+    }
+    let iterations: u64 = Settings::resolve(Experiment::Toy, None, &[])?.get("iterations")?;
+    out.push_str(&format!("\nsearches of the toy regression, {iterations} such steps\n"));
+    for step in &steps {
+        let seconds = 1e-6 * step.microseconds(&H100) * iterations as f64;
+        let (what, trials) = (&step.what, step.trials);
+        out.push_str(&format!(
+            "{what:<34} {trials:>6} {seconds:>10.2} s, {:.4} s per trial\n",
+            seconds / trials as f64
+        ));
+    }
     print(&out)?;
     Ok(ExitCode::SUCCESS)
 }
