@@ -4,6 +4,7 @@ use std::path::Path;
 
 use advantage_nas_gpu::device::source::{Constant, Expected, Parameter, Signature};
 use advantage_nas_gpu::device::{Source, compile};
+use advantage_nas_gpu::kernels;
 
 use crate::{multiprocessor, speed};
 
@@ -112,6 +113,60 @@ const FAULTS: [(&str, Source, &str); 5] = [
     ),
     ("no launch bounds", dot!("unbound.cu", "", "0", "sum[k] = fmaf(a, sum[k], a)"), "no launch bounds"),
 ];
+
+/// A kernel with the header for asynchronous copies.
+const COPIES: Source = Source {
+    name: "copies",
+    constants: &[Constant::new("THREADS", 128)],
+    descriptions: &[],
+    files: &[
+        kernels::ASYNC,
+        (
+            "copies.cu",
+            r#"extern "C" __global__ void __launch_bounds__(THREADS) copies(const float* __restrict__ numbers, float* out, int count)
+{
+    const float4* values = (const float4*)numbers;
+    float4* sums = (float4*)out;
+    __shared__ float4 tile[2][THREADS];
+    copy_async<16>(&tile[0][threadIdx.x], values + threadIdx.x);
+    copy_commit();
+    copy_async<4>(&tile[1][threadIdx.x].x, values + threadIdx.x, threadIdx.x < count);
+    copy_commit();
+    copy_wait<1>();
+    __syncthreads();
+    float4 sum = tile[0][(threadIdx.x + 1) % THREADS];
+    copy_wait<0>();
+    __syncthreads();
+    sum.x += tile[1][(threadIdx.x + 1) % THREADS].x;
+    sums[threadIdx.x] = sum;
+}
+"#,
+        ),
+    ],
+    kernels: &[Signature {
+        names: &["copies"],
+        parameters: &[
+            Parameter::reads::<f32>("values"),
+            Parameter::writes::<f32>("sums"),
+            Parameter::value::<i32>("count"),
+        ],
+        expected: None,
+    }],
+};
+
+/// Do asynchronous copies become what they are meant to?
+pub fn copies(disassembler: &Path) -> Result<(), String> {
+    for multiprocessor in multiprocessor::ALL {
+        let architecture = multiprocessor.architecture;
+        let compiled = compile::compile(&COPIES, architecture, &[]).map_err(|error| error.to_string())?;
+        let codes = speed::disassemble(disassembler, &compiled.cubin)?;
+        let found = codes[0].instructions.iter().filter(|one| one.kind() == "LDGSTS").count();
+        if found != 2 {
+            return Err(format!("2 asynchronous copies became {found} LDGSTS on {architecture}"));
+        }
+    }
+    Ok(())
+}
 
 /// Is a spill seen in the assembler's report?
 pub fn spill() -> Result<(), String> {

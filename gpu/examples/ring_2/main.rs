@@ -51,6 +51,7 @@ fn run(mode: &str) -> Result<(), String> {
         Some(disassembler) => {
             tables.push(speed::table(&disassembler)?);
             faults::speed(&disassembler)?;
+            faults::copies(&disassembler)?;
         }
         None if mode == "--write" => {
             return Err("NVDISASM does not name the disassembler: half of the tables".to_owned());

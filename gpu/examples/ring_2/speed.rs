@@ -76,7 +76,8 @@ pub fn reports(source: &Source, multiprocessor: Multiprocessor, disassembler: &P
     usage.iter().map(report).collect()
 }
 
-fn disassemble(disassembler: &Path, cubin: &[u8]) -> Result<Vec<Code>, String> {
+/// The kernels of a CUBIN.
+pub fn disassemble(disassembler: &Path, cubin: &[u8]) -> Result<Vec<Code>, String> {
     let place = disassembler.display();
     let file = tempfile::NamedTempFile::new().map_err(|error| format!("no file for the CUBIN: {error}"))?;
     std::fs::write(file.path(), cubin).map_err(|error| format!("can't write the CUBIN: {error}"))?;
