@@ -9,6 +9,7 @@
 
 #[macro_use]
 mod table;
+pub mod nas_bench_201;
 pub mod toy;
 
 pub use table::Kernels;
