@@ -1,6 +1,9 @@
 //! The tables of the kernels in `kernels/nas_bench_201`, an operator a file, and what they share with the host: the plan of a pass, see
 //! `kernels/nas_bench_201/plan.cuh`.
-//!
+
+pub mod head;
+pub mod update;
+pub mod weights;
 
 use crate::device::source::{Constant, Struct};
 use crate::device::{Buffer, Device};
@@ -49,6 +52,23 @@ const STRUCTS: &[Struct] = &[
     Shape::STRUCT,
     Head::STRUCT,
 ];
+
+/// The constants of a module: those of all, and its own.
+const fn and<T: Copy, const N: usize>(shared: &[T], own: &[T]) -> [T; N] {
+    assert!(shared.len() + own.len() == N, "the length of both");
+    let mut all = [shared[0]; N];
+    let mut at = 0;
+    while at < N {
+        all[at] = if at < shared.len() { shared[at] } else { own[at - shared.len()] };
+        at += 1;
+    }
+    all
+}
+
+/// Values of so many parts of a buffer.
+fn every(parts: i32, values: u32) -> usize {
+    parts as usize * values as usize
+}
 
 /// A word of the plan.
 pub(crate) trait Word {
