@@ -2,7 +2,7 @@
 //!
 //! - [`device`]: finding devices, compiling and loading kernels, memory, graphs, timing; all of CUDA that the rest sees
 //! - [`kernels`]: the sources in `kernels/*.cu`, and a table of their kernels, from which they are launched
-//! - [`toy`]: the toy regression, as `advantage-nas-cpu` has it
+//! - [`toy`], [`nas_bench_201`]: the networks, as `advantage-nas-cpu` has them
 //! - [`together`]: one supernet that answers the searches of many threads in one launch
 //! - [`model`]: how long kernels should take on an H100, from their shapes; no device is needed for it
 //! - [`check`]: every kernel against the host, every supernet against another one; [`measure`]: how long they take
@@ -21,6 +21,7 @@ mod error;
 pub mod kernels;
 pub mod measure;
 pub mod model;
+pub mod nas_bench_201;
 pub mod together;
 pub mod toy;
 

@@ -509,7 +509,7 @@ fn a_witness_sees_what_a_network_that_trains_is_asked() {
     let (streams, steps) = (Streams::new(21), 5);
     let strategy = || Method::AdvantageNas.build(&space(), &MethodSettings::toy(), &streams, 3).unwrap();
     let network = || WeightSharing::new(Affine::new(&[3], 1));
-    let witnessed = check::witness(network(), &streams, 3, strategy(), steps).unwrap();
+    let witnessed = check::witness(network(), &streams, 3, strategy(), Plan::theta_only(steps, 10)).unwrap();
     let mut search = Search::new(Plan::theta_only(steps, 10), streams.clone(), network(), 3, strategy()).unwrap();
     assert_eq!(search.steps(), 2 * steps, "w and θ in turn");
     let mut seen = Seen::default();

@@ -8,6 +8,7 @@ use crate::support::{
 use advantage_nas::conformance::{Differences, SupernetSuite};
 use advantage_nas::network::toy::Toy;
 use advantage_nas::random::Streams;
+use advantage_nas::search::Plan;
 use advantage_nas::strategy::{Feedback, Proposal, Want};
 use advantage_nas::supernet::{Batch, Request, Set};
 use advantage_nas::{Error, Shape, Supernet};
@@ -97,11 +98,12 @@ fn another_search_is_noticed() {
         let settings = advantage_nas::strategy::MethodSettings::toy();
         let method = advantage_nas::strategy::Method::AdvantageNas;
         let strategy = method.build(&toy.space().unwrap(), &settings, &streams, 0).unwrap();
-        check::witness(OnCpu::<f32>::new(toy, &streams, &[0]).unwrap(), &streams, 0, strategy, 20).unwrap()
+        check::witness(OnCpu::<f32>::new(toy, &streams, &[0]).unwrap(), &streams, 0, strategy, Plan::theta_only(20, 10))
+            .unwrap()
     };
-    let same = check::same_search("same", &search(streams.seed()), &search(streams.seed()));
+    let same = check::same_search("same", &search(streams.seed()), &search(streams.seed()), check::SEARCH);
     assert!(same.iter().all(|check| check.passed && check.compared > 20), "{same:?}");
-    let other = check::same_search("other", &search(3), &search(4));
+    let other = check::same_search("other", &search(3), &search(4), check::SEARCH);
     assert!(!other[0].passed && !other[2].passed, "{other:?}");
 }
 

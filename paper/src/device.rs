@@ -1,15 +1,14 @@
 //! Where supernets run: on this processor or on a CUDA device. Both answer the same questions, to a few roundings.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
 
-use advantage_nas::network::toy::Toy;
-use advantage_nas::random::Streams;
+use advantage_nas::Supernet;
 use advantage_nas_gpu as gpu;
 use advantage_nas_gpu::together::{Seat, Table};
-use advantage_nas_gpu::toy::ToySupernet;
 
 use crate::build::Provenance;
 use crate::data::cache::users_folder;
@@ -127,53 +126,90 @@ fn open(ordinal: usize) -> Result<gpu::Device> {
     gpu::Device::open(ordinal, kernel_cache()).map_err(Error::Device)
 }
 
-/// The supernets of many searches on a device.
+/// A supernet that is built where it lives, on a thread of its own.
+pub type Build = Box<dyn FnOnce(&gpu::Device) -> advantage_nas::Result<Box<dyn Supernet>> + Send>;
+
+/// The supernets of many searches on a device. Searches of several trials that have everything else in common share one.
 #[derive(Debug)]
 pub enum Supernets {
     /// Every search has its own, on its thread.
     Cpu,
-    /// The searches over the same networks share one.
-    Cuda(Vec<(Toy, u64, Table)>),
+    /// Each on a thread of its own, with a stream of its own on the device of this number; built when its first search sits down.
+    Cuda(usize, Mutex<BTreeMap<String, Shared>>),
+}
+
+/// A supernet that searches share.
+#[derive(Debug)]
+pub struct Shared {
+    trials: BTreeSet<u32>,
+    /// Trials that are still to come.
+    left: usize,
+    table: Option<Table>,
 }
 
 impl Supernets {
-    /// For searches with these settings.
+    /// For searches with these settings; `key` says what those that share a supernet have in common, `build` makes the supernet of so many trials. If
+    /// all share one, it is built now, so that what is in its way is said before anything is written.
     ///
     /// # Errors
-    /// What the device reports.
-    pub fn new(backend: &Backend, searches: &[&Settings]) -> Result<Self> {
+    /// Those of `key` and `build`; what the device reports.
+    pub fn new(
+        backend: &Backend,
+        searches: &[&Settings],
+        key: impl Fn(&Settings) -> Result<String>,
+        build: impl Fn(&Settings, Vec<u32>) -> Result<Build>,
+    ) -> Result<Self> {
         let Backend::Cuda(device) = backend else { return Ok(Self::Cpu) };
-        let mut tables: Vec<(Toy, u64, Table)> = Vec::new();
+        let ordinal = device.info().ordinal;
+        let mut all: BTreeMap<String, Shared> = BTreeMap::new();
         for settings in searches {
-            let (toy, seed) = (settings.own::<Toy>()?, settings.seed);
-            if tables.iter().any(|(other, other_seed, _)| (*other, *other_seed) == (toy, seed)) {
-                continue;
-            }
-            let mut trials = BTreeSet::new();
-            for settings in searches.iter().filter(|settings| settings.seed == seed) {
-                if settings.own::<Toy>()? == toy {
-                    trials.insert(settings.trial);
-                }
-            }
-            let trials: Vec<u32> = trials.into_iter().collect();
-            let device = device.clone();
-            let table = Table::new(move || Ok(ToySupernet::new(&device, toy, &Streams::new(seed), &trials)?))?;
-            tables.push((toy, seed, table));
+            let shared = all.entry(key(settings)?);
+            let shared = shared.or_insert(Shared { trials: BTreeSet::new(), left: 0, table: None });
+            shared.trials.insert(settings.trial);
+            shared.left += 1;
         }
-        Ok(Self::Cuda(tables))
+        if let ([settings, ..], 1) = (searches, all.len())
+            && let Some(only) = all.values_mut().next()
+        {
+            only.table = Some(only.open(ordinal, |trials| build(settings, trials))?);
+        }
+        Ok(Self::Cuda(ordinal, Mutex::new(all)))
     }
 
-    /// The place of one search, if its supernet is not its own.
+    /// The place of one search, if its supernet is not its own; key and `build` are those that the supernets were made with.
     ///
     /// # Errors
-    /// What the device reports.
-    pub fn seat(&self, toy: Toy, seed: u64, trial: u32) -> Result<Option<Seat>> {
-        let Self::Cuda(tables) = self else { return Ok(None) };
-        let (.., table) = tables
-            .iter()
-            .find(|(other, other_seed, _)| (*other, *other_seed) == (toy, seed))
-            .expect("the tables were made for these searches");
-        Ok(Some(table.seat(trial)?))
+    /// As [`Supernets::new`].
+    ///
+    /// # Panics
+    /// For a search that was not announced.
+    pub fn seat(
+        &self,
+        key: &str,
+        settings: &Settings,
+        build: impl Fn(&Settings, Vec<u32>) -> Result<Build>,
+    ) -> Result<Option<Seat>> {
+        let Self::Cuda(ordinal, all) = self else { return Ok(None) };
+        let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+        let shared = all.get_mut(key).expect("the supernets were made for these searches");
+        let table = match shared.table.take() {
+            Some(table) => table,
+            None => shared.open(*ordinal, |trials| build(settings, trials))?,
+        };
+        let seat = table.seat(settings.trial)?;
+        shared.left = shared.left.saturating_sub(1);
+        // Without a table, the supernet goes with the last of its searches.
+        shared.table = (shared.left > 0).then_some(table);
+        Ok(Some(seat))
+    }
+}
+
+impl Shared {
+    /// Builds the supernet, with a stream of its own: it may give back its memory while another one records a graph.
+    fn open(&self, ordinal: usize, build: impl FnOnce(Vec<u32>) -> Result<Build>) -> Result<Table> {
+        let device = open(ordinal)?;
+        let build = build(self.trials.iter().copied().collect())?;
+        Ok(Table::new(move || build(&device))?)
     }
 }
 

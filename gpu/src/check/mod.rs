@@ -2,15 +2,16 @@
 //! check` on a real one: every kernel and its naive version against the host ([`toy`]), every supernet against another
 //! implementation, and whole searches step by step.
 
+pub mod nas_bench_201;
 pub mod toy;
 
 use advantage_nas::comparison::Comparison;
 use advantage_nas::search::{Plan, Search};
 use advantage_nas::state::State;
-use advantage_nas::strategy::{Activity, Feedback, Proposal, Step, Strategy};
+use advantage_nas::strategy::{Activity, Feedback, Proposal, Step, Strategy, Want};
 use advantage_nas::supernet::{Evaluation, Fetch, Request};
 use advantage_nas::tolerance::Tolerance;
-use advantage_nas::{SearchSpace, Supernet, random::Streams};
+use advantage_nas::{Architecture, OpTable, SearchSpace, Supernet, random::Streams};
 
 /// How far edge weights and losses of two backends may be apart that run the same search.
 pub const SEARCH: Tolerance = Tolerance::Sum { relative: 1e-5, absolute: 1e-7 };
@@ -77,6 +78,34 @@ impl<S: Supernet> Supernet for Witness<S> {
     }
 }
 
+/// The proposals of all kinds: one candidate, one among all, two, a mixture of all.
+pub(crate) fn proposals(space: &SearchSpace, seed: usize, want: Want) -> advantage_nas::Result<Vec<Proposal>> {
+    let shape = space.shape();
+    let choices: Vec<usize> = (0..shape.edges()).map(|edge| mix(seed + edge) % shape.candidates(edge)).collect();
+    let architecture = Architecture::new(shape, choices)?;
+    let one_hot = Proposal::one_hot(shape, &architecture, want)?;
+    let mut among_all = one_hot.clone();
+    among_all.set_one_hot_among_all(&architecture, want)?;
+    let mut dense = one_hot.clone();
+    let weights = OpTable::from_fn(shape, |edge, j| (mix(edge * 100 + j + seed) % 1000) as f64 / 700.0 - 0.4);
+    dense.set_dense(&weights, want)?;
+    let mut proposals = vec![one_hot.clone(), among_all, dense];
+    if shape.candidates(0) > 1 {
+        let mut pairs = one_hot;
+        let chosen: Vec<[usize; 2]> =
+            architecture.choices().iter().map(|&k| [k, (k + 1) % shape.candidates(0)]).collect();
+        pairs.set_pairs(&chosen, want)?;
+        proposals.push(pairs);
+    }
+    Ok(proposals)
+}
+
+/// Whatever has no other meaning: a small deterministic generator of indices.
+pub(crate) fn mix(seed: usize) -> usize {
+    let mixed = (seed as u64).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> 33) as usize
+}
+
 /// Everything that a search asks its supernet, and the losses that it hears.
 ///
 /// # Errors
@@ -86,17 +115,17 @@ pub fn witness<S: Supernet>(
     streams: &Streams,
     trial: u32,
     strategy: Box<dyn Strategy>,
-    steps: u64,
+    plan: Plan,
 ) -> advantage_nas::Result<Vec<Seen>> {
     let witness = Witness { supernet, seen: Vec::new() };
-    let mut search = Search::new(Plan::theta_only(steps, 10), streams.clone(), witness, trial, strategy)?;
+    let mut search = Search::new(plan, streams.clone(), witness, trial, strategy)?;
     search.run(None, &mut ())?;
     Ok(std::mem::take(&mut search.supernet_mut().seen))
 }
 
 /// Two searches step by step: the same architectures and active candidates, losses and weights within the tolerance.
 #[must_use]
-pub fn same_search(name: &str, got: &[Seen], expected: &[Seen]) -> Vec<Comparison> {
+pub fn same_search(name: &str, got: &[Seen], expected: &[Seen], tolerance: Tolerance) -> Vec<Comparison> {
     let asked = |seen: &[Seen]| -> Vec<_> {
         let of =
             |seen: &Seen| (seen.proposal.architecture().cloned(), seen.proposal.active().clone(), seen.proposal.want());
@@ -107,7 +136,7 @@ pub fn same_search(name: &str, got: &[Seen], expected: &[Seen]) -> Vec<Compariso
     };
     let losses = |seen: &[Seen]| -> Vec<f64> { seen.iter().map(|seen| seen.loss).collect() };
     let close = |what: &str, got: Vec<f64>, expected: Vec<f64>| {
-        Comparison::new(format!("{name}: {what}"), &got, &expected, SEARCH)
+        Comparison::new(format!("{name}: {what}"), &got, &expected, tolerance)
     };
     vec![
         Comparison::equal(format!("{name}: architectures"), &asked(got), &asked(expected)),

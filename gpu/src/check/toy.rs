@@ -4,15 +4,16 @@
 use advantage_nas::comparison::Comparison;
 use advantage_nas::network::toy::{Parameters, Toy};
 use advantage_nas::random::Streams;
+use advantage_nas::search::Plan;
 use advantage_nas::strategy::{Feedback, Method, MethodSettings, Proposal, Want};
 use advantage_nas::supernet::{Batch, Request, Set};
 use advantage_nas::tolerance::{F32_NETWORK, F64_SUMS, Tolerance};
-use advantage_nas::{Architecture, OpTable, Supernet};
+use advantage_nas::{OpTable, Supernet};
 use advantage_nas_oracles::Mixture;
 use advantage_nas_oracles::toy::Network;
 use ndarray::{Array2, Array3, ArrayD, ArrayView, ArrayView3};
 
-use super::{same_search, witness};
+use super::{SEARCH, mix, proposals, same_search, witness};
 use crate::device::{Buffer, Device};
 use crate::error::Result;
 use crate::kernels::toy::{Answers, Asks, Edges, Images, SOURCE, Shares, Sizes, Slopes, Sums, Weights};
@@ -44,12 +45,6 @@ struct Case {
     sizes: Sizes,
     parameters: Vec<Parameters>,
     asks: Vec<Ask>,
-}
-
-/// Whatever has no other meaning: a small deterministic generator of indices.
-fn mix(seed: usize) -> usize {
-    let mixed = (seed as u64).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed >> 33) as usize
 }
 
 impl Case {
@@ -293,28 +288,6 @@ fn check_launches(
     Ok(())
 }
 
-/// The proposals of all kinds: one candidate, one among all, two, a mixture of all.
-fn proposals(space: &advantage_nas::SearchSpace, seed: usize, want: Want) -> advantage_nas::Result<Vec<Proposal>> {
-    let shape = space.shape();
-    let choices: Vec<usize> = (0..shape.edges()).map(|edge| mix(seed + edge) % shape.candidates(edge)).collect();
-    let architecture = Architecture::new(shape, choices)?;
-    let one_hot = Proposal::one_hot(shape, &architecture, want)?;
-    let mut among_all = one_hot.clone();
-    among_all.set_one_hot_among_all(&architecture, want)?;
-    let mut dense = one_hot.clone();
-    let weights = OpTable::from_fn(shape, |edge, j| (mix(edge * 100 + j + seed) % 1000) as f64 / 700.0 - 0.4);
-    dense.set_dense(&weights, want)?;
-    let mut proposals = vec![one_hot.clone(), among_all, dense];
-    if shape.candidates(0) > 1 {
-        let mut pairs = one_hot;
-        let chosen: Vec<[usize; 2]> =
-            architecture.choices().iter().map(|&k| [k, (k + 1) % shape.candidates(0)]).collect();
-        pairs.set_pairs(&chosen, want)?;
-        proposals.push(pairs);
-    }
-    Ok(proposals)
-}
-
 /// Another supernet of the same description, in double precision.
 pub type Reference<'a> = dyn Fn(Toy, &Streams, &[u32]) -> advantage_nas::Result<Box<dyn Supernet>> + 'a;
 
@@ -387,15 +360,16 @@ pub fn searches(
         let mut ours = ToySupernet::new(device, toy, &streams, trials)?;
         let mut theirs = reference(toy, &streams, trials)?;
         for &trial in trials {
+            let plan = Plan::theta_only(steps, 10);
             let strategy = || {
                 // Ten times the rate, so that the architectures change within the steps.
                 let mut settings = MethodSettings::toy();
                 settings.theta.learning_rate *= 10.0;
                 method.build(&toy.space()?, &settings, &streams, trial)
             };
-            let expected = witness(&mut *theirs, &streams, trial, strategy()?, steps)?;
-            let got = witness(&mut ours, &streams, trial, strategy()?, steps)?;
-            checks.extend(same_search(&format!("{method}, trial {trial}"), &got, &expected));
+            let expected = witness(&mut *theirs, &streams, trial, strategy()?, plan)?;
+            let got = witness(&mut ours, &streams, trial, strategy()?, plan)?;
+            checks.extend(same_search(&format!("{method}, trial {trial}"), &got, &expected, SEARCH));
         }
     }
     Ok(checks)

@@ -65,14 +65,7 @@ impl<T: Number> Buffer<T> {
     /// # Errors
     /// [`Error::TooLarge`] for more values than there are places, or what the driver says.
     pub fn write(&mut self, values: &[T]) -> Result<()> {
-        self.expect(values.len())?;
-        if values.is_empty() {
-            return Ok(());
-        }
-        let name = self.name;
-        let mut places = self.slice.slice_mut(..values.len());
-        let copied = self.device.stream.memcpy_htod(values, &mut places);
-        copied.map_err(failed(|| format!("copy {} values to {name}", values.len())))
+        self.write_at(0, values)
     }
 
     /// Copies the first values to the host, after everything that was submitted.
@@ -81,13 +74,35 @@ impl<T: Number> Buffer<T> {
     /// [`Error::TooLarge`] for more values than there are, what the driver says, or a failure of something that was
     /// submitted.
     pub fn read(&self, values: &mut [T]) -> Result<()> {
-        self.expect(values.len())?;
+        self.read_at(0, values)
+    }
+
+    /// Copies values from the host to places from `begin` on, in order with what was submitted.
+    ///
+    /// # Errors
+    /// As [`Buffer::write`].
+    pub fn write_at(&mut self, begin: usize, values: &[T]) -> Result<()> {
+        self.expect(begin.saturating_add(values.len()))?;
         if values.is_empty() {
             return Ok(());
         }
         let name = self.name;
-        let count = values.len();
-        let copied = self.device.stream.memcpy_dtoh(&self.slice.slice(..count), values);
+        let mut places = self.slice.slice_mut(begin..begin + values.len());
+        let copied = self.device.stream.memcpy_htod(values, &mut places);
+        copied.map_err(failed(|| format!("copy {} values to {name}", values.len())))
+    }
+
+    /// Copies so many values from `begin` on to the host, after everything that was submitted.
+    ///
+    /// # Errors
+    /// As [`Buffer::read`].
+    pub fn read_at(&self, begin: usize, values: &mut [T]) -> Result<()> {
+        self.expect(begin.saturating_add(values.len()))?;
+        if values.is_empty() {
+            return Ok(());
+        }
+        let (name, count) = (self.name, values.len());
+        let copied = self.device.stream.memcpy_dtoh(&self.slice.slice(begin..begin + count), values);
         copied.map_err(failed(|| format!("copy {count} values from {name}")))?;
         self.device.synchronize()
     }

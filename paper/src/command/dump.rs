@@ -9,6 +9,7 @@ use clap::{Args, Subcommand, ValueEnum, value_parser};
 use super::data::{CacheFolder, DataFolder};
 use super::print;
 use super::search::{LARGEST, available_threads};
+use crate::device::{Backend, Choice};
 use crate::error::Error;
 use crate::experiment::Experiment as _;
 use crate::experiment::cifar10::{self, CellSearch};
@@ -46,6 +47,9 @@ pub(super) struct Cifar10 {
     /// Whose proposal and minibatch
     #[arg(long, value_name = "KIND", default_value = "theta")]
     step: Kind,
+    /// Where the network runs: cpu, cuda, cuda:N, or auto for cuda if there is one
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    device: Choice,
     #[command(flatten)]
     dump: Dump,
 }
@@ -102,11 +106,12 @@ pub(super) fn run(experiment: Experiment) -> anyhow::Result<ExitCode> {
             ptb::dump::dump(language, &settings, after)?.write(&dump.out)?;
             dump.said(&settings, &format!("the step of theta after {after} others"))
         }
-        Experiment::Cifar10(Cifar10 { folder, cache, after, step, dump }) => {
+        Experiment::Cifar10(Cifar10 { folder, cache, after, step, device, dump }) => {
             // What is wrong with the settings is said before images are decoded.
             let settings = dump.settings(settings::Experiment::Cifar10, None)?;
             cifar10::plan(&settings)?;
-            let experiment = CellSearch::load(&folder.data, &cache.cache(), available_threads())?;
+            let backend = Backend::open(device)?;
+            let experiment = CellSearch::load(&folder.data, &cache.cache(), available_threads(), backend)?;
             memory::check(vec![experiment.memory(&settings)?], 1, experiment.shared_memory())?;
             let (kind, of) = match step {
                 Kind::Theta => (StepKind::Theta, "theta"),

@@ -14,6 +14,7 @@ use super::search::available_threads;
 use super::summary::perplexity;
 use super::{print, summary};
 use crate::data::nas_bench_201::{Benchmark, CELLS, Entry, Rank, Task};
+use crate::device::{Backend, Choice};
 use crate::error::Error;
 use crate::experiment::Experiment as _;
 use crate::experiment::cifar10::{CellSearch, Cifar10Settings};
@@ -63,6 +64,9 @@ pub(super) struct Cifar10 {
     /// With --from, threads [default: all processors]; changes no number
     #[arg(long, value_name = "N", conflicts_with_all = ["architecture", "index"], value_parser = value_parser!(u64).range(1..=1024))]
     threads: Option<u64>,
+    /// With --from, where the network runs: cpu, cuda, cuda:N, or auto for cuda if there is one
+    #[arg(long, value_name = "DEVICE", default_value_t, conflicts_with_all = ["architecture", "index"])]
+    device: Choice,
     #[command(flatten)]
     cache: CacheFolder,
     #[command(flatten)]
@@ -150,7 +154,8 @@ fn searched(arguments: &Cifar10, from: &Path) -> anyhow::Result<ExitCode> {
         return Err(wrong(format!("expected a search on CIFAR-10, found {}", settings.experiment.name())).into());
     }
     let threads = arguments.threads.map_or_else(available_threads, |threads| threads as usize);
-    let experiment = CellSearch::load(&arguments.folder.data, &arguments.cache.cache(), threads)?;
+    let backend = Backend::open(arguments.device)?;
+    let experiment = CellSearch::load(&arguments.folder.data, &arguments.cache.cache(), threads, backend)?;
     let cells = match arguments.cells {
         Some(cells) => cells.into(),
         None => settings.own::<Cifar10Settings>()?.compared_cells,

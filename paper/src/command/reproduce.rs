@@ -13,7 +13,7 @@ use super::print;
 use super::search::{CHECKPOINT_EVERY, LARGEST, RUNS, Workers, available_threads};
 use super::summary::announce;
 use crate::data::nas_bench_201::Benchmark;
-use crate::device::Backend;
+use crate::device::{Backend, Choice};
 use crate::experiment::Experiment as _;
 use crate::experiment::cifar10::{self, CellSearch, Cifar10Settings};
 use crate::experiment::ptb::Language;
@@ -144,6 +144,9 @@ pub(super) struct Cells {
     cache: CacheFolder,
     #[command(flatten)]
     workers: Workers,
+    /// Where the networks run: cpu, cuda, cuda:N, or auto for cuda if there is one
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    device: Choice,
     /// Folder for the files [default: runs/cifar10-PRESET, with the zero operation runs/cifar10-PRESET-zero]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -272,10 +275,11 @@ impl Cells {
             let zero = if own.zero { "-zero" } else { "" };
             Path::new(RUNS).join(format!("cifar10-{}{zero}", self.preset))
         });
-        let (jobs, threads) = self.workers.share(all.len());
+        let (jobs, threads) = self.workers.share(all.len(), None);
+        let backend = Backend::open(self.device)?;
         // Without it, there is nothing to show.
         let benchmark = Benchmark::load(&self.folder.data)?;
-        let experiment = CellSearch::load(&self.folder.data, &self.cache.cache(), threads)?;
+        let experiment = CellSearch::load(&self.folder.data, &self.cache.cache(), threads, backend)?;
         let stop = Stop::on_signals()?;
         let runs: Vec<(PathBuf, Settings)> =
             all.iter().map(|settings| (cells::place(&folder, settings), settings.clone())).collect();
@@ -349,7 +353,7 @@ impl Table3 {
             .flat_map(|(_, all)| all)
             .map(|settings| (table_3::search_place(&folder, settings), settings.clone()))
             .collect();
-        let (jobs, threads) = self.workers.share(searches.len());
+        let (jobs, threads) = self.workers.share(searches.len(), None);
         let language = Language::load(&self.folder.data, &searches[0].1, threads)?;
         let stop = Stop::on_signals()?;
         if !self.work(&RecurrentSearch(language.clone()), searches, jobs, &stop)? {

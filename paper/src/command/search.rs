@@ -104,15 +104,15 @@ pub(super) struct Workers {
     /// Threads of every search [default: all processors, shared by the jobs]; changes no number
     #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..=1024))]
     threads: Option<u64>,
-    /// Searches that run at the same time; changes no number
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u64).range(1..=1024))]
-    jobs: u64,
+    /// Searches that run at the same time [default: 1, on cuda all trials of a search]; changes no number
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..=1024))]
+    jobs: Option<u64>,
 }
 
 impl Workers {
-    /// Of so many searches: how many run at the same time, and the threads of each.
-    pub(super) fn share(&self, searches: usize) -> (usize, usize) {
-        let jobs = (self.jobs as usize).min(searches).max(1);
+    /// Of so many searches: how many run at the same time, `together` unless it is said otherwise, and the threads of each.
+    pub(super) fn share(&self, searches: usize, together: Option<usize>) -> (usize, usize) {
+        let jobs = self.jobs.map_or(together.unwrap_or(1), |jobs| jobs as usize).min(searches).max(1);
         (jobs, self.threads.map_or_else(|| available_threads().div_ceil(jobs), |threads| threads as usize))
     }
 }
@@ -181,17 +181,19 @@ pub(super) fn run(experiment: Experiment) -> anyhow::Result<ExitCode> {
             search.run(&ToyRegression { backend }, settings::Experiment::Toy, own.as_slice(), None, at_once)
         }
         Experiment::Cifar10(Cifar10 { folder, cache, workers, search }) => {
-            search.on_the_cpu("the search on CIFAR-10")?;
-            let (jobs, threads) = workers.share(search.trials as usize);
+            let backend = Backend::open(search.device)?;
+            // On a device, all trials are answered by one launch.
+            let together = matches!(backend, Backend::Cuda(_)).then_some(search.trials as usize);
+            let (jobs, threads) = workers.share(search.trials as usize, together);
             // What is wrong with the settings is said before images are decoded.
             cifar10::plan(&search.settings(settings::Experiment::Cifar10, &[])?)?;
-            let experiment = CellSearch::load(&folder.data, &cache.cache(), threads)?;
+            let experiment = CellSearch::load(&folder.data, &cache.cache(), threads, backend)?;
             search.run(&experiment, settings::Experiment::Cifar10, &[], Some(&folder.data), jobs)
         }
         Experiment::Ptb(Ptb { folder, corpus, workers, search }) => {
             search.on_the_cpu("the search on a text")?;
             let own = corpus.map(|corpus| Override::new("ptb.corpus", corpus));
-            let (jobs, threads) = workers.share(search.trials as usize);
+            let (jobs, threads) = workers.share(search.trials as usize, None);
             let settings = search.settings(settings::Experiment::Ptb, own.as_slice())?;
             let experiment = RecurrentSearch(Language::load(&folder.data, &settings, threads)?);
             search.run(&experiment, settings::Experiment::Ptb, own.as_slice(), Some(&folder.data), jobs)

@@ -3,22 +3,23 @@
 
 use advantage_nas::Supernet;
 use advantage_nas::network::nas_bench_201::parent::{NORM_EPSILON, NORM_MOMENTUM};
-use advantage_nas::network::nas_bench_201::{EDGES, edge_ends};
+use advantage_nas::network::nas_bench_201::{EDGES, Parent, edge_ends};
 use advantage_nas::network::{Part, Sgd};
 use advantage_nas::search::Saves;
+use advantage_nas::sharing::Passed;
 use advantage_nas::state::Entry;
 use advantage_nas::strategy::{Feedback, Step, StepKind, Want};
 use advantage_nas::supernet::{Request, Set};
 use advantage_nas_cpu::nas_bench_201::NasBench201Supernet;
-use ndarray::ArrayD;
+use ndarray::{Array1, Array2, Array4, ArrayD};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 
 use super::Dump;
-use crate::build::Provenance;
+use crate::device::Backend;
 use crate::error::{Error, Result};
-use crate::experiment::cifar10::{CellSearch, Cifar10Network};
+use crate::experiment::cifar10::{CellSearch, Cifar10Network, Cifar10OnDevice};
 use crate::experiment::{Experiment as _, cifar10};
 use crate::settings::Settings;
 
@@ -39,12 +40,31 @@ const STEPS: u64 = 50;
 /// with those in double precision, and the latter do not jump if all weights are disturbed in their seventh digit. Where a network is so large
 /// that there is no such step among the first fifty, the first is taken, and that is said.
 ///
+/// Whether a step is steady, the networks on the CPU decide, from the same saved state: so dumps of a device are of the same steps.
+///
 /// Returns the file and how many steps were before.
 ///
 /// # Errors
 /// [`Error::Usage`] for more steps than the search has; what the supernet and the strategy report.
 pub fn dump(experiment: &CellSearch, settings: &Settings, after: u64, kind: StepKind) -> Result<(Dump, u64)> {
-    let mut search = experiment.build(settings, &())?;
+    match &experiment.backend {
+        Backend::Cpu => of_network(experiment, settings, after, kind, || experiment.supernet(settings)),
+        Backend::Cuda(device) => of_network(experiment, settings, after, kind, || {
+            let build = experiment.device_supernet(settings, vec![settings.trial])?;
+            build(device).map_err(Error::Settings)
+        }),
+    }
+}
+
+fn of_network<S: Inspected>(
+    experiment: &CellSearch,
+    settings: &Settings,
+    after: u64,
+    kind: StepKind,
+    build: impl Fn() -> Result<S>,
+) -> Result<(Dump, u64)> {
+    let new = || CellSearch::search(settings, build()?);
+    let mut search = new()?;
     let steps = search.steps();
     if after >= steps {
         return Err(Error::Usage(format!("--after must be below {steps}, the steps of this search, got {after}")));
@@ -52,21 +72,107 @@ pub fn dump(experiment: &CellSearch, settings: &Settings, after: u64, kind: Step
     let mut double = experiment.supernet::<f64>(settings)?;
     for position in after..steps.min(after + STEPS) {
         search.run(Some(position), &mut ())?;
-        let mut here = experiment.build(settings, &())?;
-        here.restore(&search.save()?)?;
-        let (step, requests, mut supernet) = here.ask(kind)?;
-        let before = supernet.save(settings.trial)?;
-        if is_steady(&mut supernet, &mut double, &requests[0])? {
-            supernet.restore(settings.trial, &before)?;
+        let saved = search.save()?;
+        let mut on_cpu = CellSearch::search(settings, experiment.supernet::<f32>(settings)?)?;
+        on_cpu.restore(&saved)?;
+        let (_, requests, mut single) = on_cpu.ask(kind)?;
+        if is_steady(&mut single, &mut double, &requests[0])? {
+            let mut here = new()?;
+            here.restore(&saved)?;
+            let (step, requests, supernet) = here.ask(kind)?;
             let dump = of_step(experiment, settings, (position, &step, &requests[0], true), supernet)?;
             return Ok((dump, position));
         }
     }
     tracing::warn!("no step among {STEPS} has steady gradients; the first is taken");
-    let mut search = experiment.build(settings, &())?;
+    let mut search = new()?;
     search.run(Some(after), &mut ())?;
     let (step, requests, supernet) = search.ask(kind)?;
     Ok((of_step(experiment, settings, (after, &step, &requests[0], false), supernet)?, after))
+}
+
+/// A supernet that shows what it is made of.
+trait Inspected: Supernet {
+    fn parent(&self) -> &Parent;
+    fn parameter(&mut self, trial: u32, index: usize, part: Part) -> advantage_nas::Result<Entry>;
+    fn running(&mut self, trial: u32, index: usize) -> advantage_nas::Result<[Vec<f64>; 2]>;
+    /// Forward and backward pass, whatever is wanted.
+    fn pass(&mut self, request: &Request) -> advantage_nas::Result<Passed>;
+    /// Returns the norm of the gradient.
+    fn update(&mut self, rate: f64) -> advantage_nas::Result<f64>;
+    /// Of the last pass, `[batch, 3, 32, 32]`.
+    fn images(&self) -> advantage_nas::Result<Array4<f32>>;
+    fn labels(&self) -> Vec<usize>;
+    /// `[batch, classes]`
+    fn logits(&mut self) -> advantage_nas::Result<Array2<f32>>;
+}
+
+impl Inspected for Cifar10Network {
+    fn parent(&self) -> &Parent {
+        self.network().parent()
+    }
+
+    fn parameter(&mut self, trial: u32, index: usize, part: Part) -> advantage_nas::Result<Entry> {
+        self.parameter(trial, index, part)
+    }
+
+    fn running(&mut self, trial: u32, index: usize) -> advantage_nas::Result<[Vec<f64>; 2]> {
+        self.network().running(trial, index)
+    }
+
+    fn pass(&mut self, request: &Request) -> advantage_nas::Result<Passed> {
+        self.pass(request)
+    }
+
+    fn update(&mut self, rate: f64) -> advantage_nas::Result<f64> {
+        self.update(rate)
+    }
+
+    fn images(&self) -> advantage_nas::Result<Array4<f32>> {
+        Ok(self.network().images().to_owned())
+    }
+
+    fn labels(&self) -> Vec<usize> {
+        self.network().labels().to_vec()
+    }
+
+    fn logits(&mut self) -> advantage_nas::Result<Array2<f32>> {
+        Ok(self.network().logits())
+    }
+}
+
+impl Inspected for Cifar10OnDevice {
+    fn parent(&self) -> &Parent {
+        self.network().parent()
+    }
+
+    fn parameter(&mut self, trial: u32, index: usize, part: Part) -> advantage_nas::Result<Entry> {
+        self.parameter(trial, index, part)
+    }
+
+    fn running(&mut self, trial: u32, index: usize) -> advantage_nas::Result<[Vec<f64>; 2]> {
+        self.network_mut().running(trial, index)
+    }
+
+    fn pass(&mut self, request: &Request) -> advantage_nas::Result<Passed> {
+        self.pass(request)
+    }
+
+    fn update(&mut self, rate: f64) -> advantage_nas::Result<f64> {
+        self.update(rate)
+    }
+
+    fn images(&self) -> advantage_nas::Result<Array4<f32>> {
+        self.network().images()
+    }
+
+    fn labels(&self) -> Vec<usize> {
+        self.network().labels()
+    }
+
+    fn logits(&mut self) -> advantage_nas::Result<Array2<f32>> {
+        self.network_mut().logits()
+    }
 }
 
 /// Whether no ReLU is so close to its kink that rounding decides.
@@ -124,19 +230,19 @@ fn all_close(gradients: &[ArrayD<f64>], exact: &[ArrayD<f64>]) -> bool {
 /// The step after `position` steps, its request, and whether it is steady.
 type Chosen<'a> = (u64, &'a Step, &'a Request, bool);
 
-fn of_step(
+fn of_step<S: Inspected>(
     experiment: &CellSearch,
     settings: &Settings,
     (position, step, request, steady): Chosen<'_>,
-    mut supernet: Cifar10Network,
+    mut supernet: S,
 ) -> Result<Dump> {
     let own: cifar10::Cifar10Settings = settings.own()?;
     let weights: Sgd = settings.get("weights")?;
     let (proposal, trial) = (&request.proposal, request.batch.trial);
-    let parent = supernet.network().parent().clone();
+    let parent = supernet.parent().clone();
     let mut dump = Dump::new();
 
-    let parameters = |dump: &mut Dump, supernet: &mut Cifar10Network, groups: &[(&str, Part)]| -> Result<()> {
+    let parameters = |dump: &mut Dump, supernet: &mut S, groups: &[(&str, Part)]| -> Result<()> {
         for (index, parameter) in parent.parameters().iter().enumerate() {
             for (group, part) in groups {
                 let entry = supernet.parameter(trial, index, *part)?;
@@ -146,9 +252,9 @@ fn of_step(
         }
         Ok(())
     };
-    let running = |dump: &mut Dump, supernet: &Cifar10Network, group: &str| -> Result<()> {
+    let running = |dump: &mut Dump, supernet: &mut S, group: &str| -> Result<()> {
         for (index, norm) in parent.running().iter().enumerate() {
-            let statistics = supernet.network().running(trial, index)?;
+            let statistics = supernet.running(trial, index)?;
             for (what, values) in ["running_mean", "running_var"].into_iter().zip(statistics) {
                 dump.array(format!("{group}/{}.{what}", norm.name), &values);
             }
@@ -157,7 +263,7 @@ fn of_step(
     };
 
     parameters(&mut dump, &mut supernet, &[("weights", Part::Value), ("velocity", Part::Velocity)])?;
-    running(&mut dump, &supernet, "running")?;
+    running(&mut dump, &mut supernet, "running")?;
     dump.table("proposal/weights", proposal.weights());
     dump.table("proposal/active", &proposal.active().map(|active| i64::from(*active)));
     let candidates = parent.candidates().operations();
@@ -174,18 +280,17 @@ fn of_step(
     }
 
     let pass = supernet.pass(request)?;
-    let network = supernet.network();
-    dump.array("images", network.images());
-    dump.array("labels", &network.labels().mapv(|label| label as i64));
+    dump.array("images", &supernet.images()?);
+    dump.array("labels", &Array1::from_iter(supernet.labels().into_iter().map(|label| label as i64)));
     dump.number("loss", pass.loss);
-    dump.array("logits", &network.logits());
+    dump.array("logits", &supernet.logits()?);
     dump.table("edge_gradient", &pass.edge_gradient);
     parameters(&mut dump, &mut supernet, &[("gradient", Part::Gradient)])?;
     let rate = weights.rate(step.schedule);
     let norm = supernet.update(rate)?;
     dump.number("gradient_norm", norm);
     parameters(&mut dump, &mut supernet, &[("updated", Part::Value), ("updated_velocity", Part::Velocity)])?;
-    running(&mut dump, &supernet, "updated_running")?;
+    running(&mut dump, &mut supernet, "updated_running")?;
 
     dump.note("experiment", settings.experiment.name());
     dump.note("settings", settings.table());
@@ -225,6 +330,6 @@ fn of_step(
     );
     dump.note("batch_norm", json!({ "epsilon": NORM_EPSILON, "momentum": NORM_MOMENTUM }));
     dump.note("data", experiment.data());
-    dump.note("provenance", Provenance::of_this_cpu());
+    dump.note("provenance", experiment.provenance());
     Ok(dump)
 }

@@ -12,6 +12,7 @@ use advantage_nas::supernet::{Batch, Request, Set};
 use advantage_nas::{Architecture, Search, Shape, Supernet};
 use advantage_nas_cpu::Stored;
 use advantage_nas_cpu::nas_bench_201::{self, Memory, NasBench201Network, NasBench201Supernet};
+use advantage_nas_gpu::{Device, nas_bench_201 as on_device};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 use toml::Table;
@@ -21,14 +22,17 @@ use crate::build::Provenance;
 use crate::data::Cache;
 use crate::data::cifar10::Cifar10;
 use crate::data::nas_bench_201::{Benchmark, Rank, Task};
+use crate::device::{Backend, Build, Supernets};
 use crate::error::{Error, Result};
 use crate::run::log::float;
 use crate::run::{Record, SearchRecord};
 use crate::settings::Settings;
 use crate::statistics::{kendall, mean, spearman};
 
-/// What is searched.
+/// The supernet on the CPU.
 pub type Cifar10Network = NasBench201Supernet<f32>;
+/// The supernet on a CUDA device.
+pub type Cifar10OnDevice = on_device::NasBench201Supernet;
 
 /// The settings of the network, its data, and how long they are used: the table `[cifar10]` of a preset.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -163,6 +167,8 @@ pub struct CellSearch {
     pub table: Option<Arc<Benchmark>>,
     /// Threads of every search; they change no number.
     pub threads: usize,
+    /// Where the network runs.
+    pub backend: Backend,
 }
 
 impl CellSearch {
@@ -170,7 +176,7 @@ impl CellSearch {
     ///
     /// # Errors
     /// As [`Cifar10::load`]; as [`Benchmark::load`] for a table that is there and can't be used.
-    pub fn load(data: &Path, cache: &Cache, threads: usize) -> Result<Self> {
+    pub fn load(data: &Path, cache: &Cache, threads: usize, backend: Backend) -> Result<Self> {
         let images = Cifar10::load(data, cache)?;
         let table = match Benchmark::load(data) {
             Ok(table) => Some(Arc::new(table)),
@@ -180,26 +186,62 @@ impl CellSearch {
             }
             Err(error) => return Err(error),
         };
-        Ok(Self { images, table, threads })
+        Ok(Self { images, table, threads, backend })
     }
 
-    /// The supernet before its first step. Searches are in single precision.
-    ///
-    /// # Errors
-    /// [`Error::Settings`] and [`Error::Usage`] for settings that make none.
-    pub fn supernet<T: Stored>(&self, settings: &Settings) -> Result<NasBench201Supernet<T>> {
+    /// The images of a search.
+    fn data(&self, settings: &Settings) -> Result<Data> {
         let own: Cifar10Settings = settings.own()?;
-        plan(settings)?;
         let streams = Streams::new(settings.seed);
         let images = first_of_every_class(&self.images.training, own.images, "cifar10.images")?;
         let test = match &self.images.test {
             None => return Err(Error::Usage("the data set has no test images to evaluate cells with".to_owned())),
             Some(test) => first_of_every_class(test, own.test_images, "cifar10.test_images")?,
         };
-        let data = Data::new(images, Some(test), &streams).map_err(Error::Settings)?;
+        Data::new(images, Some(test), &streams).map_err(Error::Settings)
+    }
+
+    /// The supernet on the CPU before its first step. Searches are in single precision.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] and [`Error::Usage`] for settings that make none.
+    pub fn supernet<T: Stored>(&self, settings: &Settings) -> Result<NasBench201Supernet<T>> {
+        let own: Cifar10Settings = settings.own()?;
+        plan(settings)?;
+        let (data, streams) = (self.data(settings)?, Streams::new(settings.seed));
         let parent = own.parent()?;
         nas_bench_201::supernet(parent, self.network_settings(settings)?, data, &streams, &[settings.trial])
             .map_err(Error::Settings)
+    }
+
+    /// The supernet of so many trials on a CUDA device, to be built where it lives.
+    fn on_device(&self, settings: &Settings, trials: Vec<u32>) -> Result<Build> {
+        let build = self.device_supernet(settings, trials)?;
+        Ok(Box::new(move |device| Ok(Box::new(build(device)?))))
+    }
+
+    /// The same, for those who want to look into it.
+    ///
+    /// # Errors
+    /// As [`CellSearch::supernet`].
+    pub fn device_supernet(
+        &self,
+        settings: &Settings,
+        trials: Vec<u32>,
+    ) -> Result<impl FnOnce(&Device) -> advantage_nas::Result<Cifar10OnDevice> + Send + use<>> {
+        let own: Cifar10Settings = settings.own()?;
+        plan(settings)?;
+        let (data, streams) = (self.data(settings)?, Streams::new(settings.seed));
+        let (parent, weights) = (own.parent()?, settings.get("weights")?);
+        let settings = on_device::Settings { batch: own.batch, weights, activity: settings.method.activity() };
+        Ok(move |device: &Device| on_device::supernet(device, parent, settings, data, &streams, &trials))
+    }
+
+    /// What searches have in common that may share a network.
+    fn key(settings: &Settings) -> Result<String> {
+        let own: Cifar10Settings = settings.own()?;
+        let weights: Sgd = settings.get("weights")?;
+        Ok(format!("{own:?}, {weights:?}, {}, seed {}", settings.method, settings.seed))
     }
 
     /// The memory that a search takes, beside the images.
@@ -218,8 +260,12 @@ impl CellSearch {
         Ok(nas_bench_201::Settings { batch: own.batch, weights, activity, threads: self.threads })
     }
 
-    fn search(&self, settings: &Settings, plan: Plan) -> Result<Search<Cifar10Network>> {
-        super::search(settings, plan, self.supernet(settings)?)
+    /// The search of a supernet before its first step.
+    ///
+    /// # Errors
+    /// As [`CellSearch::supernet`].
+    pub fn search<S: Supernet>(settings: &Settings, supernet: S) -> Result<Search<S>> {
+        super::search(settings, plan(settings)?, supernet)
     }
 
     /// What a run in a folder has found by its last checkpoint, finished or not, and how good that and so many random cells are with the
@@ -234,7 +280,7 @@ impl CellSearch {
         Ok(Measured { method: settings.method.to_string(), steps_done, steps, found })
     }
 
-    fn found(&self, settings: &Settings, search: &mut Search<Cifar10Network>, compared_cells: usize) -> Result<Found> {
+    fn found(&self, settings: &Settings, search: &mut Process, compared_cells: usize) -> Result<Found> {
         let candidates = settings.own::<Cifar10Settings>()?.candidates();
         let shape = search.supernet().space().shape().clone();
         let conclusion = Conclusion::of(search);
@@ -254,12 +300,7 @@ impl CellSearch {
     }
 
     /// Draws cells, the same for all methods of a seed and trial, and looks how the supernet's opinion of them goes with the table.
-    fn comparison(
-        &self,
-        settings: &Settings,
-        search: &mut Search<Cifar10Network>,
-        cells: usize,
-    ) -> Result<Option<Comparison>> {
+    fn comparison(&self, settings: &Settings, search: &mut Process, cells: usize) -> Result<Option<Comparison>> {
         let own: Cifar10Settings = settings.own()?;
         let Some(table) = self.table.as_ref().filter(|_| cells > 0) else { return Ok(None) };
         let (candidates, streams, trial) = (own.candidates(), Streams::new(settings.seed), settings.trial);
@@ -523,18 +564,26 @@ pub(crate) fn random_architecture(shape: &Shape, random: &mut impl Rng) -> Resul
     Ok(Architecture::new(shape, choices)?)
 }
 
+/// A search, wherever its network is.
+type Process = Search<Box<dyn Supernet>>;
+
 impl Experiment for CellSearch {
-    type Process = Search<Cifar10Network>;
-    type Shared = ();
+    type Process = Process;
+    type Shared = Supernets;
     type Record = Watched;
     type Outcome = Cifar10Result;
 
-    fn share(&self, _runs: &[&Settings]) -> Result<()> {
-        Ok(())
+    fn share(&self, runs: &[&Settings]) -> Result<Supernets> {
+        Supernets::new(&self.backend, runs, Self::key, |settings, trials| self.on_device(settings, trials))
     }
 
-    fn build(&self, settings: &Settings, (): &()) -> Result<Self::Process> {
-        self.search(settings, plan(settings)?)
+    fn build(&self, settings: &Settings, supernets: &Supernets) -> Result<Self::Process> {
+        let seat =
+            supernets.seat(&Self::key(settings)?, settings, |settings, trials| self.on_device(settings, trials))?;
+        match seat {
+            None => Self::search(settings, Box::new(self.supernet::<f32>(settings)?)),
+            Some(seat) => Self::search(settings, Box::new(seat)),
+        }
     }
 
     fn steps(&self, settings: &Settings) -> Result<u64> {
@@ -555,18 +604,31 @@ impl Experiment for CellSearch {
         self.threads
     }
 
+    fn provenance(&self) -> Provenance {
+        self.backend.provenance()
+    }
+
     fn memory(&self, settings: &Settings) -> Result<usize> {
         let own: Cifar10Settings = settings.own()?;
         let planned = self.planned(settings)?;
+        if matches!(self.backend, Backend::Cuda(_)) {
+            // Checkpoints pass through this machine's memory.
+            return Ok(4 * planned.parameters + (own.images + own.test_images) * PIXELS);
+        }
         // Weights and velocities, as numbers and as the bytes of the file.
         let checkpoint = 4 * planned.parameters;
         Ok(planned.total() + checkpoint + (own.images + own.test_images) * PIXELS)
     }
 
     fn estimate(&self, settings: &Settings) -> Result<Option<Estimate>> {
+        if matches!(self.backend, Backend::Cuda(_)) {
+            // It would need the memory of another network on the device.
+            return Ok(None);
+        }
         let own: Cifar10Settings = settings.own()?;
         let plan = plan(settings)?;
-        let pace = Pace::of_search(plan, settings.trial, |plan| self.search(settings, plan))?;
+        let build = |plan| super::search(settings, plan, self.supernet::<f32>(settings)?);
+        let pace = Pace::of_search(plan, settings.trial, build)?;
         let rows = plan.iterations.div_ceil(plan.interval) + 1;
         // Two final cells; every compared cell twice.
         let compared = if self.table.is_some() { own.compared_cells } else { 0 };

@@ -129,7 +129,7 @@ fn search<S: Supernet>(settings: &Settings, plan: Plan, supernet: S) -> Result<S
 }
 
 /// The process of a run at its last checkpoint, and the state of its network. The run is locked meanwhile, and not changed.
-fn at_checkpoint<E: Experiment<Shared = ()>>(
+fn at_checkpoint<E: Experiment>(
     folder: &Path,
     experiment: &E,
     settings: &Settings,
@@ -140,7 +140,7 @@ fn at_checkpoint<E: Experiment<Shared = ()>>(
     let checkpoint = run
         .checkpoint()?
         .ok_or_else(|| Error::Usage(format!("{}: there is no checkpoint yet to measure", folder.display())))?;
-    let mut process = experiment.build(settings, &())?;
+    let mut process = experiment.build(settings, &experiment.share(&[settings])?)?;
     restore(&mut process, &checkpoint.state)
         .map_err(|error| Error::damaged(&run.checkpoint_path(), format!("not a usable checkpoint: {error}")))?;
     let network = checkpoint.state.below(&format!("supernet/trial-{}", settings.trial));

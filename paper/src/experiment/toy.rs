@@ -7,11 +7,12 @@ use advantage_nas::strategy::{Proposal, Want};
 use advantage_nas::supernet::{Batch, Request, Set};
 use advantage_nas::{Architecture, Search, SearchSpace, Supernet};
 use advantage_nas_cpu::toy::ToySupernet;
+use advantage_nas_gpu::toy::ToySupernet as CudaSupernet;
 use serde::{Deserialize, Serialize};
 
 use super::{Conclusion, Experiment};
 use crate::build::Provenance;
-use crate::device::{Backend, Supernets};
+use crate::device::{Backend, Build, Supernets};
 use crate::error::{Error, Result};
 use crate::run::log::float;
 use crate::run::{Record, SearchRecord};
@@ -105,6 +106,16 @@ fn on_cpu(settings: &Settings) -> Result<Search<Box<dyn Supernet>>> {
     search(settings, Box::new(supernet))
 }
 
+/// What searches have in common that may share a network: its weights are fixed, whatever the method.
+fn key(settings: &Settings) -> Result<String> {
+    Ok(format!("{:?}, seed {}", toy(settings)?, settings.seed))
+}
+
+fn on_cuda(settings: &Settings, trials: Vec<u32>) -> Result<Build> {
+    let (toy, streams) = (toy(settings)?, Streams::new(settings.seed));
+    Ok(Box::new(move |device| Ok(Box::new(CudaSupernet::new(device, toy, &streams, &trials)?))))
+}
+
 impl Experiment for ToyRegression {
     type Process = Search<Box<dyn Supernet>>;
     type Shared = Supernets;
@@ -112,11 +123,11 @@ impl Experiment for ToyRegression {
     type Outcome = ToyResult;
 
     fn share(&self, runs: &[&Settings]) -> Result<Supernets> {
-        Supernets::new(&self.backend, runs)
+        Supernets::new(&self.backend, runs, key, on_cuda)
     }
 
     fn build(&self, settings: &Settings, supernets: &Supernets) -> Result<Self::Process> {
-        match supernets.seat(toy(settings)?, settings.seed, settings.trial)? {
+        match supernets.seat(&key(settings)?, settings, on_cuda)? {
             None => on_cpu(settings),
             Some(seat) => search(settings, Box::new(seat)),
         }

@@ -1,6 +1,8 @@
 //! The tables of the kernels in `kernels/nas_bench_201`, an operator a file, and what they share with the host: the plan of a pass, see
 //! `kernels/nas_bench_201/plan.cuh`.
 
+pub mod backward;
+pub mod forward;
 pub mod head;
 pub mod update;
 pub mod weights;
@@ -253,6 +255,20 @@ record! {
     }
 }
 
+record! {
+    /// The node that an edge of a cell leads to.
+    pub struct Target {
+        /// Its number.
+        node: i32,
+        /// Its channels.
+        channels: i32,
+        /// Its height and width.
+        side: i32,
+        /// In the sums: `[channels, tiles]` of its gradient.
+        gradient_sum: u32,
+    }
+}
+
 description! {
     /// What is behind the last node, the same for all passes: batch norm, ReLU, average over all pixels, linear layer, softmax and cross-entropy.
     pub struct Head {
@@ -446,6 +462,11 @@ impl Plan {
     /// What a lane is asked; its lists may be written before and after.
     pub fn ask(&mut self, lane: usize, ask: Ask) {
         ask.write(self.words(lane, 0));
+    }
+
+    /// A lane is asked nothing: blocks of it end at once.
+    pub fn leave(&mut self, lane: usize) {
+        self.words(lane, 0)[..Ask::WORDS].fill(0);
     }
 
     /// How many terms and outs a node has.

@@ -1,0 +1,3 @@
+//! The network of NAS-Bench-201's cells: its kernels against the host, a file per module of kernels, and the whole against another implementation.
+
+pub mod network;
