@@ -17,6 +17,8 @@ constexpr int WARPS = HEAD_THREADS / WARP;
 constexpr double NORM_EPSILON = 1e-5; // NORM_EPSILON and NORM_MOMENTUM of network::nas_bench_201::parent
 constexpr double NORM_MOMENTUM = 0.1;
 
+__device__ __forceinline__ float lowest() { return __uint_as_float(0xff800000u); } // minus infinity
+
 // The batch norm of a channel: y = (x - mean) scale + shift.
 struct Channel { float mean, scale, shift; };
 
@@ -121,7 +123,7 @@ extern "C" __global__ void __launch_bounds__(HEAD_THREADS) head_forward(
     __syncthreads();
 
     if (warp == 0) {
-        float largest = -INFINITY;
+        float largest = lowest();
         for (int k = lane; k < classes; k += WARP) largest = fmaxf(largest, logits[k]);
 #pragma unroll
         for (int offset = WARP / 2; offset > 0; offset /= 2) largest = fmaxf(largest, __shfl_xor_sync(FULL, largest, offset));
@@ -204,7 +206,7 @@ extern "C" __global__ void __launch_bounds__(HEAD_THREADS) head_forward_naive(
         sum[head.sum + (size_t)(channels + c) * sizes.batch + image] = apart;
     }
 
-    float largest = -INFINITY;
+    float largest = lowest();
     for (int k = 0; k < classes; ++k) {
         logits[k] = weight[head.bias + k];
         for (int c = 0; c < channels; ++c) logits[k] = fmaf(weight[head.weight + (size_t)k * channels + c], features[c], logits[k]);

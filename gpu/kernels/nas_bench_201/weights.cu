@@ -26,12 +26,20 @@ constexpr int EACH = 4;                   // of a thread
 constexpr int GROUPS = OUTPUTS / EACH;
 constexpr int IMAGE = 32;                 // side of the images
 constexpr int COLORS = 3;
-constexpr int IMAGE_WORDS = COLORS * IMAGE * IMAGE / 4;
 constexpr int VALUES = 256;               // of a byte
 constexpr int PADDING = 4;                // black pixels around an image before it is cropped
 
 // What a channel of dz is made of.
 struct Channel { float own, other, mean, all; };
+
+// The thread's number, of which the compiler can't know that it is the same every time: what follows from it is computed where it is needed, instead of
+// being kept in registers that the sums need.
+__device__ __forceinline__ int thread_anew()
+{
+    int thread = threadIdx.x;
+    asm volatile("" : "+r"(thread));
+    return thread;
+}
 
 __device__ __forceinline__ float rectified(float x, bool relu) { return relu && x < 0.0f ? 0.0f : x; } // NaN stays
 
@@ -65,7 +73,8 @@ struct Tile {
     static constexpr int SLICES = WEIGHT_THREADS / (INPUTS * GROUPS);             // of the lines
     static constexpr int PARTS = SLICES > LINES ? SLICES / LINES : 1, SPAN = SIDE / PARTS; // pixels of a line at a time
     static constexpr int QUADS = SOURCE / 4;
-    static constexpr int HELD = (INPUTS * IMAGES * ROWS * QUADS + WEIGHT_THREADS - 1) / WEIGHT_THREADS; // 16 bytes of x of a thread
+    static constexpr int ROUNDS = STRIDE; // in which x is loaded, each as much as there are registers for
+    static constexpr int HELD = (INPUTS * IMAGES * ROWS * QUADS + ROUNDS * WEIGHT_THREADS - 1) / (ROUNDS * WEIGHT_THREADS); // of 16 bytes
     static constexpr int DHELD = OUTPUTS * PIXELS / 4 / WEIGHT_THREADS;
     // The sums at the end, [OUTPUTS, SUMS]: two groups of outputs in a warp's 32 lanes are 16 banks apart.
     static constexpr int SUMS = INPUTS * TAPS / 8 * 8 + 4 + (INPUTS * TAPS % 8 > 4 ? 8 : 0);
@@ -86,12 +95,12 @@ struct FromNode {
     bool relu;
     float4 held[T::HELD];
 
-    __device__ __forceinline__ void load(int tile)
+    __device__ __forceinline__ void load(int tile, int round)
     {
-        const int first = T::image(tile), top = T::row(tile) * T::STRIDE - T::HALO;
+        const int thread = thread_anew(), first = T::image(tile), top = T::row(tile) * T::STRIDE - T::HALO;
 #pragma unroll
         for (int h = 0; h < T::HELD; ++h) {
-            const int i = h * WEIGHT_THREADS + threadIdx.x;
+            const int i = (round * T::HELD + h) * WEIGHT_THREADS + thread;
             const int quad = i % T::QUADS, line = i / T::QUADS % (T::IMAGES * T::ROWS), c = i / (T::QUADS * T::IMAGES * T::ROWS);
             const int image = first + line / T::ROWS, y = top + line % T::ROWS;
             held[h] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
@@ -101,11 +110,12 @@ struct FromNode {
     }
 
     // to: [INPUTS, PLANE]
-    __device__ __forceinline__ void store(float* to)
+    __device__ __forceinline__ void store(float* to, int round)
     {
+        const int thread = thread_anew();
 #pragma unroll
         for (int h = 0; h < T::HELD; ++h) {
-            const int i = h * WEIGHT_THREADS + threadIdx.x;
+            const int i = (round * T::HELD + h) * WEIGHT_THREADS + thread;
             const int quad = i % T::QUADS, line = i / T::QUADS % (T::IMAGES * T::ROWS), c = i / (T::QUADS * T::IMAGES * T::ROWS);
             float* row = to + c * T::PLANE + line * T::PITCH;
             float4 v = held[h];
@@ -134,24 +144,25 @@ struct FromBytes {
     const Sample* samples;  // [batch]
     float held[HELD];
 
-    __device__ __forceinline__ void load(int tile)
+    __device__ __forceinline__ void load(int tile, int)
     {
         const Sample& sample = samples[T::image(tile)];
-        const int top = T::row(tile) - T::HALO;
+        const int thread = thread_anew(), top = T::row(tile) - T::HALO;
 #pragma unroll
         for (int h = 0; h < HELD; ++h) {
-            const int i = h * WEIGHT_THREADS + threadIdx.x;
+            const int i = h * WEIGHT_THREADS + thread;
             const int x = i % COLUMNS - 1, y = top + i / COLUMNS % T::ROWS, color = i / (COLUMNS * T::ROWS);
             held[h] = 0.0f;
             if (color < COLORS && y >= 0 && y < T::SOURCE && x >= 0 && x < T::SOURCE) held[h] = pixel_of(bytes, table, sample, color, y, x);
         }
     }
 
-    __device__ __forceinline__ void store(float* to)
+    __device__ __forceinline__ void store(float* to, int)
     {
+        const int thread = thread_anew();
 #pragma unroll
         for (int h = 0; h < HELD; ++h) {
-            const int i = h * WEIGHT_THREADS + threadIdx.x;
+            const int i = h * WEIGHT_THREADS + thread;
             const int column = i % COLUMNS, line = i / COLUMNS % T::ROWS, color = i / (COLUMNS * T::ROWS);
             if (color < COLORS) to[color * T::PLANE + line * T::PITCH + T::FIRST - 1 + column] = held[h];
         }
@@ -200,6 +211,7 @@ __device__ __forceinline__ void gradient_of(From& from, const Slot& slot, const 
     float* const ds = room + T::INPUTS * T::PLANE; // [OUTPUTS, DPLANE]
     const int input = threadIdx.x % T::INPUTS, group = threadIdx.x / T::INPUTS % GROUPS, slice = threadIdx.x / (T::INPUTS * GROUPS);
     const bool works = input < inputs && group * EACH < outputs;
+    const bool normalized = slot.normalized;
     float acc[EACH][T::TAPS];
 #pragma unroll
     for (int o = 0; o < EACH; ++o)
@@ -207,36 +219,37 @@ __device__ __forceinline__ void gradient_of(From& from, const Slot& slot, const 
         for (int tap = 0; tap < T::TAPS; ++tap) acc[o][tap] = 0.0f;
 
     for (int tile = split; tile < T::count(images); tile += SPLITS) {
-        from.load(tile);
+        from.load(tile, 0);
+        __syncthreads(); // the tile before is multiplied
+        from.store(xs, 0);
+#pragma unroll
+        for (int round = 1; round < T::ROUNDS; ++round) {
+            from.load(tile, round);
+            from.store(xs, round);
+        }
+        const int thread = thread_anew();
         float4 slopes[T::DHELD], values[T::DHELD];
 #pragma unroll
         for (int h = 0; h < T::DHELD; ++h) {
-            const int i = h * WEIGHT_THREADS + threadIdx.x;
+            const int i = h * WEIGHT_THREADS + thread;
             const int pixel = i % (T::PIXELS / 4) * 4, o = i / (T::PIXELS / 4);
             const int image = T::image(tile) + pixel / (TILE_ROWS * T::SIDE);
             slopes[h] = values[h] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
             if (o < outputs && image < images) {
                 const size_t at = ((size_t)image * slot.outputs + o) * T::SIDE * T::SIDE + T::row(tile) * T::SIDE + pixel % (TILE_ROWS * T::SIDE);
-                slopes[h] = *(const float4*)(g + at);
-                if (slot.normalized) values[h] = *(const float4*)(z + at);
+                const Channel channel = channels[o];
+                const float4 v = *(const float4*)(g + at);
+                if (normalized) values[h] = *(const float4*)(z + at);
+                slopes[h].x = slope_of(channel, v.x, values[h].x);
+                slopes[h].y = slope_of(channel, v.y, values[h].y);
+                slopes[h].z = slope_of(channel, v.z, values[h].z);
+                slopes[h].w = slope_of(channel, v.w, values[h].w);
             }
         }
-        __syncthreads(); // the tile before is multiplied
-        from.store(xs);
 #pragma unroll
         for (int h = 0; h < T::DHELD; ++h) {
-            const int i = h * WEIGHT_THREADS + threadIdx.x;
-            const int pixel = i % (T::PIXELS / 4) * 4, o = i / (T::PIXELS / 4);
-            const int image = T::image(tile) + pixel / (TILE_ROWS * T::SIDE);
-            float4 d = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-            if (o < outputs && image < images) {
-                const Channel channel = channels[o];
-                d.x = slope_of(channel, slopes[h].x, values[h].x);
-                d.y = slope_of(channel, slopes[h].y, values[h].y);
-                d.z = slope_of(channel, slopes[h].z, values[h].z);
-                d.w = slope_of(channel, slopes[h].w, values[h].w);
-            }
-            *(float4*)(ds + o * T::DPLANE + pixel) = d;
+            const int i = h * WEIGHT_THREADS + thread;
+            *(float4*)(ds + i / (T::PIXELS / 4) * T::DPLANE + i % (T::PIXELS / 4) * 4) = slopes[h];
         }
         __syncthreads();
         if (!works) continue;

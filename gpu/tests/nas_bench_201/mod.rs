@@ -1,3 +1,7 @@
-//! The network of NAS-Bench-201's cells on the software device.
+//! The network of NAS-Bench-201's cells on the software device: its kernels, a file per module, and the whole.
 
+mod backward;
+mod head;
 mod network;
+mod update;
+mod weights;

@@ -9,7 +9,7 @@ use crate::kernels::{Kernels, Version};
 /// The module.
 pub const SOURCE: Source = Source {
     name: "nas_bench_201_weights",
-    constants: &and::<_, { CONSTANTS.len() + 2 }>(CONSTANTS, constants![WEIGHT_THREADS, WEIGHT_TILE]),
+    constants: &and::<_, { CONSTANTS.len() + 3 }>(CONSTANTS, constants![WEIGHT_THREADS, WEIGHT_TILE, IMAGE_WORDS]),
     descriptions: STRUCTS,
     files: &[PLAN, ("nas_bench_201/weights.cu", include_str!("../../../kernels/nas_bench_201/weights.cu"))],
     kernels: &[
