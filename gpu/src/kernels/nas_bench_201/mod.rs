@@ -1,6 +1,7 @@
 //! The tables of the kernels in `kernels/nas_bench_201`, an operator a file, and what they share with the host: the plan of a pass, see
 //! `kernels/nas_bench_201/plan.cuh`.
-//!
+
+pub mod backward;
 
 use crate::device::source::{Constant, Struct};
 use crate::device::{Buffer, Device};
@@ -49,6 +50,23 @@ const STRUCTS: &[Struct] = &[
     Shape::STRUCT,
     Head::STRUCT,
 ];
+
+/// The constants of a module: those of all, and its own.
+const fn and<T: Copy, const N: usize>(shared: &[T], own: &[T]) -> [T; N] {
+    assert!(shared.len() + own.len() == N, "the length of both");
+    let mut all = [shared[0]; N];
+    let mut at = 0;
+    while at < N {
+        all[at] = if at < shared.len() { shared[at] } else { own[at - shared.len()] };
+        at += 1;
+    }
+    all
+}
+
+/// Values of so many parts of a buffer.
+fn every(parts: i32, values: u32) -> usize {
+    parts as usize * values as usize
+}
 
 /// A word of the plan.
 pub(crate) trait Word {
@@ -230,6 +248,20 @@ record! {
         flip: i32,
         /// Its class.
         label: i32,
+    }
+}
+
+record! {
+    /// The node that an edge of a cell leads to.
+    pub struct Target {
+        /// Its number.
+        node: i32,
+        /// Its channels.
+        channels: i32,
+        /// Its height and width.
+        side: i32,
+        /// In the sums: `[channels, tiles]` of its gradient.
+        gradient_sum: u32,
     }
 }
 
