@@ -274,7 +274,7 @@ __device__ __forceinline__ void multiply(const float* dz, const float* taps, flo
 #pragma unroll
         for (int ky = 0; ky < 3; ++ky) {
             const float* row = dz + ky * C::PITCH;
-            float near[C::SPAN + 2];
+            __align__(16) float near[C::SPAN + 2];
             *(float4*)near = *(const float4*)row;
             *(float4*)(near + 4) = *(const float4*)(row + 4);
             *(float2*)(near + 8) = *(const float2*)(row + 8);
@@ -286,7 +286,7 @@ __device__ __forceinline__ void multiply(const float* dz, const float* taps, flo
             }
         }
     } else {
-        float near[2][5]; // rows p, p + 1
+        __align__(16) float near[2][8]; // 5 columns of rows p, p + 1
 #pragma unroll
         for (int row = 0; row < 2; ++row) {
             *(float4*)near[row] = *(const float4*)(dz + row * C::PITCH);
@@ -484,7 +484,7 @@ __device__ __forceinline__ void back(const unsigned* plan, const float* weights,
                     for (int o = 0; o < there; ++o) {
                         const float* row = dz + C::PITCH;
                         const float4 middle = *(const float4*)(tap + 4 * C::TAP_PITCH);
-                        float near[C::SPAN + 2];
+                        __align__(16) float near[C::SPAN + 2];
                         *(float4*)near = *(const float4*)row;
                         *(float4*)(near + 4) = *(const float4*)(row + 4);
                         *(float2*)(near + 8) = *(const float2*)(row + 8);
