@@ -236,16 +236,17 @@ struct Cut {
     static constexpr int STAGE = STEP * (PLANE + 9 * TAP_PITCH);
     static constexpr int PARTS = SLICES * BACK_CHANNELS * PIXELS;
     static constexpr int ROOM = 2 * STAGE > PARTS ? 2 * STAGE : PARTS;
-    static constexpr int QUADS = OUTPUT / 4, LOADS = STEP * IMAGES * ROWS * QUADS, OWN_LOADS = (LOADS + THREADS - 1) / THREADS;
-    static constexpr int TAPS = STEP * BACK_CHANNELS * 9, OWN_TAPS = (TAPS + THREADS - 1) / THREADS;
-    static_assert(STRIPS * ABREAST % WARP == 0 && LOADS % 16 == 0, "whole warps");
+    static constexpr int OWN_OUTPUTS = STEP / WARPS, QUADS = OUTPUT / 4, AT_ONCE = WARP / QUADS; // rows that a warp loads at once
+    static constexpr int OWN_LOADS = (IMAGES * ROWS + AT_ONCE - 1) / AT_ONCE;
+    static_assert(STRIPS * ABREAST % WARP == 0 && STEP % WARPS == 0, "whole warps");
 
-    // Neighbouring lanes store rows of dz that fall into different banks; 8 rows change places.
-    __device__ static __forceinline__ int row_of(int row)
+    // The row of dz that a lane loads: such that those of neighbours fall into different banks; 8 rows change places.
+    __device__ static __forceinline__ int row_of(int i, int lane)
     {
-        const int low = row % 8, high = row - low;
+        const int row = i * AT_ONCE + lane / QUADS, low = row % 8, high = row - low;
+        if (STRIDE == 2 || high + 8 > IMAGES * ROWS) return row;
         if (OUTPUT == 16) return high + low % 2 * 4 + low / 2;
-        if (OUTPUT == 8 && STRIDE == 1) return high + low % 4 * 2 + low / 4;
+        if (OUTPUT == 8) return high + low % 4 * 2 + low / 4;
         return row;
     }
 
@@ -273,7 +274,7 @@ __device__ __forceinline__ void multiply(const float* dz, const float* taps, flo
 #pragma unroll
         for (int ky = 0; ky < 3; ++ky) {
             const float* row = dz + ky * C::PITCH;
-            float near[C::SPAN + 2];
+            __align__(16) float near[C::SPAN + 2];
             *(float4*)near = *(const float4*)row;
             *(float4*)(near + 4) = *(const float4*)(row + 4);
             *(float2*)(near + 8) = *(const float2*)(row + 8);
@@ -285,7 +286,7 @@ __device__ __forceinline__ void multiply(const float* dz, const float* taps, flo
             }
         }
     } else {
-        float near[2][5]; // rows p, p + 1
+        __align__(16) float near[2][8]; // 5 columns of rows p, p + 1
 #pragma unroll
         for (int row = 0; row < 2; ++row) {
             *(float4*)near[row] = *(const float4*)(dz + row * C::PITCH);
@@ -336,73 +337,78 @@ __device__ __forceinline__ void back(const unsigned* plan, const float* weights,
 #pragma unroll
             for (int o = 0; o < 4; ++o) sum[row][x][o] = 0.0f;
 
-    float4 g[C::OWN_LOADS], z[C::OWN_LOADS];
-    float taps[C::OWN_TAPS];
-
-    // Loads a step: output channels of a slot from `begin` on.
-    auto load = [&](const Slot& slot, int begin) {
-        const int there = min(C::STEP, outputs - begin);
-        const float* gradient = own.tensors + slot.gradient;
-        const float* output = own.tensors + slot.output;
-        const bool normalized = slot.normalized;
+    // A step is 8 output channels of a slot from `begin` on, each of which a warp loads. What goes through the batch norm waits in registers; filters
+    // go to shared memory straight away.
+    float4 g[C::OWN_OUTPUTS][C::OWN_LOADS], z[C::OWN_OUTPUTS][C::OWN_LOADS];
+    auto load = [&](const Slot& slot, int begin, float* stage) {
+        const int kernel = slot.kernel, normalized = slot.normalized, width = min(BACK_CHANNELS, channels - first);
 #pragma unroll
-        for (int n = 0; n < C::OWN_LOADS; ++n) {
-            const int i = n * C::THREADS + threadIdx.x, row = C::row_of(i / C::QUADS), quad = i % C::QUADS;
-            const int o = row / (C::IMAGES * C::ROWS), image = own.first_image + row / C::ROWS % C::IMAGES, y = first_row + row % C::ROWS;
-            g[n] = z[n] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-            if (o >= there || image >= images || y < 0 || y >= OUTPUT) continue;
-            const size_t at = plane_of<OUTPUT>(image, outputs, begin + o) + y * OUTPUT + 4 * quad;
-            g[n] = *(const float4*)(gradient + at);
-            if (normalized) z[n] = *(const float4*)(output + at);
-        }
-        const float* filters = own.weights + slot.filters + ((size_t)begin * channels + first) * (slot.kernel * slot.kernel);
-        const int width = min(BACK_CHANNELS, channels - first);
+        for (int n = 0; n < C::OWN_OUTPUTS; ++n) {
+            const int o = warp + n * C::WARPS;
+            if (begin + o >= outputs) continue;
+            const size_t plane = plane_of<OUTPUT>(own.first_image, outputs, begin + o);
+            const float* gradient = own.tensors + slot.gradient + plane;
+            const float* output = own.tensors + slot.output + plane;
 #pragma unroll
-        for (int n = 0; n < C::OWN_TAPS; ++n) {
-            const int i = n * C::THREADS + threadIdx.x, o = i / (9 * BACK_CHANNELS), c = i / 9 % BACK_CHANNELS, tap = i % 9;
-            taps[n] = 0.0f;
-            if (o >= there || c >= width) continue;
-            if (slot.kernel == 3) taps[n] = filters[(o * channels + c) * 9 + tap];
-            else if (tap == 4) taps[n] = filters[o * channels + c];
-        }
-    };
-    // Puts what was loaded to shared memory, through the batch norm.
-    auto put = [&](const float4* own_factors, int begin, float* stage) {
-        const int there = min(C::STEP, outputs - begin);
-#pragma unroll
-        for (int n = 0; n < C::OWN_LOADS; ++n) {
-            const int i = n * C::THREADS + threadIdx.x, row = C::row_of(i / C::QUADS), quad = i % C::QUADS;
-            const int o = row / (C::IMAGES * C::ROWS), image = own.first_image + row / C::ROWS % C::IMAGES, y = first_row + row % C::ROWS;
-            float4 dz = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-            if (o < there && image < images && y >= 0 && y < OUTPUT) {
-                const float4 of = own_factors[begin + o];
-                dz = make_float4(through_norm(of, g[n].x, z[n].x), through_norm(of, g[n].y, z[n].y), through_norm(of, g[n].z, z[n].z),
-                                 through_norm(of, g[n].w, z[n].w));
+            for (int i = 0; i < C::OWN_LOADS; ++i) {
+                const int row = C::row_of(i, lane), image = row / C::ROWS, y = first_row + row % C::ROWS;
+                g[n][i] = z[n][i] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+                if (row >= C::IMAGES * C::ROWS || own.first_image + image >= images || y < 0 || y >= OUTPUT) continue;
+                const int at = image * outputs * (OUTPUT * OUTPUT) + y * OUTPUT + lane % C::QUADS * 4;
+                g[n][i] = *(const float4*)(gradient + at);
+                if (normalized) z[n][i] = *(const float4*)(output + at);
             }
-            float* to = stage + row * C::PITCH + 4 * quad;
-            if constexpr (C::BORDER == 1) {
-                // A column of zeros first: everything moves by one, so that whole quads are stored.
-                const float before = __shfl_up_sync(FULL, dz.w, 1);
-                if (o < there) {
-                    *(float4*)to = make_float4(quad == 0 ? 0.0f : before, dz.x, dz.y, dz.z);
-                    if (quad == C::QUADS - 1) *(float2*)(to + 4) = make_float2(dz.w, 0.0f);
+            const float* filters = own.weights + slot.filters + ((size_t)(begin + o) * channels + first) * (kernel * kernel);
+            float* taps = stage + C::STEP * C::PLANE + 9 * o * C::TAP_PITCH;
+            if (kernel == 3) {
+#pragma unroll
+                for (int i = lane; i < 9 * BACK_CHANNELS; i += WARP)
+                    copy_async<4>(taps + (8 - i % 9) * C::TAP_PITCH + i / 9, filters + i, i < 9 * width);
+            } else {
+#pragma unroll
+                for (int i = lane; i < 9 * BACK_CHANNELS; i += WARP) {
+                    const int tap = i / BACK_CHANNELS, c = i % BACK_CHANNELS;
+                    copy_async<4>(taps + tap * C::TAP_PITCH + c, filters + c, tap == 4 && c < width);
                 }
-            } else if (o < there) {
-                *(float4*)to = dz;
-                if (quad == C::QUADS - 1) to[4] = 0.0f;
             }
         }
-        float* out = stage + C::STEP * C::PLANE;
+        copy_commit();
+    };
+    // Puts dz to shared memory.
+    auto put = [&](const float4* slot_factors, int begin, float* stage) {
 #pragma unroll
-        for (int n = 0; n < C::OWN_TAPS; ++n) {
-            const int i = n * C::THREADS + threadIdx.x, o = i / (9 * BACK_CHANNELS), c = i / 9 % BACK_CHANNELS, tap = i % 9;
-            if (o < there) out[(9 * o + 8 - tap) * C::TAP_PITCH + c] = taps[n];
+        for (int n = 0; n < C::OWN_OUTPUTS; ++n) {
+            const int o = warp + n * C::WARPS;
+            if (begin + o >= outputs) continue;
+            const float4 of = slot_factors[begin + o];
+#pragma unroll
+            for (int i = 0; i < C::OWN_LOADS; ++i) {
+                const int row = C::row_of(i, lane), image = row / C::ROWS, y = first_row + row % C::ROWS;
+                float4 dz = make_float4(through_norm(of, g[n][i].x, z[n][i].x), through_norm(of, g[n][i].y, z[n][i].y),
+                                        through_norm(of, g[n][i].z, z[n][i].z), through_norm(of, g[n][i].w, z[n][i].w));
+                if (own.first_image + image >= images || y < 0 || y >= OUTPUT) dz = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+                const bool last = lane % C::QUADS == C::QUADS - 1;
+                float* to = stage + o * C::PLANE + row * C::PITCH + lane % C::QUADS * 4;
+                if constexpr (C::BORDER == 1) {
+                    // A column of zeros first: everything moves by one, so that whole quads are stored.
+                    const float before = __shfl_up_sync(FULL, dz.w, 1);
+                    if (row >= C::IMAGES * C::ROWS) continue;
+                    *(float4*)to = make_float4(lane % C::QUADS == 0 ? 0.0f : before, dz.x, dz.y, dz.z);
+                    if (last) *(float2*)(to + 4) = make_float2(dz.w, 0.0f);
+                } else {
+                    if (row >= C::IMAGES * C::ROWS) continue;
+                    *(float4*)to = dz;
+                    if (last) to[4] = 0.0f;
+                }
+            }
         }
+        copy_wait<0>();
     };
 
     // As many slots at a time as there is room for the factors of.
     const int at_once = BACK_FACTORS / max(outputs, 1);
     bool convolves = false;
+    float *stage = room, *other = room + C::STAGE;
     for (int begin_slot = 0; begin_slot < shape.slots; begin_slot += at_once) {
         const int end_slot = min(begin_slot + at_once, shape.slots);
         auto next_slot = [&](int slot) {
@@ -412,7 +418,7 @@ __device__ __forceinline__ void back(const unsigned* plan, const float* weights,
         int slot = next_slot(begin_slot), begin = 0;
         if (slot == end_slot) continue;
         convolves = true;
-        load(slots[slot], begin);
+        load(slots[slot], begin, stage);
 
         // A warp joins the sums of 4 channels at once; a lane ends up with one of their 8 sums.
         const int entries = (end_slot - begin_slot) * outputs;
@@ -452,22 +458,22 @@ __device__ __forceinline__ void back(const unsigned* plan, const float* weights,
             }
         }
         __syncthreads();
-        put(factors + (slot - begin_slot) * outputs, begin, room);
+        put(factors + (slot - begin_slot) * outputs, begin, stage);
         __syncthreads();
-        for (float *stage = room, *other = room + C::STAGE;;) {
+        for (bool more = true; more;) {
             const int kernel = slots[slot].kernel, there = min(C::CHUNK, outputs - begin - slice * C::CHUNK);
             begin += C::STEP;
             if (begin >= outputs) {
                 begin = 0;
                 slot = next_slot(slot + 1);
             }
-            const bool more = slot < end_slot;
-            if (more) load(slots[slot], begin);
+            more = slot < end_slot;
+            if (more) load(slots[slot], begin, other);
             if (works) {
                 const float* dz = stage + slice * C::CHUNK * C::PLANE + (si * C::ROWS + sy) * C::PITCH + sx * (C::SPAN / C::STRIDE);
                 const float* tap = stage + C::STEP * C::PLANE + slice * C::CHUNK * 9 * C::TAP_PITCH + channel;
                 if (kernel == 3 || C::STRIDE == 2) {
-#pragma unroll 1
+#pragma unroll C::STRIDE
                     for (int o = 0; o < there; ++o) {
                         multiply<C>(dz, tap, sum);
                         dz += C::PLANE;
@@ -478,7 +484,7 @@ __device__ __forceinline__ void back(const unsigned* plan, const float* weights,
                     for (int o = 0; o < there; ++o) {
                         const float* row = dz + C::PITCH;
                         const float4 middle = *(const float4*)(tap + 4 * C::TAP_PITCH);
-                        float near[C::SPAN + 2];
+                        __align__(16) float near[C::SPAN + 2];
                         *(float4*)near = *(const float4*)row;
                         *(float4*)(near + 4) = *(const float4*)(row + 4);
                         *(float2*)(near + 8) = *(const float2*)(row + 8);
@@ -494,9 +500,10 @@ __device__ __forceinline__ void back(const unsigned* plan, const float* weights,
                     }
                 }
             }
-            if (!more) break;
-            put(factors + (slot - begin_slot) * outputs, begin, other);
-            __syncthreads();
+            if (more) {
+                put(factors + (slot - begin_slot) * outputs, begin, other);
+                __syncthreads();
+            }
             float* const used = stage;
             stage = other;
             other = used;
@@ -660,8 +667,8 @@ __device__ __forceinline__ void back_naive(const unsigned* plan, const float* we
     sum_up_naive<SIDE>(own, channels, channel, shape.gradient, shape.gradient_sum);
 }
 
-#define BACK(name, SIDE, STRIDE, THREADS_)                                                                                      \
-    extern "C" __global__ void __launch_bounds__(THREADS_, 512 / THREADS_)                                                      \
+#define BACK(name, SIDE, STRIDE, THREADS_, BLOCKS)                                                                             \
+    extern "C" __global__ void __launch_bounds__(THREADS_, BLOCKS)                                                      \
         name(const unsigned* __restrict__ plan,  /* [lanes, sizes.plan] */                                                      \
              const float* __restrict__ weights,  /* [trials, sizes.weights] */                                                  \
              float* tensors,                     /* [lanes, sizes.tensors] */                                                   \
@@ -678,11 +685,11 @@ __device__ __forceinline__ void back_naive(const unsigned* plan, const float* we
     {                                                                                                                           \
         back_naive<Cut<SIDE, STRIDE>>(plan, weights, tensors, sums, norms, sizes, shape);                                       \
     }
-BACK(back_32, 32, 1, BACK_THREADS)
-BACK(back_16, 16, 1, BACK_THREADS)
-BACK(back_8, 8, 1, BACK_THREADS)
-BACK(back_up_32, 32, 2, BACK_UP_THREADS)
-BACK(back_up_16, 16, 2, BACK_UP_THREADS)
+BACK(back_32, 32, 1, BACK_THREADS, 2)
+BACK(back_16, 16, 1, BACK_THREADS, 2)
+BACK(back_8, 8, 1, BACK_THREADS, 2)
+BACK(back_up_32, 32, 2, BACK_UP_THREADS, 3)
+BACK(back_up_16, 16, 2, BACK_UP_THREADS, 3)
 
 // The head's batch norm at one channel: of the gradient through it, and of its output y.
 struct HeadChannel {

@@ -29,8 +29,13 @@ const MATH: (&str, &str) = ("math.cuh", include_str!("../../kernels/math.cuh"));
 pub const ASYNC: (&str, &str) = ("async.cuh", include_str!("../../kernels/async.cuh"));
 
 /// All modules.
-pub const ALL: [Source; 4] =
-    [toy::SOURCE, nas_bench_201::head::SOURCE, nas_bench_201::update::SOURCE, nas_bench_201::weights::SOURCE];
+pub const ALL: [Source; 5] = [
+    toy::SOURCE,
+    nas_bench_201::head::SOURCE,
+    nas_bench_201::backward::SOURCE,
+    nas_bench_201::update::SOURCE,
+    nas_bench_201::weights::SOURCE,
+];
 
 /// Kernels that may spill registers, each with the reason.
 pub const SPILLS: [(&str, &str); 0] = [];
