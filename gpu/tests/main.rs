@@ -4,7 +4,6 @@
 #[allow(dead_code, reason = "faults are planted in the tests of the core")]
 #[path = "../../tests/common/affine.rs"]
 mod affine;
-mod nas_bench_201;
 mod support;
 
 mod device;
