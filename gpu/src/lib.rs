@@ -5,6 +5,7 @@
 //! - [`toy`]: the toy regression, as `advantage-nas-cpu` has it
 //! - [`together`]: one supernet that answers the searches of many threads in one launch
 //! - [`model`]: how long kernels should take on an H100, from their shapes; no device is needed for it
+//! - [`probe`]: what the model assumes of a device, measured on it
 //! - [`check`]: every kernel against the host, every supernet against another one; [`measure`]: how long they take
 //!
 //! Built from the descriptions in [`advantage_nas::network`]; no estimators, no strategies and no run directories here.
@@ -21,6 +22,7 @@ mod error;
 pub mod kernels;
 pub mod measure;
 pub mod model;
+pub mod probe;
 pub mod together;
 pub mod toy;
 

@@ -7,6 +7,7 @@ mod affine;
 mod support;
 
 mod device;
+mod probe;
 mod together;
 mod toy;
 mod traffic;

@@ -9,6 +9,7 @@
 
 #[macro_use]
 mod table;
+pub mod probe;
 pub mod toy;
 
 pub use table::Kernels;
@@ -24,11 +25,14 @@ const RANDOM: (&str, &str) = ("random.cuh", include_str!("../../kernels/random.c
 /// Functions of numbers.
 const MATH: (&str, &str) = ("math.cuh", include_str!("../../kernels/math.cuh"));
 
+/// Products of matrices by tensor cores.
+const MMA: (&str, &str) = ("mma.cuh", include_str!("../../kernels/mma.cuh"));
+
 /// Copies that go on beside the arithmetic, for kernels that will have them.
 pub const ASYNC: (&str, &str) = ("async.cuh", include_str!("../../kernels/async.cuh"));
 
 /// All modules.
-pub const ALL: [Source; 1] = [toy::SOURCE];
+pub const ALL: [Source; 2] = [toy::SOURCE, probe::SOURCE];
 
 /// Kernels that may spill registers, each with the reason.
 pub const SPILLS: [(&str, &str); 0] = [];

@@ -33,14 +33,25 @@ impl Kernels {
         format!("{name} ({}; flags {})", kernels.join(", "), self.device.flags())
     }
 
+    /// The fast version of a kernel.
+    ///
+    /// # Panics
+    /// If it is one of another module.
+    pub(crate) fn kernel(&self, signature: &Signature) -> &Kernel {
+        self.find(signature.names[0])
+    }
+
+    fn find(&self, name: &str) -> &Kernel {
+        let kernel = self.kernels.iter().find(|kernel| kernel.name() == name);
+        kernel.unwrap_or_else(|| panic!("module {} has no {name}", self.source.name))
+    }
+
     /// A launch of one version of a kernel, without arguments yet.
     ///
     /// # Panics
     /// If it is one of another module.
     pub(super) fn launch(&self, signature: &Signature, version: Version) -> Launch<'_> {
-        let name = signature.names[version as usize];
-        let kernel = self.kernels.iter().find(|kernel| kernel.name() == name);
-        kernel.unwrap_or_else(|| panic!("module {} has no {name}", self.source.name)).on(&self.device)
+        self.find(signature.names[version as usize]).on(&self.device)
     }
 }
 
@@ -99,7 +110,7 @@ macro_rules! description {
 
 /// The entry of a kernel in the table of its module.
 ///
-/// - the struct that is launched, and the names of the fast and of the naive version
+/// - the struct that is launched, and the names of the fast and of the naive version; what only measures has no naive one
 /// - `given`: its fields
 /// - `expects`: what its machine code is to be, see [`Expected`](crate::device::source::Expected)
 /// - `requires`: conditions on them that lengths don't tell; a panic is a bug of the caller
@@ -115,7 +126,7 @@ macro_rules! description {
 macro_rules! kernel {
     (
         $(#[$meta:meta])*
-        unsafe pub struct $launch:ident<$life:lifetime>: $fast:literal, $naive:literal;
+        unsafe pub struct $launch:ident<$life:lifetime>: $fast:literal $(, $naive:literal)?;
         $(expects { $($expectation:ident: $expected:expr,)* })?
         given { $($(#[$given_meta:meta])* $given:ident: $given_type:ty,)* }
         $(requires { $($requirement:tt)* })?
@@ -129,7 +140,7 @@ macro_rules! kernel {
         impl $launch<'_> {
             /// The kernels and their parameters.
             pub const SIGNATURE: $crate::device::source::Signature = $crate::device::source::Signature {
-                names: &[$fast, $naive],
+                names: &[$fast $(, $naive)?],
                 parameters: &[
                     $($crate::device::source::Parameter::$way::<$type>(stringify!($parameter)),)*
                 ],

@@ -10,7 +10,8 @@ use advantage_nas::strategy::Activity;
 use advantage_nas_gpu::check::toy;
 use advantage_nas_gpu::measure::{self, Timing, Work};
 use advantage_nas_gpu::model::{self, Assumption, H100, Prediction, Step};
-use advantage_nas_gpu::{Device, device};
+use advantage_nas_gpu::probe::{self, Effort, Measurement};
+use advantage_nas_gpu::{Device, check, device};
 use clap::{Args, Subcommand, value_parser};
 use serde_json::{Value, json};
 
@@ -26,6 +27,8 @@ pub(super) enum Action {
     Check(CheckArguments),
     /// Time every kernel and whole steps
     Time(TimeArguments),
+    /// Measure what the predictions assume of a device: launches, rates, bandwidths, clock
+    Probe(ProbeArguments),
     /// Predict the times of every kernel and of whole steps on an H100; no device is needed
     Model(ModelArguments),
 }
@@ -69,6 +72,15 @@ pub(super) struct TimeArguments {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct ProbeArguments {
+    #[command(flatten)]
+    common: Common,
+    /// Next to nothing, for a software device
+    #[arg(long)]
+    small: bool,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct ModelArguments {
     /// Trials that are answered together
     #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "1,10,100,1000",
@@ -88,6 +100,7 @@ pub(super) fn run(action: &Action) -> anyhow::Result<ExitCode> {
     match action {
         Action::Check(arguments) => check(arguments),
         Action::Time(arguments) => time(arguments),
+        Action::Probe(arguments) => probe(arguments),
         Action::Model(arguments) => model(arguments),
     }
 }
@@ -116,6 +129,7 @@ fn check(arguments: &CheckArguments) -> anyhow::Result<ExitCode> {
     let searched = if arguments.small { SMALL } else { Toy::paper() };
     let done = |checks: advantage_nas_gpu::Result<Vec<Comparison>>| checks.map_err(Error::Device);
     let groups = [
+        ("probes", done(check::probe::kernels(&device))?),
         ("kernels", done(toy::kernels(&device, &sizes))?),
         ("supernets", done(toy::supernet(&device, &sizes, &double))?),
         ("searches", done(toy::searches(&device, searched, &[0, 1], arguments.steps, &single))?),
@@ -201,6 +215,28 @@ fn time(arguments: &TimeArguments) -> anyhow::Result<ExitCode> {
         "\nkernels: device time between events, the second-level cache warm; steps: wall time, copies included; ",
     );
     out.push_str(&format!("predicted: `advnas gpu model`, for an {}\n", H100.name));
+    print(&out)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn probe(arguments: &ProbeArguments) -> anyhow::Result<ExitCode> {
+    let (device, provenance) = open(&arguments.common)?;
+    let effort = if arguments.small { Effort::SMALL } else { Effort::WHOLE };
+    let measured = probe::measure(&device, effort).map_err(Error::Device)?;
+    if arguments.common.json {
+        let whole = json!({
+            "device": device.info(), "assumed_of": H100.name, "measurements": measured, "provenance": provenance,
+        });
+        print(&format!("{whole:#}\n"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut out = format!("{}\n\n", provenance.device);
+    out.push_str(&format!("{:<38} {:>10} {:>10}\n", "what", "measured", "assumed"));
+    for Measurement { what, value, unit, assumed } in measured {
+        let assumed = assumed.map_or_else(|| "-".to_owned(), |assumed| format!("{assumed:.3e}"));
+        out.push_str(&format!("{what:<38} {value:>10.3e} {assumed:>10} {unit}\n"));
+    }
+    out.push_str(&format!("\nassumed: `advnas gpu model`, of an {}\n", H100.name));
     print(&out)?;
     Ok(ExitCode::SUCCESS)
 }
