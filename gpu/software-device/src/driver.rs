@@ -156,8 +156,7 @@ impl Device {
             Work::Kernel { module, kernel, grid, block, dynamic, arguments } => {
                 let (grid, block, dynamic) = (*grid, *block, *dynamic);
                 // SAFETY: the kernel lives as long as its module.
-                let kernel = unsafe { &**kernel };
-                let arguments = arguments.iter().map(|bytes| bytes.as_ptr().cast()).collect();
+                let kernel = unsafe { &**kernel }.name();
                 self.engine.run(Grid { module, kernel, grid, block, dynamic, arguments }, &self.memory)
             }
             &Work::Set { address, value, width, count } => {
