@@ -182,6 +182,7 @@ fn time(arguments: &TimeArguments) -> anyhow::Result<ExitCode> {
             "peak_bandwidth": device.info().peak_bandwidth(),
             "toy": network,
             "timings": timings,
+            "second_level_cache": "warm",
             "predicted_us": predictions,
             "registers": usage.ok(),
             "provenance": provenance,
