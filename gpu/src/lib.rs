@@ -5,6 +5,7 @@
 //! - [`toy`], [`nas_bench_201`]: the networks, as `advantage-nas-cpu` has them
 //! - [`together`]: one supernet that answers the searches of many threads in one launch
 //! - [`model`]: how long kernels should take on an H100, from their shapes; no device is needed for it
+//! - [`probe`]: what the model assumes of a device, measured on it
 //! - [`check`]: every kernel against the host, every supernet against another one; [`measure`]: how long they take
 //!
 //! Built from the descriptions in [`advantage_nas::network`]; no estimators, no strategies and no run directories here.
@@ -22,6 +23,7 @@ pub mod kernels;
 pub mod measure;
 pub mod model;
 pub mod nas_bench_201;
+pub mod probe;
 pub mod together;
 pub mod toy;
 

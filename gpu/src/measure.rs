@@ -7,7 +7,7 @@ use advantage_nas::network::toy::{POSITIONS, TAPS, Toy};
 use advantage_nas::random::Streams;
 use advantage_nas::strategy::{Activity, Feedback, Proposal, Want};
 use advantage_nas::supernet::{Batch, Request, Set};
-use advantage_nas::{Architecture, OpTable, Supernet};
+use advantage_nas::{Architecture, OpTable, Shape, Supernet};
 use serde::Serialize;
 
 use crate::device::Device;
@@ -61,12 +61,12 @@ impl Timing {
     }
 }
 
-/// Launches between two events: so that what an event costs does not count. They are one graph, as in a search: many
+/// Launches of a graph that is timed: so that what an event costs does not count. They are one graph, as in a search: many
 /// kernels are shorter than it takes the host to launch one.
-const LAUNCHES: u32 = 10;
+pub const LAUNCHES: u32 = 10;
 
 /// Kernels and steps of the toy regression for so many trials together. Each time is taken `times` times, after one
-/// that does not count; the second-level cache is left as the last launch left it, as in a search.
+/// that does not count; the second-level cache is left as the last launch left it, as in a search: warm.
 ///
 /// # Errors
 /// What the device reports.
@@ -75,13 +75,32 @@ const LAUNCHES: u32 = 10;
 /// If `times` is zero.
 pub fn toy(device: &Device, toy: Toy, trials: usize, times: usize) -> Result<Vec<Timing>> {
     let mut out = Vec::new();
-    let kernels = Kernels::load(device, &SOURCE)?;
-    let numbers: Vec<u32> = (0..trials as u32).collect();
-    let streams = Streams::new(1);
-    let mut supernet = ToySupernet::new(device, toy, &streams, &numbers)?;
-    let shape = supernet.space().shape().clone();
-    let architecture = Architecture::first(&shape);
-    let one_hot = Proposal::one_hot(&shape, &architecture, Want::Gradient)?;
+    toy_kernels(device, toy, trials, |what, work, launch| {
+        launch()?;
+        let mut taken = Vec::with_capacity(times);
+        for _ in 0..times {
+            taken.push(device.time(&mut *launch)? / LAUNCHES);
+        }
+        out.push(Timing::new(what, trials, true, taken, work));
+        Ok(())
+    })?;
+    toy_steps(device, toy, trials, |what, work, ask| {
+        ask()?;
+        let mut taken = Vec::with_capacity(times);
+        for _ in 0..times {
+            let clock = Instant::now();
+            ask()?;
+            taken.push(clock.elapsed());
+        }
+        out.push(Timing::new(what, trials, false, taken, work));
+        Ok(())
+    })?;
+    Ok(out)
+}
+
+/// The proposals of the toy regression that are timed, by name: one, two, all candidates of every edge.
+fn proposals(toy: Toy, shape: &Shape) -> Result<Vec<(&'static str, Proposal)>> {
+    let one_hot = Proposal::one_hot(shape, &Architecture::first(shape), Want::Gradient)?;
     let mut kinds = vec![("one candidate", one_hot.clone())];
     if toy.candidates > 1 {
         let mut two = one_hot.clone();
@@ -89,10 +108,30 @@ pub fn toy(device: &Device, toy: Toy, trials: usize, times: usize) -> Result<Vec
         kinds.push(("two candidates", two));
     }
     let mut all = one_hot;
-    all.set_dense(&OpTable::filled(&shape, 1.0 / toy.candidates as f64), Want::Gradient)?;
+    all.set_dense(&OpTable::filled(shape, 1.0 / toy.candidates as f64), Want::Gradient)?;
     kinds.push(("all candidates", all));
+    Ok(kinds)
+}
 
-    for (name, proposal) in kinds {
+/// Operations of a step: teacher and mixture forward; each slot again for its slope, unless it is the mixture.
+fn flop(toy: Toy, trials: usize, slots: usize) -> Work {
+    let convolutions = if slots == 1 { 2 } else { 2 + slots };
+    Work::Flop(2 * (trials * toy.edges * toy.batch * POSITIONS * TAPS * convolutions) as u64)
+}
+
+/// Prepares every kernel of the toy regression, fast and naive, for so many trials together, and hands out what launches it [`LAUNCHES`] times,
+/// with its name and what a launch has to do.
+///
+/// # Errors
+/// What the device or `visit` reports.
+pub fn toy_kernels(
+    device: &Device,
+    toy: Toy,
+    trials: usize,
+    mut visit: impl FnMut(String, Work, &mut dyn FnMut() -> Result<()>) -> Result<()>,
+) -> Result<()> {
+    let kernels = Kernels::load(device, &SOURCE)?;
+    for (name, proposal) in proposals(toy, toy.space()?.shape())? {
         let slots = proposal.activity().slots(toy.candidates);
         let sizes = Sizes { toy, trials, requests: trials, slots };
         let one = proposal.activity() == Activity::One;
@@ -112,30 +151,19 @@ pub fn toy(device: &Device, toy: Toy, trials: usize, times: usize) -> Result<Vec
         let sums = Sums::Slopes(slots);
         let mut answers = device.zeros("answers", trials * sizes.sums(slots))?;
         let wanted = if one { Slopes::OfOne } else { Slopes::OfSeveral };
-        // Teacher and mixture forward; each slot again for its slope, unless it is the mixture.
-        let convolutions = if one { 2 } else { 2 + slots };
-        let flop = 2 * (trials * toy.edges * toy.batch * POSITIONS * TAPS * convolutions) as u64;
-
         let bytes = |values: usize| Work::Bytes((values * size_of::<f32>()) as u64);
-
         for version in [Version::Fast, Version::Naive] {
             let label = |kernel: &str| {
                 if version == Version::Fast { format!("{kernel}, {name}") } else { format!("{kernel}_naive, {name}") }
             };
             let mut timed = |kernel, work, launch: &mut dyn FnMut() -> Result<()>| -> Result<()> {
                 let graph = device.record(label(kernel), || (0..LAUNCHES).try_for_each(|_| launch()))?;
-                graph.launch()?;
-                let mut taken = Vec::with_capacity(times);
-                for _ in 0..times {
-                    taken.push(device.time(|| graph.launch())? / LAUNCHES);
-                }
-                out.push(Timing::new(label(kernel), trials, true, taken, work));
-                Ok(())
+                visit(label(kernel), work, &mut || graph.launch())
             };
             timed("toy_images", bytes(sizes.images()), &mut || {
                 Images { key: &key, asks: &asks, images: &mut images }.launch(&kernels, version)
             })?;
-            timed("toy_edges", Work::Flop(flop), &mut || {
+            timed("toy_edges", flop(toy, trials, slots), &mut || {
                 let (shares, slopes) = (&mut shares, &mut slopes);
                 Edges { asks: &asks, weights: &weights, wanted, images: &images, shares, slopes }
                     .launch(&kernels, version)
@@ -146,22 +174,37 @@ pub fn toy(device: &Device, toy: Toy, trials: usize, times: usize) -> Result<Vec
                     .launch(&kernels, version)
             })?;
         }
+    }
+    Ok(())
+}
 
-        let mut feedback = vec![Feedback::new(&shape); trials];
-        let mut taken = Vec::with_capacity(times);
-        for step in 0..=times as u64 {
+/// Prepares a supernet of the toy regression for so many trials together, and hands out what asks it for a step of each kind, with its name and what it
+/// has to do; every call asks for another minibatch.
+///
+/// # Errors
+/// What the device or `visit` reports.
+pub fn toy_steps(
+    device: &Device,
+    toy: Toy,
+    trials: usize,
+    mut visit: impl FnMut(String, Work, &mut dyn FnMut() -> Result<()>) -> Result<()>,
+) -> Result<()> {
+    let numbers: Vec<u32> = (0..trials as u32).collect();
+    let mut supernet = ToySupernet::new(device, toy, &Streams::new(1), &numbers)?;
+    let shape = supernet.space().shape().clone();
+    let mut feedback = vec![Feedback::new(&shape); trials];
+    for (name, proposal) in proposals(toy, &shape)? {
+        let slots = proposal.activity().slots(toy.candidates);
+        let mut step = 0;
+        visit(format!("step, {name}"), flop(toy, trials, slots), &mut || {
             let request = |&trial: &u32| {
                 let batch = Batch { trial, set: Set::Validation, step };
                 Request { batch, proposal: proposal.clone() }
             };
             let requests: Vec<Request> = numbers.iter().map(request).collect();
-            let clock = Instant::now();
-            supernet.probe(&requests, &mut feedback)?;
-            if step > 0 {
-                taken.push(clock.elapsed());
-            }
-        }
-        out.push(Timing::new(format!("step, {name}"), trials, false, taken, Work::Flop(flop)));
+            step += 1;
+            Ok(supernet.probe(&requests, &mut feedback)?)
+        })?;
     }
-    Ok(out)
+    Ok(())
 }

@@ -8,6 +8,7 @@ mod support;
 
 mod device;
 mod nas_bench_201;
+mod probe;
 mod together;
 mod toy;
 mod traffic;

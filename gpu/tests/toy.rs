@@ -365,9 +365,10 @@ fn searches_at_one_table() {
     }
     let toy = Toy { edges: 2, candidates: 3, batch: 10 };
     let streams = Streams::new(9);
-    let (device, shared) = (device(), streams.clone());
-    let mut alone = ToySupernet::new(&device, toy, &streams, &[0, 1, 2]).unwrap();
-    let table = Table::new(move || Ok(ToySupernet::new(&device, toy, &shared, &[0, 1, 2])?)).unwrap();
+    // Each with a stream of its own: the table's thread may give back its memory while the other one records a graph.
+    let (mut alone, on_table, shared) =
+        (ToySupernet::new(&device(), toy, &streams, &[0, 1, 2]).unwrap(), device(), streams.clone());
+    let table = Table::new(move || Ok(ToySupernet::new(&on_table, toy, &shared, &[0, 1, 2])?)).unwrap();
     let shape = toy.space().unwrap().shape().clone();
     let request = |trial: u32, step| {
         let batch = Batch { trial, set: Set::Validation, step };

@@ -200,36 +200,185 @@ fn a_device_without_room() {
     assert!(!out.exists(), "a folder was left behind");
 }
 
-/// `gpu/acceptance.sh` on the software device, with a peer that is made up: checks, times, searches, ratios.
+/// What is measured stands beside what is predicted or assumed, also for a person.
+#[test]
+fn measurements_stand_beside_what_is_assumed() {
+    let Some(device) = software_device("measurements_stand_beside_what_is_assumed") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let numbers = |text: &str, begin: &str| -> Vec<f64> {
+        let line = text.lines().find_map(|line| line.strip_prefix(begin));
+        let line = line.unwrap_or_else(|| panic!("{begin:?}: {text}"));
+        line.split_whitespace().map_while(|word| word.parse().ok()).collect()
+    };
+    let probed = emulated(&device, folder.path(), &["gpu", "probe", "--small"]).out;
+    for (what, assumed) in [("memory bandwidth", 2.8e12), ("the same with programmatic launch", 2e-6)] {
+        let row = numbers(&probed, what);
+        assert!(row.len() == 2 && row[0] > 0.0 && row[1] == assumed, "{what}: {probed}");
+    }
+    let timed = emulated(&device, folder.path(), &["gpu", "time", "--small", "--times", "1", "--trials", "2"]).out;
+    // Trials, median, predicted, per trial.
+    let row = numbers(&timed, "toy_edges, two candidates");
+    assert!(row[0] == 2.0 && row[1] > 0.0 && (3.0..5.0).contains(&row[2]), "a launch and next to nothing: {timed}");
+    assert!(timed.contains("second-level cache warm"), "{timed}");
+}
+
+/// A made-up Python: has no packages, and prints of a peer what `toy_torch.py` would.
+const PEER: &str = r#"#!/bin/sh
+[ "$1" != - ] || exit 1
+printf '{"program": "toy_torch", "variant": "%s", "median_ms": 2.0}\n' "$5"
+"#;
+
+fn put_program(path: &Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// `gpu/acceptance.sh` with a command, tiny.
+fn acceptance_of(binary: &Path, out: &Path, stages: &[&str]) -> Command {
+    let mut command = Command::new("bash");
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../gpu/acceptance.sh"));
+    command.arg(binary).args(["-", "20"]).arg(out).arg("small").args(stages);
+    command.env_remove("PEERS").env_remove("STAGE_SECONDS").env_remove("PEER_PYTHON");
+    command
+}
+
+fn json(path: &Path) -> serde_json::Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+/// The whole on the software device, with a peer that is made up: all stages, ratios, and a second call that has nothing to do.
 #[test]
 fn acceptance() {
     let Some(device) = software_device("acceptance") else { return };
     let folder = tempfile::tempdir().unwrap();
-    let (out, peer) = (folder.path().join("out"), folder.path().join("peer.py"));
-    fs::write(&peer, "echo '{\"program\": \"toy_torch\", \"variant\": \"'$4'\", \"median_ms\": 2.0}'\n").unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../gpu/acceptance.sh");
-    let mut command = Command::new("bash");
-    command.arg(script).arg(env!("CARGO_BIN_EXE_advnas")).args(["-", "20"]).arg(&out).arg("small");
-    command.env("PEERS", &peer).env("PEER_PYTHON", "bash").env("ADVNAS_CACHE", folder.path());
-    let answer: Answer = device.apply(&mut command).output().unwrap().into();
+    let (out, peer) = (folder.path().join("out"), folder.path().join("python"));
+    put_program(&peer, PEER);
+    let binary = Path::new(env!("CARGO_BIN_EXE_advnas"));
+    let call = |out: &Path| -> Answer {
+        let mut command = acceptance_of(binary, out, &[]);
+        command.env("PEERS", "toy_torch.py").env("PEER_PYTHON", &peer).env("ADVNAS_CACHE", folder.path());
+        device.apply(&mut command).output().unwrap().into()
+    };
+    let answer = call(&out);
     assert_eq!(answer.code, Some(0), "{answer:?}");
-    let results: serde_json::Value = serde_json::from_slice(&fs::read(out.join("acceptance.json")).unwrap()).unwrap();
-    for what in ["passed", "emulated", "small"] {
+    let results = json(&out.join("acceptance.json"));
+    for what in ["complete", "passed", "emulated", "small"] {
         assert_eq!(results[what], true, "{what}");
     }
     let count = |value: &serde_json::Value| value.as_array().map_or(0, Vec::len);
-    assert!(count(&results["check"]["checks"]["kernels"]) > 100);
+    let checks = &results["check"]["result"]["checks"];
+    assert!(count(&checks["kernels"]) > 100);
     // Twelve methods, two trials; architectures, edge weights, losses.
-    assert_eq!(count(&results["check"]["checks"]["searches"]), 12 * 2 * 3);
-    assert_eq!((count(&results["searches"]), count(&results["peers"])), (7, 2));
-    assert!(count(&results["times"]["timings"]) > 20);
-    let first = &results["searches"][0];
+    assert_eq!(count(&checks["searches"]), 12 * 2 * 3);
+    assert!(count(&results["probe"]["result"]["measurements"]) > 5);
+    let time = &results["time"]["result"];
+    assert!(count(&time["times"]["timings"]) > 20);
+    let searches = &results["search-toy"]["result"]["searches"];
+    assert_eq!((count(searches), count(&time["peers"])), (7, 2));
+    let first = &searches[0];
     let (speed, ratio) = (&first["steps_per_second"], &first["ratios"][0]["times_as_fast"]);
     // Of a peer that takes 2 ms per step.
     let expected = speed.as_f64().unwrap() * 2e-3;
     assert!((ratio.as_f64().unwrap() / expected - 1.0).abs() < 1e-3, "{first}");
-    // A folder that is there is not touched.
-    let answer: Answer = device.apply(&mut command).output().unwrap().into();
-    assert!(answer.code == Some(2) && answer.err.contains("is already there"), "{answer:?}");
+    // The command says itself where it does not run on CUDA yet, and the stage does not pretend.
+    for experiment in ["search-cifar10", "search-ptb"] {
+        let result = &results[experiment]["result"];
+        if result["supported"] == false {
+            assert!(answer.err.contains("NOT SUPPORTED"), "{answer:?}");
+            assert!(result["said"].as_str().unwrap().contains("runs on the CPU only, got --device cuda"), "{result}");
+        }
+    }
+    let again = call(&out);
+    assert_eq!((again.code, again.out.matches(": done before\n").count()), (Some(0), 6), "{again:?}");
+    assert_eq!(json(&out.join("acceptance.json")), results);
+    // A folder with something else is not touched.
+    let answer = call(folder.path());
+    assert!(answer.code == Some(2) && answer.err.contains("has something else in it"), "{answer:?}");
     say("emulated: acceptance.sh ran with small sizes");
+}
+
+/// A made-up command: needs NVRTC from PyTorch's folders, and cuBLAS behind it; a search on CIFAR-10 takes long unless it goes on; whether its
+/// checks pass says a file.
+const COMMAND: &str = r#"#!/bin/bash
+here=$(dirname "$0")
+case "$1 $2" in
+  "info "*)
+    echo "cuda      cuda:0 made up"
+    case ":$LD_LIBRARY_PATH:" in
+      *"nvidia/cuda_nvrtc/lib:"*) echo "nvrtc     12.8" ;;
+      *) echo "nvrtc     none" ;;
+    esac ;;
+  "gpu check") echo "{ \"passed\": $(cat "$here/passes"), \"libraries\": \"$LD_LIBRARY_PATH\" }" ;;
+  "gpu probe") echo "{}" ;;
+  "search cifar10")
+    while [ $# -gt 0 ]; do [ "$1" != --out ] || out=$2; shift; done
+    mkdir -p "$out"
+    if [ ! -e "$out/checkpoint" ]; then
+      trap 'touch "$out/checkpoint"; exit 130' TERM
+      sleep 60 & wait
+    fi
+    printf '{\n  "wall_seconds": 2.5,\n  "steps_per_second": 4.0\n}\n' >"$out/result.json" ;;
+  *) echo "no room" >&2; exit 1 ;;
+esac
+"#;
+
+/// What goes on where it stopped, what is wrong, and libraries from PyTorch's packages; with a command that is made up.
+#[test]
+fn acceptance_in_parts() {
+    if !Command::new("python3").arg("--version").output().is_ok_and(|output| output.status.success()) {
+        return say("SKIPPED acceptance_in_parts: there is no python3");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name);
+    let (binary, out) = (place("advnas"), place("out"));
+    put_program(&binary, COMMAND);
+    fs::write(place("passes"), "true").unwrap();
+    for library in ["torch/__init__.py", "nvidia/cublas/lib/libcublas.so.12", "nvidia/cuda_nvrtc/lib/libnvrtc.so.12"] {
+        let path = place("packages").join(library);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "").unwrap();
+    }
+    let call = |out: &Path, seconds: &str, stages: &[&str]| -> Answer {
+        let mut command = acceptance_of(&binary, out, stages);
+        command.env("PYTHONPATH", place("packages")).env("LD_LIBRARY_PATH", "/own").env("STAGE_SECONDS", seconds);
+        command.output().unwrap().into()
+    };
+    let done = |out: &Path| -> Vec<String> {
+        let results = json(&out.join("acceptance.json"));
+        let stages = results.as_object().unwrap().iter().filter(|(_, value)| value.get("seconds").is_some());
+        stages.map(|(name, _)| name.clone()).collect()
+    };
+    let answer = call(&out, "100", &["check", "probe"]);
+    assert_eq!((answer.code, done(&out)), (Some(3), vec!["check".into(), "probe".into()]), "{answer:?}");
+    let results = json(&out.join("acceptance.json"));
+    assert_eq!((&results["passed"], &results["complete"]), (&true.into(), &false.into()));
+    let libraries = results["check"]["result"]["libraries"].as_str().unwrap();
+    let ends = |path: &str, end: &str| path.ends_with(&format!("packages/nvidia/{end}"));
+    let [first, own, last] = libraries.split(':').collect::<Vec<_>>()[..] else { panic!("{libraries}") };
+    assert!(ends(first, "cuda_nvrtc/lib") && own == "/own" && ends(last, "cublas/lib"), "{libraries}");
+
+    // A search that is cut off goes on; one that fails says why, and nothing is kept of it.
+    let answer = call(&out, "1", &["search-cifar10"]);
+    assert!(answer.code == Some(3) && answer.out.contains("not done in time"), "{answer:?}");
+    assert_eq!(done(&out).len(), 2);
+    let answer = call(&out, "100", &["search-cifar10", "search-ptb"]);
+    assert!(answer.code == Some(1) && answer.err.contains("no room") && answer.out.contains("FAILED"), "{answer:?}");
+    assert!(answer.err.contains("cifar10, preset tiny: 2.5 s, 4.0 steps/s"), "{answer:?}");
+    assert_eq!(done(&out), ["check", "probe", "search-cifar10"]);
+    assert_eq!(json(&out.join("search-cifar10.json"))["result"]["result"]["wall_seconds"], 2.5);
+
+    // Checks that do not agree are a result, and not a good one.
+    fs::write(place("passes"), "false").unwrap();
+    let answer = call(&place("other"), "100", &["check"]);
+    assert_eq!(answer.code, Some(1), "{answer:?}");
+    assert_eq!(json(&place("other/acceptance.json"))["passed"], false);
+    // Another program does not go on with these results.
+    put_program(&binary, &format!("{COMMAND}# newer\n"));
+    let answer = call(&out, "100", &["check"]);
+    assert!(answer.code == Some(2) && answer.err.contains("is of another program, device or size"), "{answer:?}");
+    for (stages, said) in [(&["chekc"][..], "no stage chekc"), (&["check", "small"], "no stage small")] {
+        let answer = call(&out, "100", stages);
+        assert!(answer.code == Some(2) && answer.err.contains(said), "{answer:?}");
+    }
 }

@@ -18,6 +18,8 @@
 #define __grid_constant__
 // Neither checked, nor mixed with code that is.
 #define SOFT_PLAIN __attribute__((noipa, no_sanitize("thread")))
+// Part of what calls it, checked or not.
+#define SOFT_HOOK __attribute__((always_inline, no_sanitize("thread"))) inline
 
 // ---------------------------------------------------------------- vector types
 #define SOFT_VECTOR(T, N, A2, A4)                                                                                     \
@@ -54,18 +56,29 @@ extern char* const soft_dynamic __asm__("soft_dynamic") __attribute__((visibilit
 asm(".pushsection .bss\n .balign 16\n"
     ".macro soft_index name\n .globl \\name\n .hidden \\name\n \\name: .zero 16\n .endm\n"
     "soft_index soft_thread\n soft_index soft_block\n soft_index soft_block_dim\n soft_index soft_grid_dim\n"
-    "soft_index soft_dynamic\n soft_index soft_device\n .zero 16\n .popsection\n");
+    "soft_index soft_dynamic\n soft_index soft_device\n .zero 32\n .popsection\n");
 constexpr int warpSize = 32;
 
 namespace soft {
 enum Access : unsigned { READ = 0, WRITE = 1, ATOMIC = 2, WRITE_LATER = 3 };
 enum Collective : unsigned { SYNC, SHUFFLE, BALLOT, MATCH };
 enum Failure : unsigned { ASSERT, TRAP, INDEX, ALIGNMENT, DIVISION, SHIFT };
-struct Device {  // filled by the driver when it loads the module; src/launch.rs
-  void (*access)(const volatile void* address, size_t size, Access kind, void* caller);
-  int (*barrier)(int predicate, int line, int reduction);
-  uint64_t (*collective)(Collective operation, unsigned mask, uint64_t value, unsigned source, int line);
-  void (*fail)(Failure failure, int line, const char* detail, long long value);
+struct Device {  // filled by the driver when it loads the module, and by every launch; src/launch.rs
+  void (*access_of)(void* launch, const volatile void* address, size_t size, Access kind, void* caller);
+  int (*barrier_of)(void* launch, int predicate, int line, int reduction);
+  uint64_t (*collective_of)(void* launch, Collective operation, unsigned mask, uint64_t value, unsigned source, int line);
+  void (*fail_of)(void* launch, Failure failure, int line, const char* detail, long long value);
+  void* launch;
+  SOFT_HOOK void access(const volatile void* address, size_t size, Access kind, void* caller) const {
+    access_of(launch, address, size, kind, caller);
+  }
+  SOFT_HOOK int barrier(int predicate, int line, int reduction) const { return barrier_of(launch, predicate, line, reduction); }
+  SOFT_HOOK uint64_t collective(Collective operation, unsigned mask, uint64_t value, unsigned source, int line) const {
+    return collective_of(launch, operation, mask, value, source, line);
+  }
+  SOFT_HOOK void fail(Failure failure, int line, const char* detail, long long value) const {
+    fail_of(launch, failure, line, detail, value);
+  }
 };
 struct Kernel {
   const char* name;

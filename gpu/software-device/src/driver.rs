@@ -156,8 +156,7 @@ impl Device {
             Work::Kernel { module, kernel, grid, block, dynamic, arguments } => {
                 let (grid, block, dynamic) = (*grid, *block, *dynamic);
                 // SAFETY: the kernel lives as long as its module.
-                let kernel = unsafe { &**kernel };
-                let arguments = arguments.iter().map(|bytes| bytes.as_ptr().cast()).collect();
+                let kernel = unsafe { &**kernel }.name();
                 self.engine.run(Grid { module, kernel, grid, block, dynamic, arguments }, &self.memory)
             }
             &Work::Set { address, value, width, count } => {
@@ -295,6 +294,18 @@ unsafe fn load_image(image: *const u8) -> Result<Arc<Module>, Fault> {
         let bytes = std::fs::read(path).map_err(|error| Fault(INVALID_PTX, format!("{}: {error}", path.display())))?;
         load(&bytes, true)
     }
+}
+
+/// `CUlaunchConfig`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct LaunchConfig {
+    grid: [c_uint; 3],
+    block: [c_uint; 3],
+    dynamic: c_uint,
+    stream: *mut Stream,
+    _attributes: *mut c_void,
+    _attribute_count: c_uint,
 }
 
 /// SAFETY: as `cuLaunchKernel`.
@@ -615,6 +626,13 @@ exports! {
         dynamic: c_uint, stream: *mut Stream, parameters: *mut *mut c_void, _extra: *mut *mut c_void
     ) {
         launch(&*function, [gx, gy, gz], [bx, by, bz], dynamic as usize, stream, parameters.cast())
+    }
+    cuLaunchKernelEx(
+        config: *const LaunchConfig, function: *mut Function, parameters: *mut *mut c_void, _extra: *mut *mut c_void
+    ) {
+        // Attributes ask for speed, which there is none of here.
+        let LaunchConfig { grid, block, dynamic, stream, .. } = *config;
+        launch(&*function, grid, block, dynamic as usize, stream, parameters.cast())
     }
     cuLaunchHostFunc(stream: *mut Stream, function: unsafe extern "C" fn(*mut c_void), data: *mut c_void) {
         submit(stream, Work::Host { function, data })

@@ -106,6 +106,13 @@ impl SoftwareDevice {
         self.set("SOFTWARE_CUDA_CHECKS", format!("{checks:?}").to_lowercase())
     }
 
+    /// Threads of the host that run blocks, where blocks allow it: without the check for races, in modules without atomics and without variables of
+    /// the device that can be written. Results, messages and counts are the same for any number; 1 unless set, 16 at most.
+    #[must_use]
+    pub fn threads(self, count: usize) -> Self {
+        self.set("SOFTWARE_CUDA_THREADS", count)
+    }
+
     /// Device memory in bytes; 4 GiB unless set.
     #[must_use]
     pub fn memory(self, bytes: usize) -> Self {

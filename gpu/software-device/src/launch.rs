@@ -1,4 +1,7 @@
 //! Runs a grid: block by block, each CUDA thread on a stack of its own from its first barrier on.
+//!
+//! Several threads of the host take blocks in turn, if [`Settings::threads`](crate::settings::Settings) says so and the blocks allow it: if none
+//! of them can see what another one does. Each thread has stacks, shared memory and a copy of the module of its own.
 
 use crate::fault::{Fault, report};
 use crate::fiber::{Stacks, switch};
@@ -8,10 +11,11 @@ use crate::settings::{Checks, Order, settings};
 use crate::shadow::{Access, Conflict, Shadow};
 use crate::status;
 use crate::traffic::{Counter, Space};
+use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr::{addr_of_mut, null_mut};
 use std::sync::Once;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// CUDA's limit on the threads of a block.
 pub(crate) const MAX_THREADS: usize = 1024;
@@ -20,15 +24,18 @@ const WARP: usize = 32;
 const DYNAMIC: usize = 1 << 20;
 
 /// `soft::Device` of device.h.
+#[derive(Clone, Copy)]
 #[repr(C)]
 pub(crate) struct Callbacks {
-    access: unsafe extern "C" fn(usize, usize, u32, usize),
-    barrier: unsafe extern "C" fn(i32, i32, i32) -> i32,
-    collective: unsafe extern "C" fn(u32, u32, u64, u32, i32) -> u64,
-    fail: unsafe extern "C" fn(u32, i32, *const c_char, i64),
+    access: unsafe extern "C" fn(*mut Launch<'static>, usize, usize, u32, usize),
+    barrier: unsafe extern "C" fn(*mut Launch<'static>, i32, i32, i32) -> i32,
+    collective: unsafe extern "C" fn(*mut Launch<'static>, u32, u32, u64, u32, i32) -> u64,
+    fail: unsafe extern "C" fn(*mut Launch<'static>, u32, i32, *const c_char, i64),
+    /// What the calls are about.
+    pub launch: *mut Launch<'static>,
 }
 
-pub(crate) const CALLBACKS: Callbacks = Callbacks { access, barrier, collective, fail };
+pub(crate) const CALLBACKS: Callbacks = Callbacks { access, barrier, collective, fail, launch: null_mut() };
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
@@ -56,32 +63,119 @@ struct Thread {
 }
 
 /// What a launch needs; the rest of `Launch` is made from it.
+#[derive(Clone, Copy)]
 pub(crate) struct Grid<'a> {
     pub module: &'a Module,
-    pub kernel: &'a Kernel,
+    /// The kernel's name.
+    pub kernel: &'a str,
     pub grid: [u32; 3],
     pub block: [u32; 3],
     pub dynamic: usize,
-    pub arguments: Vec<*const c_void>,
+    /// The bytes of each argument.
+    pub arguments: &'a [Vec<u8>],
 }
 
 /// What outlives a launch.
 pub(crate) struct Engine {
+    /// One for each thread of the host that runs blocks; the first is the thread that launches.
+    workers: Vec<Worker>,
+    random: Random,
+}
+
+/// What a thread of the host needs to run blocks.
+struct Worker {
     stacks: Stacks,
     /// Dynamic shared memory: what a launch has, and beyond it what no launch has.
     dynamic: *mut u8,
-    random: u64,
     shadow: Shadow,
     /// Counts what is done to memory, if that is wanted.
     counter: Option<Counter>,
 }
 
-struct Launch<'a> {
+/// SAFETY: mappings and tables, none of them tied to a thread; one thread at a time has them.
+unsafe impl Send for Worker {}
+
+/// SplitMix64.
+#[derive(Clone, Copy)]
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// One of its own for the `number`-th block: the order of its threads depends on no other block.
+    fn of_block(self, number: u64) -> Self {
+        Self(Self(self.0.wrapping_add(number)).next())
+    }
+
+    fn draw(&mut self, below: usize) -> usize {
+        ((u128::from(self.next()) * below as u128) >> 64) as usize
+    }
+
+    fn shuffle(&mut self, sequence: &mut [u32]) {
+        for i in (1..sequence.len()).rev() {
+            sequence.swap(i, self.draw(i + 1));
+        }
+    }
+}
+
+/// The blocks of a grid, as they are handed out.
+struct Blocks {
+    order: Order,
+    count: u64,
+    /// Their order, if it is random.
+    list: Vec<u32>,
+    /// How many have been handed out.
+    taken: AtomicU64,
+    /// The first, in their order, that has a fault; those after it need not run.
+    faulty: AtomicU64,
+    /// What the order of the blocks' threads is drawn from.
+    random: Random,
+}
+
+impl Blocks {
+    fn new(count: u64, order: Order, random: &mut Random) -> Self {
+        // Few grids are so large that their blocks can't be listed; those run in order.
+        let mut list: Vec<u32> = Vec::new();
+        if let Order::Random(_) = order {
+            list.extend(0..count as u32);
+            random.shuffle(&mut list);
+        }
+        let random = Random(random.next());
+        Self { order, count, list, taken: AtomicU64::new(0), faulty: AtomicU64::new(u64::MAX), random }
+    }
+
+    /// The next block: its place in their order, and its number.
+    fn take(&self) -> Option<(u64, u64)> {
+        let place = self.taken.fetch_add(1, Ordering::Relaxed);
+        if place >= self.count || place > self.faulty.load(Ordering::Relaxed) {
+            return None;
+        }
+        let number = match self.order {
+            Order::Ascending => place,
+            Order::Descending => self.count - 1 - place,
+            Order::Random(_) => u64::from(self.list[place as usize]),
+        };
+        Some((place, number))
+    }
+}
+
+/// The blocks that a thread of the host runs.
+pub(crate) struct Launch<'a> {
     grid: Grid<'a>,
+    kernel: &'a Kernel,
+    arguments: Vec<*const c_void>,
     memory: &'a Memory,
-    engine: &'a mut Engine,
+    worker: &'a mut Worker,
     checks: Checks,
     order: Order,
+    /// For the order of the running block's threads.
+    random: Random,
     scheduler: *mut u8,
     threads: Vec<Thread>,
     /// Order of the threads, and how far this round has come.
@@ -103,42 +197,66 @@ struct Launch<'a> {
     fault: Option<Fault>,
 }
 
-static CURRENT: AtomicPtr<Launch<'static>> = AtomicPtr::new(null_mut());
-
-/// The running launch. SAFETY: only called from kernels, which run under the device's lock and inside `Launch::run`.
-unsafe fn current() -> &'static mut Launch<'static> {
-    // SAFETY: see above.
-    unsafe { &mut *CURRENT.load(Ordering::Relaxed) }
+thread_local! {
+    /// For what knows no module: the beginning of a stack, and the handler of signals.
+    static CURRENT: Cell<*mut Launch<'static>> = const { Cell::new(null_mut()) };
 }
 
 impl Engine {
     pub fn new() -> Option<Self> {
-        let random = if let Order::Random(seed) = settings().order { seed } else { 0 };
-        let dynamic = Some(reserve(DYNAMIC)).filter(|pointer| !pointer.is_null())?;
-        let counter = settings().traffic.as_ref().map(|_| Counter::default());
-        Some(Self { stacks: Stacks::new(MAX_THREADS)?, dynamic, random, shadow: Shadow::new()?, counter })
-    }
-
-    /// SplitMix64.
-    fn draw(&mut self, below: usize) -> usize {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((u128::from(z ^ (z >> 31)) * below as u128) >> 64) as usize
-    }
-
-    fn arrange(&mut self, order: Order, sequence: &mut [u32]) {
-        if let Order::Random(_) = order {
-            for i in (1..sequence.len()).rev() {
-                sequence.swap(i, self.draw(i + 1));
-            }
-        }
+        let random = Random(if let Order::Random(seed) = settings().order { seed } else { 0 });
+        // Races between blocks are found in the order in which they run.
+        let threads = if settings().checks == Checks::Races { 1 } else { settings().threads };
+        let workers = (0..threads).map(|_| Worker::new()).collect::<Option<_>>()?;
+        Some(Self { workers, random })
     }
 
     /// Runs the grid to its end or to its first fault.
     pub fn run(&mut self, grid: Grid, memory: &Memory) -> Result<(), Fault> {
-        let order = settings().order;
+        install_handlers();
+        let count = grid.grid.iter().map(|n| u64::from(*n)).product::<u64>();
+        let blocks = Blocks::new(count, settings().order, &mut self.random);
+        let threads = if grid.module.blocks_are_apart() { (self.workers.len() as u64).min(count) as usize } else { 1 };
+        let copies = grid.module.copies(threads - 1)?;
+        let (first, others) = self.workers[..threads].split_first_mut().expect("at least one thread");
+        let fault = std::thread::scope(|scope| {
+            let start = |(worker, module)| {
+                let (grid, blocks) = (Grid { module, ..grid }, &blocks);
+                scope.spawn(move || with_signal_stack(|| Launch::run(grid, memory, worker, blocks)))
+            };
+            let started: Vec<_> = others.iter_mut().zip(copies).map(start).collect();
+            let mut faults = vec![Launch::run(grid, memory, first, &blocks)];
+            faults.extend(started.into_iter().map(|thread| thread.join().expect("a thread that runs blocks")));
+            // The same whatever the number of threads: of the first block that has one.
+            faults.into_iter().flatten().min_by_key(|(place, _)| *place)
+        });
+        if let Some(mut counter) = first.counter.take() {
+            others.iter_mut().filter_map(|worker| worker.counter.as_mut()).for_each(|other| counter.add(other));
+            let text = counter.end_launch(grid.kernel, |callers| grid.module.places(callers));
+            first.counter = Some(counter);
+            append(&text)?;
+        }
+        match (fault, memory.broken_guard()) {
+            (Some((_, fault)), _) => Err(fault),
+            (None, Some(what)) => Err(Fault(status::ILLEGAL_ADDRESS, format!("kernel `{}`: {what}", grid.kernel))),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+impl Worker {
+    fn new() -> Option<Self> {
+        let dynamic = Some(reserve(DYNAMIC)).filter(|pointer| !pointer.is_null())?;
+        let counter = settings().traffic.as_ref().map(|_| Counter::default());
+        let shadow = Shadow::new(settings().checks == Checks::Races)?;
+        Some(Self { stacks: Stacks::new(MAX_THREADS)?, dynamic, shadow, counter })
+    }
+}
+
+impl<'a> Launch<'a> {
+    /// Runs blocks as long as there are any; the first fault, and the place of its block in their order.
+    fn run(grid: Grid<'a>, memory: &'a Memory, worker: &'a mut Worker, blocks: &Blocks) -> Option<(u64, Fault)> {
+        let order = blocks.order;
         let [bx, by, _] = grid.block;
         let count = grid.block.iter().product::<u32>();
         let thread = |i: u32| Thread {
@@ -154,16 +272,16 @@ impl Engine {
             result: 0,
         };
         let ascending = order != Order::Descending;
-        let sequence = (0..count).map(|i| if ascending { i } else { count - 1 - i }).collect();
         let (shared, indices) = (grid.module.shared_range(), grid.module.indices());
-        let blocks = grid.grid.iter().map(|n| u64::from(*n)).product::<u64>();
+        let kernel = grid.module.kernel(grid.kernel).expect("a kernel of this module");
         let mut launch = Launch {
             memory,
             checks: settings().checks,
             order,
+            random: blocks.random,
             scheduler: null_mut(),
             threads: (0..count).map(thread).collect(),
-            sequence,
+            sequence: (0..count).map(|i| if ascending { i } else { count - 1 - i }).collect(),
             next: 0,
             current: 0,
             block: [0; 3],
@@ -173,43 +291,36 @@ impl Engine {
             barrier_sum: 0,
             lanes: vec![(0, 0); (count as usize).div_ceil(WARP)],
             shared,
-            variables: grid.module.shared_of(grid.kernel).map(|v| (v.start, v.size)).collect(),
+            variables: grid.module.shared_of(kernel).map(|v| (v.start, v.size)).collect(),
             stack: (0, 0),
             thread_index: indices.0,
             fault: None,
+            arguments: grid.arguments.iter().map(|bytes| bytes.as_ptr().cast()).collect(),
+            kernel,
             grid,
-            engine: self,
+            worker,
         };
-        launch.engine.shadow.next_launch(shared.1 + launch.grid.dynamic);
-        launch.grid.module.set_launch(launch.grid.grid, launch.grid.block, launch.engine.dynamic);
-        CURRENT.store(addr_of_mut!(launch).cast(), Ordering::Relaxed);
-        install_handlers();
-        // Few grids are so large that their blocks can't be listed; those run in order.
-        let mut list: Vec<u32> = if matches!(order, Order::Random(_)) { (0..blocks as u32).collect() } else { vec![] };
-        launch.engine.arrange(order, &mut list);
-        for i in 0..blocks {
-            let i = list.get(i as usize).map_or(if ascending { i } else { blocks - 1 - i }, |i| u64::from(*i));
+        launch.worker.shadow.next_launch(shared.1 + launch.grid.dynamic);
+        let pointer = addr_of_mut!(launch).cast();
+        launch.grid.module.set_launch(pointer, launch.grid.grid, launch.grid.block, launch.worker.dynamic);
+        CURRENT.set(pointer);
+        let mut fault = None;
+        while let Some((place, number)) = blocks.take() {
             let [gx, gy, _] = launch.grid.grid.map(u64::from);
-            launch.block = [(i % gx) as u32, (i / gx % gy) as u32, (i / gx / gy) as u32];
+            launch.block = [(number % gx) as u32, (number / gx % gy) as u32, (number / gx / gy) as u32];
+            launch.random = blocks.random.of_block(number);
             // SAFETY: the module's own variable.
             unsafe { *indices.1 = launch.block };
             launch.run_block();
-            launch.engine.counter.iter_mut().for_each(Counter::end_block);
-            if launch.fault.is_some() {
+            launch.worker.counter.iter_mut().for_each(Counter::end_block);
+            if let Some(found) = launch.fault.take() {
+                blocks.faulty.fetch_min(place, Ordering::Relaxed);
+                fault = Some((place, found));
                 break;
             }
         }
-        let (fault, kernel) = (launch.fault.take(), launch.grid.kernel.name().to_owned());
-        CURRENT.store(null_mut(), Ordering::Relaxed);
-        if let Some(counter) = &mut launch.engine.counter {
-            let text = counter.end_launch(&kernel, |callers| launch.grid.module.places(callers));
-            append(&text)?;
-        }
-        match (fault, memory.broken_guard()) {
-            (Some(fault), _) => Err(fault),
-            (None, Some(what)) => Err(Fault(status::ILLEGAL_ADDRESS, format!("kernel `{kernel}`: {what}"))),
-            (None, None) => Ok(()),
-        }
+        CURRENT.set(null_mut());
+        fault
     }
 }
 
@@ -228,13 +339,13 @@ impl Launch<'_> {
             for (start, size) in &self.variables {
                 std::ptr::write_bytes(*start as *mut u8, POISON, *size);
             }
-            self.engine.dynamic.write_bytes(POISON, self.grid.dynamic);
+            self.worker.dynamic.write_bytes(POISON, self.grid.dynamic);
         }
-        self.engine.shadow.next_block(self.block);
+        self.worker.shadow.next_block(self.block);
         while self.live > 0 && self.fault.is_none() {
-            let (order, mut sequence) = (self.order, std::mem::take(&mut self.sequence));
-            self.engine.arrange(order, &mut sequence);
-            self.sequence = sequence;
+            if let Order::Random(_) = self.order {
+                self.random.shuffle(&mut self.sequence);
+            }
             self.next = 0;
             let mut progress = false;
             while let Some(pointer) = self.choose() {
@@ -242,7 +353,7 @@ impl Launch<'_> {
                 // SAFETY: a stack pointer that `start` or an earlier switch made.
                 unsafe { switch(&mut self.scheduler, pointer) };
                 if self.threads[self.current].state == State::Done {
-                    self.engine.stacks.free.push(self.threads[self.current].stack);
+                    self.worker.stacks.free.push(self.threads[self.current].stack);
                 }
             }
             if self.fault.is_some() || self.live == 0 {
@@ -256,7 +367,7 @@ impl Launch<'_> {
         // A faulty block leaves threads behind that never return: their stacks are free again.
         for thread in &self.threads {
             if thread.stack != usize::MAX && thread.state != State::Done {
-                self.engine.stacks.free.push(thread.stack);
+                self.worker.stacks.free.push(thread.stack);
             }
         }
     }
@@ -275,15 +386,15 @@ impl Launch<'_> {
             self.next += 1;
             match self.threads[i].state {
                 State::New => {
-                    let stack = self.engine.stacks.free.pop().expect("one stack per thread");
+                    let stack = self.worker.stacks.free.pop().expect("one stack per thread");
                     self.threads[i].stack = stack;
-                    self.threads[i].pointer = self.engine.stacks.start(stack, thread_main);
+                    self.threads[i].pointer = self.worker.stacks.start(stack, thread_main);
                 }
                 State::Ready => {}
                 _ => continue,
             }
             self.enter(i);
-            self.stack = self.engine.stacks.range(self.threads[i].stack);
+            self.stack = self.worker.stacks.range(self.threads[i].stack);
             return Some(self.threads[i].pointer);
         }
         None
@@ -315,7 +426,7 @@ impl Launch<'_> {
         }
         (self.barrier_sum, self.sum, self.waiting) = (self.sum, 0, 0);
         self.threads.iter_mut().for_each(|t| t.state = State::Ready);
-        self.engine.shadow.next_interval();
+        self.worker.shadow.next_interval();
     }
 
     fn deadlock(&mut self) {
@@ -333,7 +444,7 @@ impl Launch<'_> {
     }
 
     fn describe(&self, thread: usize, status: i32, message: &str) -> Fault {
-        let (kernel, block, thread) = (self.grid.kernel.name(), self.block, self.threads[thread].index);
+        let (kernel, block, thread) = (self.grid.kernel, self.block, self.threads[thread].index);
         Fault(status, format!("kernel `{kernel}`, block {block:?}, thread {thread:?}: {message}"))
     }
 
@@ -369,7 +480,7 @@ impl Launch<'_> {
             if self.checks == Checks::Races {
                 let place = (self.memory.offset(address), size);
                 let who = (self.current, (caller - self.grid.module.base) as u32);
-                if let Err(conflict) = self.engine.shadow.global(place, who, kind) {
+                if let Err(conflict) = self.worker.shadow.global(place, who, kind) {
                     let place = self.memory.place(address);
                     self.race(&place, kind, caller, conflict);
                 }
@@ -381,7 +492,7 @@ impl Launch<'_> {
                 self.outside(size, kind, caller, &place);
             }
             self.shared_access(offset, size, kind, caller);
-        } else if let Some(offset) = inside((self.engine.dynamic as usize, DYNAMIC)) {
+        } else if let Some(offset) = inside((self.worker.dynamic as usize, DYNAMIC)) {
             if offset + size > self.grid.dynamic {
                 let place = format!("byte {offset} of dynamic shared memory ({} bytes)", self.grid.dynamic);
                 self.outside(size, kind, caller, &place);
@@ -405,7 +516,7 @@ impl Launch<'_> {
         self.count(Space::Shared, offset, size, kind, caller);
         if self.checks == Checks::Races {
             let who = (self.current, (caller - self.grid.module.base) as u32);
-            if let Err(conflict) = self.engine.shadow.shared((offset, size), who, kind) {
+            if let Err(conflict) = self.worker.shadow.shared((offset, size), who, kind) {
                 let place = match offset.checked_sub(self.shared.1) {
                     Some(byte) => format!("byte {byte} of dynamic shared memory"),
                     None => near(&self.grid.module.shared, self.shared.0 + offset),
@@ -417,7 +528,7 @@ impl Launch<'_> {
 
     #[inline]
     fn count(&mut self, space: Space, place: usize, size: usize, kind: Access, caller: usize) {
-        if let Some(counter) = &mut self.engine.counter {
+        if let Some(counter) = &mut self.worker.counter {
             counter.note(space, place, size, (self.current, (caller - self.grid.module.base) as u32), kind);
         }
     }
@@ -452,7 +563,7 @@ impl Launch<'_> {
         }
         self.lanes[warp].1 &= !lanes;
         if operation == 0 {
-            self.engine.shadow.next_step(warp);
+            self.worker.shadow.next_step(warp);
         }
     }
 }
@@ -476,11 +587,12 @@ fn near(variables: &[Variable], address: usize) -> String {
 
 /// Runs the CUDA thread that `resume` chose, then those after it that are new: a kernel without barriers is a plain loop.
 unsafe extern "C" fn thread_main() -> ! {
+    let launch = CURRENT.get();
     loop {
-        // SAFETY: called on a fiber of the running launch.
-        let launch = unsafe { current() };
+        // SAFETY: called on a stack of the running launch; another one may have changed it since.
+        let launch = unsafe { &mut *launch };
         // SAFETY: the arguments were checked against the kernel's parameters.
-        unsafe { (launch.grid.kernel.run)(launch.grid.arguments.as_ptr()) };
+        unsafe { (launch.kernel.run)(launch.arguments.as_ptr()) };
         let me = launch.current;
         launch.live -= 1;
         launch.lanes[me / WARP].0 &= !(1 << (me % WARP));
@@ -497,14 +609,14 @@ unsafe extern "C" fn thread_main() -> ! {
     }
 }
 
-unsafe extern "C" fn access(address: usize, size: usize, kind: u32, caller: usize) {
-    // SAFETY: called by a kernel.
-    unsafe { current() }.access(address, size, Access::from(kind), caller);
+unsafe extern "C" fn access(launch: *mut Launch<'static>, address: usize, size: usize, kind: u32, caller: usize) {
+    // SAFETY: called by a kernel of this launch.
+    unsafe { &mut *launch }.access(address, size, Access::from(kind), caller);
 }
 
-unsafe extern "C" fn barrier(predicate: i32, line: i32, _reduction: i32) -> i32 {
-    // SAFETY: called by a kernel.
-    let launch = unsafe { current() };
+unsafe extern "C" fn barrier(launch: *mut Launch<'static>, predicate: i32, line: i32, _reduction: i32) -> i32 {
+    // SAFETY: called by a kernel of this launch.
+    let launch = unsafe { &mut *launch };
     launch.waiting += 1;
     launch.sum += i32::from(predicate != 0);
     launch.threads[launch.current].line = line;
@@ -512,9 +624,16 @@ unsafe extern "C" fn barrier(predicate: i32, line: i32, _reduction: i32) -> i32 
     launch.barrier_sum
 }
 
-unsafe extern "C" fn collective(operation: u32, mask: u32, value: u64, source: u32, line: i32) -> u64 {
-    // SAFETY: called by a kernel.
-    let launch = unsafe { current() };
+unsafe extern "C" fn collective(
+    launch: *mut Launch<'static>,
+    operation: u32,
+    mask: u32,
+    value: u64,
+    source: u32,
+    line: i32,
+) -> u64 {
+    // SAFETY: called by a kernel of this launch.
+    let launch = unsafe { &mut *launch };
     let me = launch.current;
     let (warp, lane) = (me / WARP, me % WARP);
     if mask >> lane & 1 == 0 {
@@ -546,9 +665,9 @@ unsafe extern "C" fn collective(operation: u32, mask: u32, value: u64, source: u
 }
 
 /// What the kernel or the compiler's own checks found; `soft::Failure` of device.h.
-unsafe extern "C" fn fail(failure: u32, line: i32, detail: *const c_char, value: i64) {
-    // SAFETY: called by a kernel with literals.
-    let (launch, detail) = unsafe { (current(), CStr::from_ptr(detail).to_string_lossy()) };
+unsafe extern "C" fn fail(launch: *mut Launch<'static>, failure: u32, line: i32, detail: *const c_char, value: i64) {
+    // SAFETY: called by a kernel of this launch with literals.
+    let (launch, detail) = unsafe { (&mut *launch, CStr::from_ptr(detail).to_string_lossy()) };
     let (status, what) = match failure {
         0 => (status::ASSERT, format!("assertion failed: {detail}")),
         1 => (status::LAUNCH_FAILED, "__trap()".into()),
@@ -565,7 +684,7 @@ fn install_handlers() {
     extern "C" fn handler(signal: i32) {
         // SAFETY: the process dies; if there is a launch, its kernel is what runs.
         unsafe {
-            if let Some(launch) = CURRENT.load(Ordering::Relaxed).as_ref() {
+            if let Some(launch) = CURRENT.get().as_ref() {
                 let what = "the kernel died of a bad address, or its stack of 128 KiB overflowed";
                 let Fault(_, message) = launch.describe(launch.current, status::ILLEGAL_ADDRESS, what);
                 report(Fault(status::ILLEGAL_ADDRESS, message));
@@ -584,4 +703,17 @@ fn install_handlers() {
             libc::sigaction(signal, &action, null_mut());
         }
     });
+}
+
+/// Runs `function` on a thread of ours with a stack for the handler of signals, which only a program's own threads have by themselves.
+fn with_signal_stack<T>(function: impl FnOnce() -> T) -> T {
+    let mut place = vec![0u8; 1 << 16];
+    let stack = libc::stack_t { ss_sp: place.as_mut_ptr().cast(), ss_flags: 0, ss_size: place.len() };
+    let none = libc::stack_t { ss_sp: null_mut(), ss_flags: libc::SS_DISABLE, ss_size: 0 };
+    // SAFETY: the memory outlives its use, which ends below.
+    unsafe { libc::sigaltstack(&raw const stack, null_mut()) };
+    let result = function();
+    // SAFETY: nothing runs on it.
+    unsafe { libc::sigaltstack(&raw const none, null_mut()) };
+    result
 }

@@ -29,6 +29,9 @@ pub(crate) struct Memory {
     used: usize,
 }
 
+/// SAFETY: what is shared is only read, also through the pointer.
+unsafe impl Sync for Memory {}
+
 /// Zeroed memory that costs nothing until it is touched; null if the system refuses.
 pub(crate) fn reserve(bytes: usize) -> *mut u8 {
     let protection = libc::PROT_READ | libc::PROT_WRITE;

@@ -1,16 +1,20 @@
 //! A compiled program in memory: its kernels, its shared memory, its variables.
 
 use crate::fault::Fault;
-use crate::launch::Callbacks;
+use crate::launch::{Callbacks, Launch};
 use crate::nvrtc::version;
 use crate::settings::settings;
 use crate::status;
 use libloading::os::unix::Library;
-use object::{Object, ObjectSymbol, SymbolKind};
+use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
 use std::ffi::{CStr, c_char, c_void};
 use std::path::Path;
 use std::process::Command;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// In the name of what atomics become: `soft::update` of device.h.
+const ATOMICS: &str = "4soft6update";
 
 /// `soft::Kernel` of device.h.
 #[repr(C)]
@@ -69,11 +73,15 @@ pub(crate) struct Module {
     pub globals: Vec<Variable>,
     /// Address of the object's first byte.
     pub base: usize,
+    /// Whether blocks can't see what others do, unless by a race.
+    apart: bool,
+    /// The same object once more, with variables of its own, for other threads of the host.
+    copies: OnceLock<Vec<Self>>,
     image: Vec<u8>,
     _library: Library,
 }
 
-/// SAFETY: read-only but for what launches write, and they run under the device's lock.
+/// SAFETY: read-only but for what launches write, and they run under the device's lock, each of their threads with a copy of its own.
 unsafe impl Send for Module {}
 /// SAFETY: as above.
 unsafe impl Sync for Module {}
@@ -116,7 +124,52 @@ impl Module {
             }
         }
         globals.sort_by_key(|variable| variable.start);
-        Ok(Self { exported, shared, shared_owner, globals, base, image: image.into(), _library: library })
+        // Variables of the device that can be written are one for all blocks; what atomics return depends on who came first. Other variables that can be
+        // written are ours and the C runtime's.
+        let written = [".data", ".bss"]
+            .map(|name| elf.section_by_name(name).map(|section| section.address()..section.address() + section.size()));
+        let apart = elf.symbols().all(|symbol| {
+            let name = symbol.name().unwrap_or("?");
+            let others = ["soft_copies", "completed."].iter().any(|other| name.contains(other));
+            let variable = symbol.kind() == SymbolKind::Data && symbol.size() > 0 && !others;
+            !(name.contains(ATOMICS)
+                || variable && written.iter().flatten().any(|range| range.contains(&symbol.address())))
+        });
+        let copies = OnceLock::new();
+        Ok(Self {
+            exported,
+            shared,
+            shared_owner,
+            globals,
+            base,
+            apart,
+            copies,
+            image: image.into(),
+            _library: library,
+        })
+    }
+
+    /// Whether blocks may run at the same time with the results that they have one after another: none can see what another one does, unless by
+    /// a race.
+    pub fn blocks_are_apart(&self) -> bool {
+        self.apart
+    }
+
+    /// At least `count` copies, made when they are wanted for the first time.
+    pub fn copies(&self, count: usize) -> Result<&[Self], Fault> {
+        if count == 0 {
+            return Ok(&[]);
+        }
+        if self.copies.get().is_none() {
+            // SAFETY: our own table of callbacks, read.
+            let callbacks = unsafe { *self.table().callbacks };
+            let copies =
+                (1..settings().threads).map(|_| Self::load(&self.image, callbacks)).collect::<Result<_, _>>()?;
+            // Under the device's lock: nobody else has set it.
+            let _ = self.copies.set(copies);
+        }
+        let copies = self.copies.get().map_or(&[][..], Vec::as_slice);
+        Ok(&copies[..count])
     }
 
     /// `line N: ` for the call that returns to `caller`, as far as the compiler's tools can tell.
@@ -179,9 +232,10 @@ impl Module {
     }
 
     /// Sets what is the same for a whole launch.
-    pub fn set_launch(&self, grid: [u32; 3], block: [u32; 3], dynamic: *mut u8) {
+    pub fn set_launch(&self, launch: *mut Launch<'static>, grid: [u32; 3], block: [u32; 3], dynamic: *mut u8) {
         // SAFETY: the module's own variables, and no kernel of it runs.
         unsafe {
+            (*self.table().callbacks).launch = launch;
             *self.table().grid_dim = grid;
             *self.table().block_dim = block;
             *self.table().dynamic = dynamic;

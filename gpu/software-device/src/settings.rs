@@ -25,9 +25,14 @@ pub enum Checks {
     Races,
 }
 
+/// Each has the stacks of a whole block, and the system allows a process so many mappings only.
+const MOST_THREADS: usize = 16;
+
 pub(crate) struct Settings {
     pub order: Order,
     pub checks: Checks,
+    /// Threads of the host that run blocks.
+    pub threads: usize,
     /// Device memory, bytes.
     pub memory: usize,
     /// What `cuInit` returns, if it is no success.
@@ -62,6 +67,9 @@ pub(crate) static SETTINGS: LazyLock<Result<Settings, String>> = LazyLock::new(|
             "memory" => Some(Checks::Memory),
             "races" => Some(Checks::Races),
             _ => None,
+        })?,
+        threads: parse("SOFTWARE_CUDA_THREADS", 1, |text| {
+            text.parse().ok().filter(|threads| (1..=MOST_THREADS).contains(threads))
         })?,
         memory: parse("SOFTWARE_CUDA_MEMORY", 4 << 30, |text| text.parse().ok())?,
         init: parse("SOFTWARE_CUDA_INIT", 0, |text| text.parse().ok())?,

@@ -30,6 +30,7 @@ impl Access {
 }
 
 use crate::memory::{RANGE, reserve};
+use std::ptr::null_mut;
 
 /// A touch of a 4-byte word: interval (38 bits), step (11), thread (10), bytes (4), atomic (1), and the instruction.
 ///
@@ -105,10 +106,11 @@ pub(crate) struct Shadow {
 }
 
 impl Shadow {
-    pub fn new() -> Option<Self> {
-        let global: *mut Mark = reserve(RANGE / 4 * size_of::<Mark>()).cast();
+    /// `used`: whether it is asked about races; else it has no room for the range of device addresses.
+    pub fn new(used: bool) -> Option<Self> {
+        let global: *mut Mark = if used { reserve(RANGE / 4 * size_of::<Mark>()).cast() } else { null_mut() };
         let (shared, blocks) = (Vec::new(), Vec::new());
-        (!global.is_null()).then_some(Self { shared, global, interval: 1, steps: [0; 32], blocks })
+        (!used || !global.is_null()).then_some(Self { shared, global, interval: 1, steps: [0; 32], blocks })
     }
 
     /// A launch whose blocks have `shared` bytes of shared memory.
@@ -179,7 +181,7 @@ impl Shadow {
     pub fn global(&mut self, place: (usize, usize), who: (usize, u32), kind: Access) -> Result<(), Conflict> {
         let (launch, block) = (self.blocks[0].0, self.blocks[self.blocks.len() - 1].0);
         for (i, new) in self.words(place, who, kind) {
-            // SAFETY: the table has a word for each of the range.
+            // SAFETY: whoever asks about races has the table, with a word for each of the range.
             let mark = unsafe { &mut *self.global.add(i) };
             let interval = mark.interval();
             if interval >= launch && (mark.conflicts(new) || interval < block && mark.overlaps(new)) {

@@ -145,6 +145,16 @@ impl Counter {
         }
     }
 
+    /// Takes what another counter has of the same launch.
+    pub fn add(&mut self, other: &mut Self) {
+        for (instruction, Sum { requests, cost, ideal }) in std::mem::take(&mut other.sums) {
+            let sum = self.sums.entry(instruction).or_default();
+            sum.requests += requests;
+            sum.cost += cost;
+            sum.ideal += ideal;
+        }
+    }
+
     /// The launch is done: one line of text for every line of the kernel. `places`: files and lines of instructions.
     pub fn end_launch(&mut self, kernel: &str, places: impl FnOnce(&[u32]) -> Vec<String>) -> String {
         let sums = std::mem::take(&mut self.sums);

@@ -6,5 +6,6 @@ mod asynchronous;
 mod barriers;
 mod device;
 mod faults;
+mod host_threads;
 mod language;
 mod traffic;

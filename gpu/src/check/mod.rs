@@ -3,6 +3,7 @@
 //! implementation, and whole searches step by step.
 
 pub mod nas_bench_201;
+pub mod probe;
 pub mod toy;
 
 use advantage_nas::comparison::Comparison;

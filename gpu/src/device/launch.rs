@@ -4,7 +4,10 @@
 //! such sizes, as the kernel has parameters. So both are compared before every launch, wherever the driver tells what
 //! the parameters are; what a pointer points to is known to the compiler alone, which is asked in [`super::source`].
 
-use cudarc::driver::{LaunchArgs, LaunchConfig, PushKernelArg};
+use std::ffi::c_void;
+use std::ptr::null_mut;
+
+use cudarc::driver::{DevicePtrMut, LaunchArgs, LaunchConfig, PushKernelArg, sys};
 
 use super::buffer::Number;
 use super::{Buffer, Device, DeviceType, Kernel, problem};
@@ -134,6 +137,46 @@ impl<'a> Launch<'a> {
         unsafe { self.arguments.launch(geometry.config()) }.map_err(|error| failed(problem(error)))?;
         Ok(())
     }
+}
+
+/// Submits a kernel of one thread whose only parameter is a pointer, so that it may begin before the kernel before it has ended: programmatic dependent
+/// launch. What it does with what that one wrote, it does after `griddepcontrol.wait`.
+///
+/// # Errors
+/// [`Error::Launch`] with what the driver says.
+pub(crate) fn programmatic(device: &Device, kernel: &Kernel, buffer: &mut Buffer<u32>) -> Result<()> {
+    assert!(kernel.parameters().is_none_or(|parameters| parameters == [POINTER]), "a kernel with one pointer");
+    let (mut pointer, _written) = buffer.slice_mut().device_ptr_mut(&device.stream);
+    let mut arguments = [(&raw mut pointer).cast::<c_void>()];
+    let mut attribute = sys::CUlaunchAttribute {
+        id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+        pad: [0; 4],
+        value: sys::CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
+    };
+    let config = sys::CUlaunchConfig {
+        gridDimX: 1,
+        gridDimY: 1,
+        gridDimZ: 1,
+        blockDimX: 1,
+        blockDimY: 1,
+        blockDimZ: 1,
+        sharedMemBytes: 0,
+        hStream: device.stream.cu_stream(),
+        attrs: &raw mut attribute,
+        numAttrs: 1,
+    };
+    let function = kernel.function().cu_function();
+    // SAFETY: the function is loaded; it has one parameter, a pointer to at least one number; the attribute and the argument live until the call
+    // returns, which copies them.
+    let launched = unsafe { sys::cuLaunchKernelEx(&raw const config, function, arguments.as_mut_ptr(), null_mut()) };
+    launched.result().map_err(|error| Error::Launch {
+        kernel: kernel.name(),
+        module: kernel.module(),
+        flags: kernel.flags().to_owned(),
+        grid: [1; 3],
+        block: [1; 3],
+        problem: problem(error),
+    })
 }
 
 fn expect(name: &str, length: usize, needed: usize) {

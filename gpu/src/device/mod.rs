@@ -30,6 +30,7 @@ use serde::Serialize;
 pub use buffer::Buffer;
 pub use graph::Graph;
 pub use launch::Geometry;
+pub(crate) use launch::programmatic;
 pub use library::{compiler_version, driver_version};
 pub use module::{Kernel, Module};
 pub use source::{DeviceType, Source};

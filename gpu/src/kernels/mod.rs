@@ -10,6 +10,7 @@
 #[macro_use]
 mod table;
 pub mod nas_bench_201;
+pub mod probe;
 pub mod toy;
 
 pub use table::Kernels;
@@ -25,12 +26,16 @@ const RANDOM: (&str, &str) = ("random.cuh", include_str!("../../kernels/random.c
 /// Functions of numbers.
 const MATH: (&str, &str) = ("math.cuh", include_str!("../../kernels/math.cuh"));
 
+/// Products of matrices by tensor cores.
+const MMA: (&str, &str) = ("mma.cuh", include_str!("../../kernels/mma.cuh"));
+
 /// Copies that go on beside the arithmetic, for kernels that will have them.
 pub const ASYNC: (&str, &str) = ("async.cuh", include_str!("../../kernels/async.cuh"));
 
 /// All modules.
-pub const ALL: [Source; 5] = [
+pub const ALL: [Source; 6] = [
     toy::SOURCE,
+    probe::SOURCE,
     nas_bench_201::head::SOURCE,
     nas_bench_201::backward::SOURCE,
     nas_bench_201::update::SOURCE,

@@ -4,8 +4,8 @@
 //! network, named as the network. Nothing here needs a device.
 //!
 //! # Formula
-//! `t = t₀ + max(FP32 / (rate · efficiency), integers / rate, FP64 / rate, L2 bytes / bandwidth, memory bytes / bandwidth)`, where rates count
-//! only the multiprocessors that have a block.
+//! `t = t₀ + max(FP32 / (rate · efficiency), TF32 / (rate · efficiency), integers / rate, FP64 / rate, L2 bytes / bandwidth, memory bytes / bandwidth)`,
+//! where rates count only the multiprocessors that have a block, and `t₀` is that of a dependent launch or of a programmatic one.
 
 pub mod toy;
 
@@ -118,13 +118,14 @@ impl Machine {
         let cycles = |amount: f64, rate: Assumption| amount / (rate.value * busy * self.clock.value);
         let times = [
             (Bound::Fp32, cycles(work.fp32 / work.efficiency, self.fp32)),
+            (Bound::Tf32, cycles(work.tf32 / work.efficiency, self.tf32)),
             (Bound::Integers, cycles(work.integers, self.integers)),
             (Bound::Fp64, cycles(work.fp64, self.fp64)),
             (Bound::L2, work.l2_bytes / self.l2.value),
             (Bound::Memory, work.memory_bytes / self.memory.value),
         ];
-        let (bound, busy) = times.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)).expect("five of them");
-        let launch = self.dependent_launch.value;
+        let (bound, busy) = times.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)).expect("six of them");
+        let launch = if work.programmatic { self.programmatic_launch } else { self.dependent_launch }.value;
         let bound = if busy < launch { Bound::Launch } else { bound };
         Prediction { microseconds: 1e6 * (launch + busy), busy_microseconds: 1e6 * busy, bound }
     }
@@ -137,9 +138,13 @@ pub struct Work {
     pub what: String,
     /// Its blocks.
     pub blocks: usize,
+    /// Whether it is launched programmatically: its beginning overlaps the end of the kernel before.
+    pub programmatic: bool,
     /// FP32 instructions.
     pub fp32: f64,
-    /// The share of their rate that is reached.
+    /// Multiply-adds of TF32 numbers by tensor cores.
+    pub tf32: f64,
+    /// The share of the rate of FP32 or TF32 that is reached.
     pub efficiency: f64,
     /// Integer instructions.
     pub integers: f64,
@@ -151,6 +156,25 @@ pub struct Work {
     pub memory_bytes: f64,
 }
 
+impl Work {
+    /// A kernel that has nothing to do: what it does have is added by `Work { fp32, ..Work::new(what, blocks) }`.
+    #[must_use]
+    pub fn new(what: String, blocks: usize) -> Self {
+        Self {
+            what,
+            blocks,
+            programmatic: false,
+            fp32: 0.0,
+            tf32: 0.0,
+            efficiency: 1.0,
+            integers: 0.0,
+            fp64: 0.0,
+            l2_bytes: 0.0,
+            memory_bytes: 0.0,
+        }
+    }
+}
+
 /// What bounds a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -159,6 +183,8 @@ pub enum Bound {
     Launch,
     /// FP32 arithmetic.
     Fp32,
+    /// TF32 arithmetic by tensor cores.
+    Tf32,
     /// Integer arithmetic.
     Integers,
     /// FP64 arithmetic.
@@ -176,6 +202,7 @@ impl Bound {
         match self {
             Self::Launch => "launch",
             Self::Fp32 => "FP32",
+            Self::Tf32 => "TF32",
             Self::Integers => "integers",
             Self::Fp64 => "FP64",
             Self::L2 => "L2",
@@ -219,34 +246,28 @@ impl Step {
 mod tests {
     use super::*;
 
-    const NOTHING: Work = Work {
-        what: String::new(),
-        blocks: 132,
-        fp32: 0.0,
-        efficiency: 1.0,
-        integers: 0.0,
-        fp64: 0.0,
-        l2_bytes: 0.0,
-        memory_bytes: 0.0,
-    };
-
     #[test]
     fn the_slowest_part_bounds() {
         let predict = |work: Work| H100.predict(&work);
-        assert_eq!(predict(NOTHING).bound, Bound::Launch);
-        assert_eq!(predict(NOTHING).microseconds, 3.0);
+        let nothing = || Work::new("nothing".to_owned(), 132);
+        assert_eq!(predict(nothing()).bound, Bound::Launch);
+        assert_eq!(predict(nothing()).microseconds, 3.0);
+        assert_eq!(predict(Work { programmatic: true, ..nothing() }).microseconds, 2.0);
         // 132 · 128 · 1.7 GHz is 28.7 tera-instructions a second.
-        let arithmetic = predict(Work { fp32: 28.7232e8, ..NOTHING });
+        let arithmetic = predict(Work { fp32: 28.7232e8, ..nothing() });
         assert_eq!(arithmetic.bound, Bound::Fp32);
         assert!((arithmetic.microseconds - 103.0).abs() < 1e-9);
-        let half = predict(Work { fp32: 28.7232e8, efficiency: 0.5, memory_bytes: 2.8e7, ..NOTHING });
+        let half = predict(Work { fp32: 28.7232e8, efficiency: 0.5, memory_bytes: 2.8e7, ..nothing() });
         assert!((half.busy_microseconds - 200.0).abs() < 1e-9);
-        let few = predict(Work { fp32: 28.7232e8, blocks: 33, ..NOTHING });
+        let tensors = predict(Work { tf32: 4.0 * 28.7232e8, efficiency: 0.5, ..nothing() });
+        assert_eq!(tensors.bound, Bound::Tf32);
+        assert!((tensors.busy_microseconds - 200.0).abs() < 1e-9, "four times the rate of FP32");
+        let few = predict(Work { fp32: 28.7232e8, blocks: 33, ..nothing() });
         assert!((few.busy_microseconds - 400.0).abs() < 1e-9, "a quarter of the multiprocessors");
-        assert_eq!(predict(Work { memory_bytes: 2.8e7, l2_bytes: 4.4e7, ..NOTHING }).bound, Bound::Memory);
-        assert_eq!(predict(Work { memory_bytes: 2.8e7, l2_bytes: 4.6e7, ..NOTHING }).bound, Bound::L2);
-        assert_eq!(predict(Work { integers: 1e9, fp64: 0.9e9, ..NOTHING }).bound, Bound::Integers);
-        assert_eq!(predict(Work { integers: 0.9e9, fp64: 1e9, ..NOTHING }).bound, Bound::Fp64);
+        assert_eq!(predict(Work { memory_bytes: 2.8e7, l2_bytes: 4.4e7, ..nothing() }).bound, Bound::Memory);
+        assert_eq!(predict(Work { memory_bytes: 2.8e7, l2_bytes: 4.6e7, ..nothing() }).bound, Bound::L2);
+        assert_eq!(predict(Work { integers: 1e9, fp64: 0.9e9, ..nothing() }).bound, Bound::Integers);
+        assert_eq!(predict(Work { integers: 0.9e9, fp64: 1e9, ..nothing() }).bound, Bound::Fp64);
     }
 
     #[test]

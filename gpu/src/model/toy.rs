@@ -38,16 +38,7 @@ pub fn removals(toy: Toy, trials: usize) -> Step {
 /// `again`: filters that are applied a second time for slopes; `rows`: sums over the batch per edge.
 fn step(toy: Toy, trials: usize, name: &str, slots: usize, again: usize, rows: usize) -> Step {
     let sizes = Sizes { toy, trials, requests: trials, slots };
-    let work = |kernel: &str, blocks: usize| Work {
-        what: format!("{kernel}, {name}"),
-        blocks,
-        fp32: 0.0,
-        efficiency: 1.0,
-        integers: 0.0,
-        fp64: 0.0,
-        l2_bytes: 0.0,
-        memory_bytes: 0.0,
-    };
+    let work = |kernel: &str, blocks: usize| Work::new(format!("{kernel}, {name}"), blocks);
     let bytes = |values: usize| (size_of::<f32>() * values) as f64;
     let chacha_blocks = sizes.images() / CHACHA_WORDS;
     let images = Work {

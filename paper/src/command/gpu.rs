@@ -10,7 +10,8 @@ use advantage_nas::strategy::Activity;
 use advantage_nas_gpu::check::toy;
 use advantage_nas_gpu::measure::{self, Timing, Work};
 use advantage_nas_gpu::model::{self, Assumption, H100, Prediction, Step};
-use advantage_nas_gpu::{Device, device};
+use advantage_nas_gpu::probe::{self, Effort, Measurement};
+use advantage_nas_gpu::{Device, check, device};
 use clap::{Args, Subcommand, value_parser};
 use serde_json::{Value, json};
 
@@ -26,6 +27,8 @@ pub(super) enum Action {
     Check(CheckArguments),
     /// Time every kernel and whole steps
     Time(TimeArguments),
+    /// Measure what the predictions assume of a device: launches, rates, bandwidths, clock
+    Probe(ProbeArguments),
     /// Predict the times of every kernel and of whole steps on an H100; no device is needed
     Model(ModelArguments),
 }
@@ -69,6 +72,15 @@ pub(super) struct TimeArguments {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct ProbeArguments {
+    #[command(flatten)]
+    common: Common,
+    /// Next to nothing, for a software device
+    #[arg(long)]
+    small: bool,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct ModelArguments {
     /// Trials that are answered together
     #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "1,10,100,1000",
@@ -88,6 +100,7 @@ pub(super) fn run(action: &Action) -> anyhow::Result<ExitCode> {
     match action {
         Action::Check(arguments) => check(arguments),
         Action::Time(arguments) => time(arguments),
+        Action::Probe(arguments) => probe(arguments),
         Action::Model(arguments) => model(arguments),
     }
 }
@@ -116,6 +129,7 @@ fn check(arguments: &CheckArguments) -> anyhow::Result<ExitCode> {
     let searched = if arguments.small { SMALL } else { Toy::paper() };
     let done = |checks: advantage_nas_gpu::Result<Vec<Comparison>>| checks.map_err(Error::Device);
     let groups = [
+        ("probes", done(check::probe::kernels(&device))?),
         ("kernels", done(toy::kernels(&device, &sizes))?),
         ("supernets", done(toy::supernet(&device, &sizes, &double))?),
         ("searches", done(toy::searches(&device, searched, &[0, 1], arguments.steps, &single))?),
@@ -168,6 +182,7 @@ fn time(arguments: &TimeArguments) -> anyhow::Result<ExitCode> {
             "peak_bandwidth": device.info().peak_bandwidth(),
             "toy": network,
             "timings": timings,
+            "second_level_cache": "warm",
             "predicted_us": predictions,
             "registers": usage.ok(),
             "provenance": provenance,
@@ -205,6 +220,28 @@ fn time(arguments: &TimeArguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn probe(arguments: &ProbeArguments) -> anyhow::Result<ExitCode> {
+    let (device, provenance) = open(&arguments.common)?;
+    let effort = if arguments.small { Effort::SMALL } else { Effort::WHOLE };
+    let measured = probe::measure(&device, effort).map_err(Error::Device)?;
+    if arguments.common.json {
+        let whole = json!({
+            "device": device.info(), "assumed_of": H100.name, "measurements": measured, "provenance": provenance,
+        });
+        print(&format!("{whole:#}\n"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut out = format!("{}\n\n", provenance.device);
+    out.push_str(&format!("{:<38} {:>10} {:>10}\n", "what", "measured", "assumed"));
+    for Measurement { what, value, unit, assumed } in measured {
+        let assumed = assumed.map_or_else(|| "-".to_owned(), |assumed| format!("{assumed:.3e}"));
+        out.push_str(&format!("{what:<38} {value:>10.3e} {assumed:>10} {unit}\n"));
+    }
+    out.push_str(&format!("\nassumed: `advnas gpu model`, of an {}\n", H100.name));
+    print(&out)?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// The steps of the toy regression that are predicted.
 fn toy_steps(network: Toy, trials: usize) -> Vec<Step> {
     let gradients =
@@ -225,22 +262,36 @@ fn predicted(steps: &[Step], timing: &Timing) -> Option<f64> {
     })
 }
 
+/// A network whose times are predicted.
+struct Predicted {
+    /// As experiments are called.
+    name: &'static str,
+    /// In words.
+    what: &'static str,
+    steps: Vec<Step>,
+    /// Such steps of a search.
+    iterations: u64,
+}
+
+/// All networks whose kernels have a model.
+fn predicted_networks(trials: &[u32]) -> Result<Vec<Predicted>, Error> {
+    let steps = trials.iter().flat_map(|&trials| toy_steps(Toy::paper(), trials as usize)).collect();
+    let iterations = Settings::resolve(Experiment::Toy, None, &[])?.get("iterations")?;
+    Ok(vec![Predicted { name: "toy", what: "toy regression, the paper's size", steps, iterations }])
+}
+
 fn model(arguments: &ModelArguments) -> anyhow::Result<ExitCode> {
-    let steps: Vec<Step> =
-        arguments.trials.iter().flat_map(|&trials| toy_steps(Toy::paper(), trials as usize)).collect();
+    let networks = predicted_networks(&arguments.trials)?;
     if arguments.json {
-        let steps: Vec<Value> = steps
-            .iter()
-            .map(|step| {
-                let kernels: Vec<Value> = step
-                    .kernels
-                    .iter()
-                    .map(|work| json!({ "work": work, "predicted": H100.predict(work) }))
-                    .collect();
-                json!({ "what": step.what, "trials": step.trials, "microseconds": step.microseconds(&H100), "kernels": kernels })
-            })
-            .collect();
-        let whole = json!({ "device": H100.name, "assumptions": H100.assumptions(), "toy": steps });
+        let kernel = |work: &model::Work| json!({ "work": work, "predicted": H100.predict(work) });
+        let step = |step: &Step| {
+            let kernels: Vec<Value> = step.kernels.iter().map(kernel).collect();
+            json!({ "what": step.what, "trials": step.trials, "microseconds": step.microseconds(&H100), "kernels": kernels })
+        };
+        let mut whole = json!({ "device": H100.name, "assumptions": H100.assumptions() });
+        for network in &networks {
+            whole[network.name] = network.steps.iter().map(step).collect();
+        }
         print(&format!("{whole:#}\n"))?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -249,35 +300,43 @@ fn model(arguments: &ModelArguments) -> anyhow::Result<ExitCode> {
         let value = if value.abs() < 1e4 && value.abs() >= 1.0 { format!("{value}") } else { format!("{value:.2e}") };
         out.push_str(&format!("  {what:<36} {value:>8} {unit:<32} {source}\n"));
     }
-    out.push_str("\ntoy regression, the paper's size\n");
-    let row = |[what, trials, fp32, integers, l2, bound, time, share]: [&str; 8]| {
-        format!("{what:<34} {trials:>6} {fp32:>10} {integers:>10} {l2:>10} {bound:>9} {time:>11} {share:>10}\n")
-    };
-    out.push_str(&row(["what", "trials", "FP32", "integers", "L2 bytes", "bound", "us", "us/trial"]));
-    for step in &steps {
-        let line = |what: &str, amounts: [f64; 3], bound: &str, time: f64| {
-            let [fp32, integers, l2] = amounts.map(|amount| format!("{amount:.2e}"));
-            let (trials, share) = (step.trials.to_string(), format!("{:.2}", time / step.trials as f64));
-            row([what, &trials, &fp32, &integers, &l2, bound, &format!("{time:.1}"), &share])
-        };
-        for work in &step.kernels {
-            let Prediction { microseconds, bound, .. } = H100.predict(work);
-            out.push_str(&line(&work.what, [work.fp32, work.integers, work.l2_bytes], bound.name(), microseconds));
-        }
-        let sum = |amount: &dyn Fn(&model::Work) -> f64| step.kernels.iter().map(amount).sum::<f64>();
-        let amounts = [sum(&|work| work.fp32), sum(&|work| work.integers), sum(&|work| work.l2_bytes)];
-        out.push_str(&line(&step.what, amounts, "", step.microseconds(&H100)));
-    }
-    let iterations: u64 = Settings::resolve(Experiment::Toy, None, &[])?.get("iterations")?;
-    out.push_str(&format!("\nsearches of the toy regression, {iterations} such steps\n"));
-    for step in &steps {
-        let seconds = 1e-6 * step.microseconds(&H100) * iterations as f64;
-        let (what, trials) = (&step.what, step.trials);
-        out.push_str(&format!(
-            "{what:<34} {trials:>6} {seconds:>10.2} s, {:.4} s per trial\n",
-            seconds / trials as f64
-        ));
-    }
+    networks.iter().for_each(|network| out.push_str(&network.table()));
     print(&out)?;
     Ok(ExitCode::SUCCESS)
+}
+
+impl Predicted {
+    /// Kernels and steps, then searches.
+    fn table(&self) -> String {
+        let Self { what, steps, iterations, .. } = self;
+        let mut out = format!("\n{what}\n");
+        let row = |[what, trials, fp32, integers, l2, bound, time, share]: [&str; 8]| {
+            format!("{what:<34} {trials:>6} {fp32:>10} {integers:>10} {l2:>10} {bound:>9} {time:>11} {share:>10}\n")
+        };
+        out.push_str(&row(["what", "trials", "FP32", "integers", "L2 bytes", "bound", "us", "us/trial"]));
+        for step in steps {
+            let line = |what: &str, amounts: [f64; 3], bound: &str, time: f64| {
+                let [fp32, integers, l2] = amounts.map(|amount| format!("{amount:.2e}"));
+                let (trials, share) = (step.trials.to_string(), format!("{:.2}", time / step.trials as f64));
+                row([what, &trials, &fp32, &integers, &l2, bound, &format!("{time:.1}"), &share])
+            };
+            for work in &step.kernels {
+                let Prediction { microseconds, bound, .. } = H100.predict(work);
+                out.push_str(&line(&work.what, [work.fp32, work.integers, work.l2_bytes], bound.name(), microseconds));
+            }
+            let sum = |amount: &dyn Fn(&model::Work) -> f64| step.kernels.iter().map(amount).sum::<f64>();
+            let amounts = [sum(&|work| work.fp32), sum(&|work| work.integers), sum(&|work| work.l2_bytes)];
+            out.push_str(&line(&step.what, amounts, "", step.microseconds(&H100)));
+        }
+        out.push_str(&format!("\nsearches of it, {iterations} such steps\n"));
+        for step in steps {
+            let seconds = 1e-6 * step.microseconds(&H100) * *iterations as f64;
+            let (what, trials) = (&step.what, step.trials);
+            out.push_str(&format!(
+                "{what:<34} {trials:>6} {seconds:>10.2} s, {:.4} s per trial\n",
+                seconds / trials as f64
+            ));
+        }
+        out
+    }
 }
