@@ -439,8 +439,8 @@ impl<N: Network> Supernet for WeightSharing<N> {
             }
         }
         self.fetch(Fetch::All, 0)?;
-        self.unseen[place].clear();
         self.network.restore_rest(trial, state)?;
+        self.unseen[place].clear();
         for index in 0..self.network.parameters().len() {
             for &part in self.network.saved_parts() {
                 let name = entry_name(&self.network.parameters()[index].name, part);
@@ -453,11 +453,7 @@ impl<N: Network> Supernet for WeightSharing<N> {
 
 /// Name of saved numbers of a parameter.
 fn entry_name(parameter: &str, part: Part) -> String {
-    match part {
-        Part::Value => parameter.to_owned(),
-        Part::Gradient => format!("{parameter}.gradient"),
-        Part::Velocity => format!("{parameter}.velocity"),
-    }
+    format!("{parameter}{}", part.suffix())
 }
 
 /// Checks type and shape of an entry.
