@@ -5,6 +5,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::bits;
 use super::report::{Report, Requirement, Verdict, fail, require, skip};
+use crate::comparison::Comparison;
 use crate::error::{Error, Result};
 use crate::estimator;
 use crate::random::below;
@@ -12,6 +13,7 @@ use crate::space::{Architecture, OpTable, SearchSpace, Shape};
 use crate::state::State;
 use crate::strategy::{Activity, Feedback, Proposal, Step, StepKind, Want};
 use crate::supernet::{Batch, Evaluation, Fetch, Request, Set, Supernet};
+use crate::tolerance::{self, Tolerance};
 
 /// How exactly `∂loss/∂a` is held against central differences of the losses.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -100,7 +102,7 @@ pub struct SupernetSuite {
     pub seed: u64,
     /// The set that is evaluated.
     pub evaluated: Set,
-    /// Central differences of losses, where dense proposals are supported.
+    /// Central differences of losses, at proposals of every kind, where dense proposals are supported.
     pub differences: Option<Differences>,
     /// Where the reward is affine in the weight of every edge, Eq. (6) and Eq. (7) are the same number: the largest distance over the
     /// largest advantage. `None` if it is not affine.
@@ -229,16 +231,22 @@ enum Act {
 }
 
 impl<S: Supernet> Running<'_, S> {
-    fn checks() -> [Requirement<Self>; 14] {
+    fn checks() -> [Requirement<Self>; 17] {
         [
             ("requests of one call are answered as if they came one by one", Self::calls_are_sequences),
             ("numbers of requests, answers and steps that don't fit are refused", Self::counts),
             ("trials that the supernet does not have, and proposals over other spaces, are refused", Self::strangers),
             ("requests of one call with the same batch are about the same minibatch", Self::same_batch),
             ("an answer does not depend on earlier questions", Self::earlier_questions),
+            ("what is wanted changes no answer, and gradients of unit outputs are complete", Self::wants),
+            ("losses without an edge are those with its weights at zero", Self::removals),
             ("evaluations are repeatable and leave no trace", Self::evaluations),
             ("a trial does not depend on others", Self::trials_are_apart),
             ("weight steps change the weights, or are refused", Self::weight_steps),
+            (
+                "a weight step heeds nothing that is wanted, and its loss is that before it",
+                Self::weight_steps_want_nothing,
+            ),
             ("losses of weight steps are fetched once, in order, each by its trial", Self::losses),
             ("saved and restored at every cut, it goes on bit for bit", Self::cuts),
             ("saving changes nothing", Self::saving),
@@ -455,6 +463,86 @@ impl<S: Supernet> Running<'_, S> {
         Ok(())
     }
 
+    /// The answer to a proposal from a state.
+    fn ask_from(&self, supernet: &mut S, start: &State, proposal: &Proposal) -> Verdict<Feedback> {
+        let trial = self.trial();
+        supernet.restore(trial, start)?;
+        let mut feedback = [unanswered(&self.shape)];
+        supernet.probe(&[self.request(trial, Set::Validation, 0, proposal.clone())], &mut feedback)?;
+        let [feedback] = feedback;
+        expect_complete(proposal, &feedback)?;
+        Ok(feedback)
+    }
+
+    /// Of every kind of proposal, the same one with everything that may be wanted.
+    fn wants(&mut self) -> Verdict {
+        let mut supernet = self.build()?;
+        let start = supernet.save(self.trial())?;
+        for kind in Kind::ALL {
+            let mut answers: Vec<(Want, Proposal, Feedback)> = Vec::new();
+            for want in WANTS.into_iter().filter(|want| self.supported.contains(&(kind, *want))) {
+                let proposal = self.draw((kind, want), &mut self.rng(15))?;
+                let feedback = self.ask_from(&mut supernet, &start, &proposal)?;
+                answers.push((want, proposal, feedback));
+            }
+            let Some((first, _, expected)) = answers.first() else { continue };
+            for (want, _, got) in &answers[1..] {
+                let name =
+                    format!("the loss of {} proposals that want {} and {}", kind.name(), want.name(), first.name());
+                agree(name, &[got.loss], &[expected.loss])?;
+            }
+            let of = |wanted: Want| answers.iter().find(|(want, ..)| *want == wanted);
+            let Some((_, proposal, with)) = of(Want::GradientWithUnitOutputs) else { continue };
+            let inactive = |edge: usize| {
+                let candidates = proposal.active().edge(edge).iter().zip(with.gradient.edge(edge));
+                candidates.filter(|(active, _)| !**active).map(|(_, slope)| *slope).collect::<Vec<f64>>()
+            };
+            // All outputs are the same ones.
+            let mut sizes = Vec::new();
+            for slopes in (0..self.shape.edges()).map(inactive).filter(|slopes| !slopes.is_empty()) {
+                sizes.push(slopes[0].abs());
+                let name = format!("gradients of {} proposals' unit outputs at one edge", kind.name());
+                agree(name, &slopes, &vec![slopes[0]; slopes.len()])?;
+            }
+            require(sizes.is_empty() || sizes.iter().any(|size| *size > 0.0), || {
+                format!("the gradients of {} proposals' unit outputs are zero", kind.name())
+            })?;
+            if let Some((.., without)) = of(Want::Gradient) {
+                let active = |feedback: &Feedback| {
+                    let slopes = feedback.gradient.values().iter().zip(proposal.active().values());
+                    slopes.map(|(slope, active)| if *active { *slope } else { 0.0 }).collect::<Vec<f64>>()
+                };
+                let name = format!("gradients of {} proposals with and without unit outputs", kind.name());
+                agree(name, &active(with), &active(without))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asked for at once, and one by one with the dense proposals that say the same.
+    fn removals(&mut self) -> Verdict {
+        if !self.supported.contains(&(Kind::Dense, Want::Loss)) {
+            return skip("dense proposals are not supported");
+        }
+        let mut supernet = self.build()?;
+        let start = supernet.save(self.trial())?;
+        let mut asked = false;
+        for kind in Kind::ALL.into_iter().filter(|kind| self.supported.contains(&(*kind, Want::Removals))) {
+            let proposal = self.draw((kind, Want::Removals), &mut self.rng(16))?;
+            let got = self.ask_from(&mut supernet, &start, &proposal)?.removals;
+            let mut expected = Vec::new();
+            for edge in 0..self.shape.edges() {
+                let (mut weights, mut without) = (proposal.weights().clone(), proposal.clone());
+                weights.edge_mut(edge).fill(0.0);
+                without.set_dense(&weights, Want::Loss)?;
+                expected.push(self.ask_from(&mut supernet, &start, &without)?.loss);
+            }
+            agree(format!("losses of {} proposals without each edge", kind.name()), &got, &expected)?;
+            asked = true;
+        }
+        if asked { Ok(()) } else { skip("losses without an edge are not supported") }
+    }
+
     fn evaluations(&mut self) -> Verdict {
         let trial = self.trial();
         let mut rng = self.rng(6);
@@ -498,8 +586,14 @@ impl<S: Supernet> Running<'_, S> {
                     format!("trial {one} is answered otherwise where trial {other} asks, too")
                 })?;
             }
-            require(bits(&alone.save(one)?) == bits(&beside.save(one)?), || {
+            let (mine, theirs) = (alone.save(one)?, bits(&beside.save(other)?));
+            require(bits(&mine) == bits(&beside.save(one)?), || {
                 format!("trial {one} has another state where trial {other} asked")
+            })?;
+            let start = self.build()?.save(one)?;
+            beside.restore(one, &start)?;
+            require(bits(&beside.save(other)?) == theirs, || {
+                format!("trial {other} has another state after trial {one} was restored")
             })?;
         }
         Ok(())
@@ -524,6 +618,32 @@ impl<S: Supernet> Running<'_, S> {
         let after = (bits(&supernet.save(trial)?), supernet.evaluate(&evaluation)?);
         require(before.0 != after.0, || "nothing that is saved has changed".to_owned())?;
         require(before.1.loss.to_bits() != after.1.loss.to_bits(), || "the evaluation has not changed".to_owned())
+    }
+
+    fn weight_steps_want_nothing(&mut self) -> Verdict {
+        let trial = self.trial();
+        let mut supernet = self.build()?;
+        if !supernet.trains_weights() {
+            return skip("its weights are fixed");
+        }
+        let start = supernet.save(trial)?;
+        let Some(&(kind, _)) = self.supported.iter().find(|(_, want)| *want == Want::Loss) else {
+            return skip("no loss is answered");
+        };
+        let mut request = self.request(trial, Set::Training, 0, self.draw((kind, Want::Loss), &mut self.rng(17))?);
+        let mut feedback = [unanswered(&self.shape)];
+        supernet.probe(std::slice::from_ref(&request), &mut feedback)?;
+        let mut expected: Option<(u64, _)> = None;
+        for want in WANTS {
+            request.proposal = self.draw((kind, want), &mut self.rng(17))?;
+            supernet.restore(trial, &start)?;
+            let loss = train(&mut supernet, &request)?;
+            agree("the loss of a weight step and of a question before it", &[loss], &[feedback[0].loss])?;
+            let got = (loss.to_bits(), bits(&supernet.save(trial)?));
+            let expected = expected.get_or_insert_with(|| got.clone());
+            require(got == *expected, || format!("a weight step whose proposal wants {} is another", want.name()))?;
+        }
+        Ok(())
     }
 
     fn losses(&mut self) -> Verdict {
@@ -563,7 +683,15 @@ impl<S: Supernet> Running<'_, S> {
                 format!("trial {trial}: steps in one call, or losses that are fetched later, change the weights")
             })?;
         }
-        Ok(())
+        // Those that nobody fetched before a state was restored are forgotten.
+        let trial = self.trial();
+        let start = later.save(trial)?;
+        let request = self.request(trial, Set::Training, 0, self.draw(self.supported[0], &mut rng)?);
+        later.weight_step(&[STEP], std::slice::from_ref(&request))?;
+        later.restore(trial, &start)?;
+        let mut losses = Vec::new();
+        later.weight_losses(trial, Fetch::All, &mut losses)?;
+        require(losses.is_empty(), || format!("after a state was restored, {losses:?} are there from before"))
     }
 
     fn cuts(&mut self) -> Verdict {
@@ -621,6 +749,14 @@ impl<S: Supernet> Running<'_, S> {
         // Elsewhere, so that whatever is taken from the state shows.
         let other = self.script(trial, trains, &mut rng)?;
         other[..other.len() / 2].iter().try_for_each(|act| play(&mut supernet, act).map(drop))?;
+        let mut expected = Vec::new();
+        if trains {
+            let request = self.request(trial, Set::Training, 0, self.draw(self.supported[0], &mut rng)?);
+            let mut same = self.build()?;
+            same.restore(trial, &supernet.save(trial)?)?;
+            expected.push(train(&mut same, &request)?);
+            supernet.weight_step(&[STEP], std::slice::from_ref(&request))?;
+        }
         let before = bits(&supernet.save(trial)?);
         for (left_out, _) in saved.iter() {
             let mut broken = State::new();
@@ -635,43 +771,44 @@ impl<S: Supernet> Running<'_, S> {
                 format!("the refused state without {left_out:?} has changed something")
             })?;
         }
-        Ok(())
+        let mut losses = Vec::new();
+        supernet.weight_losses(trial, Fetch::All, &mut losses)?;
+        require(losses == expected, || {
+            format!("after refused states, the losses {losses:?} are there, not {expected:?}")
+        })
     }
 
     fn gradients(&mut self) -> Verdict {
         let Some(Differences { step, tolerance }) = self.suite.differences else {
             return skip("the suite was given no step and tolerance");
         };
-        if !self.supported.contains(&(Kind::Dense, Want::Gradient)) {
+        if !self.supported.contains(&(Kind::Dense, Want::Loss)) {
             return skip("dense proposals are not supported");
         }
-        let trial = self.trial();
         let mut rng = self.rng(13);
-        let proposal = self.draw((Kind::Dense, Want::Gradient), &mut rng)?;
         let mut supernet = self.build()?;
-        let start = supernet.save(trial)?;
-        let mut feedback = [unanswered(&self.shape)];
-        supernet.probe(&[self.request(trial, Set::Validation, 0, proposal.clone())], &mut feedback)?;
-        let [feedback] = feedback;
-        let largest = feedback.gradient.values().iter().fold(0.0, |largest: f64, slope| largest.max(slope.abs()));
-        require(largest > 0.0, || "the gradient is zero".to_owned())?;
-        for edge in 0..self.shape.edges() {
-            for candidate in 0..self.shape.candidates(edge) {
-                let mut losses = [0.0; 2];
-                for (loss, by) in losses.iter_mut().zip([step, -step]) {
-                    let mut weights = proposal.weights().clone();
-                    weights[(edge, candidate)] += by;
-                    let mut moved = proposal.clone();
-                    moved.set_dense(&weights, Want::Loss)?;
-                    supernet.restore(trial, &start)?;
-                    let mut feedback = [unanswered(&self.shape)];
-                    supernet.probe(&[self.request(trial, Set::Validation, 0, moved)], &mut feedback)?;
-                    *loss = feedback[0].loss;
+        let start = supernet.save(self.trial())?;
+        // The dense one first.
+        for kind in Kind::ALL.into_iter().rev().filter(|kind| self.supported.contains(&(*kind, Want::Gradient))) {
+            let proposal = self.draw((kind, Want::Gradient), &mut rng)?;
+            let gradient = self.ask_from(&mut supernet, &start, &proposal)?.gradient;
+            let largest = gradient.values().iter().fold(0.0, |largest: f64, slope| largest.max(slope.abs()));
+            require(largest > 0.0, || format!("the gradient of a {} proposal is zero", kind.name()))?;
+            for edge in 0..self.shape.edges() {
+                for (candidate, _) in proposal.slots(edge) {
+                    let mut losses = [0.0; 2];
+                    for (loss, by) in losses.iter_mut().zip([step, -step]) {
+                        let (mut weights, mut moved) = (proposal.weights().clone(), proposal.clone());
+                        weights[(edge, candidate)] += by;
+                        moved.set_dense(&weights, Want::Loss)?;
+                        *loss = self.ask_from(&mut supernet, &start, &moved)?.loss;
+                    }
+                    let (got, expected) = (gradient[(edge, candidate)], (losses[0] - losses[1]) / (2.0 * step));
+                    require((got - expected).abs() <= tolerance * largest, || {
+                        let kind = kind.name();
+                        format!("{kind}, edge {edge}, candidate {candidate}: got {got}, the differences say {expected}")
+                    })?;
                 }
-                let (got, expected) = (feedback.gradient[(edge, candidate)], (losses[0] - losses[1]) / (2.0 * step));
-                require((got - expected).abs() <= tolerance * largest, || {
-                    format!("edge {edge}, candidate {candidate}: the gradient is {got}, the differences say {expected}")
-                })?;
             }
         }
         Ok(())
@@ -709,6 +846,15 @@ impl<S: Supernet> Running<'_, S> {
         }
         Ok(())
     }
+}
+
+/// How far answers to different questions about the same may be apart: kernels that answer one question add up in another order than those
+/// that answer another. Faults are larger.
+const AGREE: Tolerance = Tolerance::OfLargest(4.0 * tolerance::F32_NETWORK);
+
+fn agree(name: impl Into<String>, got: &[f64], expected: &[f64]) -> Verdict {
+    let comparison = Comparison::new(name, got, expected, AGREE);
+    require(comparison.passed, || comparison.to_string())
 }
 
 const STEP: Step = Step { kind: StepKind::Weights, progress: 0.0, schedule: 0.0 };
