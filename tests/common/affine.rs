@@ -72,6 +72,8 @@ pub struct Affine {
     losses: Vec<f64>,
     norms: Vec<f64>,
     last: f64,
+    /// How often minibatches were loaded.
+    pub loads: usize,
 }
 
 /// A number in [−1, 1) of some whole numbers.
@@ -111,6 +113,7 @@ impl Affine {
             losses: Vec::new(),
             norms: Vec::new(),
             last: 0.0,
+            loads: 0,
         }
     }
 
@@ -182,6 +185,7 @@ impl Network for Affine {
 
     fn load(&mut self, requests: &[Request]) -> Result<()> {
         assert!((1..=self.lanes).contains(&requests.len()));
+        self.loads += 1;
         self.loaded.clear();
         for request in requests {
             let trial = self.place(request.batch.trial);
