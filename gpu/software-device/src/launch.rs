@@ -3,7 +3,7 @@
 use crate::fault::{Fault, report};
 use crate::fiber::{Stacks, switch};
 use crate::memory::{Memory, POISON, reserve};
-use crate::module::{Kernel, Module, Variable};
+use crate::module::{Callbacks, Kernel, Module, Variable};
 use crate::settings::{Checks, Order, settings};
 use crate::shadow::{Access, Conflict, Shadow};
 use crate::status;
@@ -18,15 +18,6 @@ pub(crate) const MAX_THREADS: usize = 1024;
 const WARP: usize = 32;
 /// Addresses for dynamic shared memory, more than any launch may have.
 const DYNAMIC: usize = 1 << 20;
-
-/// `soft::Device` of device.h.
-#[repr(C)]
-pub(crate) struct Callbacks {
-    access: unsafe extern "C" fn(usize, usize, u32, usize),
-    barrier: unsafe extern "C" fn(i32, i32, i32) -> i32,
-    collective: unsafe extern "C" fn(u32, u32, u64, u32, i32) -> u64,
-    fail: unsafe extern "C" fn(u32, i32, *const c_char, i64),
-}
 
 pub(crate) const CALLBACKS: Callbacks = Callbacks { access, barrier, collective, fail };
 

@@ -1,7 +1,6 @@
 //! A compiled program in memory: its kernels, its shared memory, its variables.
 
 use crate::fault::Fault;
-use crate::launch::Callbacks;
 use crate::nvrtc::version;
 use crate::settings::settings;
 use crate::status;
@@ -11,6 +10,15 @@ use std::ffi::{CStr, c_char, c_void};
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// `soft::Device` of device.h.
+#[repr(C)]
+pub(crate) struct Callbacks {
+    pub access: unsafe extern "C" fn(usize, usize, u32, usize),
+    pub barrier: unsafe extern "C" fn(i32, i32, i32) -> i32,
+    pub collective: unsafe extern "C" fn(u32, u32, u64, u32, i32) -> u64,
+    pub fail: unsafe extern "C" fn(u32, i32, *const c_char, i64),
+}
 
 /// `soft::Kernel` of device.h.
 #[repr(C)]
