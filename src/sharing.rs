@@ -296,10 +296,9 @@ impl<N: Network> WeightSharing<N> {
         Ok(())
     }
 
-    /// How many requests from the `begin`-th on are worked on together: those of distinct trials that want the same, each the only one about
-    /// its minibatch.
-    fn together(&self, requests: &[Request], begin: usize) -> usize {
-        let kind = |request: &Request| (request.proposal.want(), request.proposal.activity());
+    /// How many requests from the `begin`-th on are worked on together: those of distinct trials that are of the same kind, each the only one
+    /// about its minibatch.
+    fn together<K: PartialEq>(&self, requests: &[Request], begin: usize, kind: impl Fn(&Request) -> K) -> usize {
         let only = |index: usize| {
             !requests[..index].iter().chain(&requests[index + 1..]).any(|other| other.batch == requests[index].batch)
         };
@@ -355,9 +354,10 @@ impl<N: Network> Supernet for WeightSharing<N> {
     fn probe(&mut self, requests: &[Request], feedback: &mut [Feedback]) -> Result<()> {
         expect_feedback(self.space(), requests, feedback)?;
         self.expect_drawn(requests)?;
+        let kind = |request: &Request| (request.proposal.want(), request.proposal.activity());
         let mut begin = 0;
         while begin < requests.len() {
-            let (batch, end) = (&requests[begin].batch, begin + self.together(requests, begin));
+            let (batch, end) = (&requests[begin].batch, begin + self.together(requests, begin, kind));
             if requests[..begin].iter().all(|earlier| earlier.batch != *batch) {
                 self.network.load(&requests[begin..end])?;
                 self.answer(&requests[begin..end], &mut feedback[begin..end], true)?;
@@ -388,7 +388,8 @@ impl<N: Network> Supernet for WeightSharing<N> {
         }
         let mut begin = 0;
         while begin < requests.len() {
-            let end = begin + self.together(requests, begin);
+            // Whatever they want.
+            let end = begin + self.together(requests, begin, |request| request.proposal.activity());
             let now = &requests[begin..end];
             self.network.load(now)?;
             self.network.pass(now, Pass { weights: true, ..Pass::default() })?;
@@ -439,8 +440,8 @@ impl<N: Network> Supernet for WeightSharing<N> {
             }
         }
         self.fetch(Fetch::All, 0)?;
-        self.unseen[place].clear();
         self.network.restore_rest(trial, state)?;
+        self.unseen[place].clear();
         for index in 0..self.network.parameters().len() {
             for &part in self.network.saved_parts() {
                 let name = entry_name(&self.network.parameters()[index].name, part);
@@ -453,11 +454,7 @@ impl<N: Network> Supernet for WeightSharing<N> {
 
 /// Name of saved numbers of a parameter.
 fn entry_name(parameter: &str, part: Part) -> String {
-    match part {
-        Part::Value => parameter.to_owned(),
-        Part::Gradient => format!("{parameter}.gradient"),
-        Part::Velocity => format!("{parameter}.velocity"),
-    }
+    format!("{parameter}{}", part.suffix())
 }
 
 /// Checks type and shape of an entry.

@@ -6,10 +6,10 @@ use advantage_nas::random::Streams;
 use advantage_nas::state::State;
 use advantage_nas::strategy::{
     Activity, Answer, Feedback, Method, MethodSettings, ParsecSettings, ProductStrategy, Proposal, Reinforce,
-    ReinforceSettings, Step, Theta, ThetaSettings,
+    ReinforceSettings, Step, Theta, ThetaSettings, Want,
 };
 use advantage_nas::supernet::{Evaluation, Fetch, Request, Supernet};
-use advantage_nas::{Result, SearchSpace, Shape, WeightSharing};
+use advantage_nas::{Error, Result, SearchSpace, Shape, WeightSharing};
 use rand::RngCore;
 
 use crate::common::affine::{Affine, Fault};
@@ -58,7 +58,11 @@ fn what_is_unsupported_is_skipped_by_name() {
             let expected = if unsupported { Outcome::Skipped(declared) } else { Outcome::Passed };
             assert_eq!(check.outcome, expected, "{}", check.name);
         }
-        assert_eq!(report.skipped().count(), 4 * kinds.len() + 1, "and the central differences: {report}");
+        assert_eq!(
+            report.skipped().count(),
+            4 * kinds.len() + 2,
+            "and what dense proposals are held against: {report}"
+        );
     }
     // A single trial, without tolerances: what can't be asked is said.
     let report = SupernetSuite::new([7]).run(|| Ok(WeightSharing::new(Affine::new(&[7], 1))));
@@ -82,6 +86,11 @@ fn planted_faults_of_networks_are_found() {
         (Fault::FirstTrialsWeights, "a trial does not depend on others"),
         (Fault::LossesReversed, "losses of weight steps are fetched once"),
         (Fault::RestoredInPart, "states that lack something"),
+        (Fault::WrongSignOfOne, "gradients are central differences"),
+        (Fault::NoUnitOutputs, "what is wanted changes no answer"),
+        (Fault::NextEdgeRemoved, "losses without an edge"),
+        (Fault::RemovalsCarryOn, "losses without an edge"),
+        (Fault::RestoredInAllTrials, "a trial does not depend on others"),
     ] {
         // The harness restores nothing before everything is there but what the network itself does.
         let report = run(|| Affine::new(&TRIALS, 3).with_fault(fault));
@@ -94,6 +103,12 @@ fn planted_faults_of_networks_are_found() {
 struct Between<S> {
     supernet: S,
     fault: &'static str,
+    /// Losses of before a restore.
+    kept: Vec<f64>,
+}
+
+fn between(fault: &'static str) -> Result<Between<WeightSharing<Affine>>> {
+    Ok(Between { supernet: WeightSharing::new(Affine::new(&TRIALS, 2)), fault, kept: Vec::new() })
 }
 
 impl<S: Supernet> Supernet for Between<S> {
@@ -142,6 +157,14 @@ impl<S: Supernet> Supernet for Between<S> {
             }
             return Ok(());
         }
+        if self.fault == "weight steps heed what is wanted" {
+            let heeded = |(step, request): (&Step, &Request)| match request.proposal.want() {
+                Want::Removals => Step { schedule: 0.5, ..*step },
+                _ => *step,
+            };
+            let steps: Vec<Step> = steps.iter().zip(requests).map(heeded).collect();
+            return self.supernet.weight_step(&steps, requests);
+        }
         self.supernet.weight_step(steps, requests)
     }
 
@@ -149,6 +172,7 @@ impl<S: Supernet> Supernet for Between<S> {
         if self.fault == "losses overwrite" {
             losses.clear();
         }
+        losses.append(&mut self.kept);
         self.supernet.weight_losses(trial, fetch, losses)
     }
 
@@ -170,6 +194,13 @@ impl<S: Supernet> Supernet for Between<S> {
     }
 
     fn restore(&mut self, trial: u32, state: &State) -> Result<()> {
+        match self.fault {
+            "losses survive a restore" => self.supernet.weight_losses(trial, Fetch::All, &mut self.kept)?,
+            "losses are lost with a refused state" => {
+                self.supernet.weight_losses(trial, Fetch::All, &mut Vec::new())?;
+            }
+            _ => {}
+        }
         self.supernet.restore(trial, state)
     }
 }
@@ -184,11 +215,14 @@ fn planted_faults_of_supernets_are_found() {
         ("too modest", "a dense proposal that wants the loss"),
         ("losses overwrite", "losses of weight steps are fetched once"),
         ("saving counts", "saving changes nothing"),
+        ("weight steps heed what is wanted", "a weight step heeds nothing"),
+        ("losses survive a restore", "losses of weight steps are fetched once"),
+        ("losses are lost with a refused state", "states that lack something"),
     ] {
-        let report = suite().run(|| Ok(Between { supernet: WeightSharing::new(Affine::new(&TRIALS, 2)), fault }));
+        let report = suite().run(|| between(fault));
         assert!(failed(&report).iter().any(|name| name.starts_with(check)), "{fault}: {report}");
     }
-    suite().run(|| Ok(Between { supernet: WeightSharing::new(Affine::new(&TRIALS, 2)), fault: "" })).assert();
+    suite().run(|| between("")).assert();
 }
 
 #[test]
@@ -227,15 +261,33 @@ impl ProductStrategy for Faulty {
     fn propose(&mut self, step: &Step, rng: &mut dyn RngCore, proposal: &mut Proposal) -> Result<()> {
         self.steps += 1;
         ProductStrategy::propose(&mut self.inner, step, rng, proposal)?;
-        if self.fault == "remembers how often it was asked" && self.steps.is_multiple_of(7) {
+        if self.fault == "remembers how often it was asked" && self.steps.is_multiple_of(9) {
             proposal.set_one_hot(&advantage_nas::Architecture::first(proposal.shape()), proposal.want())?;
         }
         Ok(())
     }
 
+    fn proposals_per_step(&self) -> usize {
+        if self.fault == "uses the first answer alone" { 2 } else { 1 }
+    }
+
     fn learn(&mut self, step: &Step, answers: &[Answer<'_>]) -> Result<()> {
         match self.fault {
             "learns nothing" => Ok(()),
+            "uses the first answer alone" => {
+                let [first, _] = answers else {
+                    return Err(Error::Length { what: "answers", expected: 2, got: answers.len() });
+                };
+                ProductStrategy::learn(&mut self.inner, step, &[*first])
+            }
+            "makes the loss larger" => {
+                let mut feedback: Vec<Feedback> = answers.iter().map(|answer| answer.feedback.clone()).collect();
+                feedback.iter_mut().for_each(|feedback| feedback.loss = -feedback.loss);
+                let answers = answers.iter().zip(&feedback);
+                let answers: Vec<Answer<'_>> =
+                    answers.map(|(answer, feedback)| Answer::new(answer.proposal, feedback)).collect();
+                ProductStrategy::learn(&mut self.inner, step, &answers)
+            }
             "takes any number of answers" => {
                 ProductStrategy::learn(&mut self.inner, step, &answers[..answers.len().min(1)])
             }
@@ -272,7 +324,11 @@ fn planted_faults_of_strategies_are_found() {
     for (fault, check) in [
         ("forgets its baseline", "saved and restored at every cut"),
         ("remembers how often it was asked", "saved and restored at every cut"),
+        ("remembers how often it was asked", "proposals of weight steps change nothing"),
         ("learns nothing", "it learns"),
+        ("learns nothing", "every answer is used"),
+        ("uses the first answer alone", "every answer is used"),
+        ("makes the loss larger", "what it learns makes the expected loss smaller"),
         ("takes any number of answers", "another number of answers"),
     ] {
         let report = report(fault);

@@ -4,7 +4,7 @@
 use advantage_nas::network::Part;
 use advantage_nas::state::{Entry, State};
 use advantage_nas::strategy::{Activity, Feedback, Proposal, Step, StepKind, Want};
-use advantage_nas::supernet::{Fetch, Set};
+use advantage_nas::supernet::{Fetch, Request, Set};
 use advantage_nas::{Architecture, Error, Supernet, WeightSharing};
 use ndarray::ArrayD;
 
@@ -51,6 +51,30 @@ fn owed_losses_find_their_trials() {
     assert!(expected[0].iter().zip(&expected[2]).all(|(one, other)| one != other));
     for (lanes, late) in [(1, 1), (1, 100), (2, 0), (2, 5), (3, 3), (4, 100)] {
         assert_eq!(run(lanes, late), expected, "{lanes} lanes, {late} late");
+    }
+}
+
+/// As many at once as there are lanes; weight steps whatever they want, questions only with those that want the same.
+#[test]
+fn requests_of_distinct_trials_share_the_lanes() {
+    let mixed = [Want::Loss, Want::Removals, Want::Loss];
+    for lanes in 1..=4 {
+        for (wants, at_once) in [([Want::Gradient; 3], lanes), (mixed, 1)] {
+            let requests = |set| -> Vec<Request> {
+                TRIALS.iter().zip(wants).map(|(trial, want)| request(*trial, set, &one_hot([0, 1, 2], want))).collect()
+            };
+            let mut supernet = WeightSharing::new(Affine::new(&TRIALS, lanes));
+            let mut feedback = vec![Feedback::new(supernet.space().shape()); TRIALS.len()];
+            supernet.probe(&requests(Set::Validation), &mut feedback).unwrap();
+            assert_eq!(supernet.network().loads, TRIALS.len().div_ceil(at_once), "questions, {lanes} lanes, {wants:?}");
+            supernet.network_mut().loads = 0;
+            supernet.weight_step(&[step(0.0); 3], &requests(Set::Training)).unwrap();
+            assert_eq!(
+                supernet.network().loads,
+                TRIALS.len().div_ceil(lanes),
+                "weight steps, {lanes} lanes, {wants:?}"
+            );
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod compiled;
 mod element;
 mod layer;
 mod matrix;
@@ -15,6 +16,7 @@ pub mod toy;
 mod weights;
 mod workers;
 
+pub use compiled::Compiled;
 pub use element::Element;
 pub use stored::Stored;
 

@@ -5,10 +5,10 @@ use advantage_nas::state::{Entry, Number};
 use advantage_nas::{Error, Result};
 use ndarray::ArrayViewD;
 
-use crate::{Element, nas_bench_201, recurrent};
+use crate::Element;
 
 /// Number types that the supernets compute in and that a state can hold: `f32` and `f64`.
-pub trait Stored: Element + Number + nas_bench_201::passes::Compiled + recurrent::pass::Compiled {
+pub trait Stored: Element + Number {
     /// In words of the harness.
     const PRECISION: Precision;
 }

@@ -13,7 +13,7 @@ use advantage_nas::strategy::{Activity, Feedback, Proposal, Step, StepKind, Want
 use advantage_nas::supernet::{Batch, Request, Set};
 use advantage_nas::tolerance::{F64_SUMS, Tolerance, assert_all_close, assert_close, central_difference};
 use advantage_nas::{Error, SearchSpace, Supernet};
-use advantage_nas_cpu::Stored;
+use advantage_nas_cpu::Compiled;
 use advantage_nas_cpu::nas_bench_201::{self, NasBench201Supernet, Settings};
 use advantage_nas_oracles::Mixture;
 use advantage_nas_oracles::layers::Moments;
@@ -56,7 +56,7 @@ fn settings(batch: usize, activity: Activity, threads: usize) -> Settings {
     Settings { batch, weights: paper_sgd(), activity, threads }
 }
 
-fn supernet<T: Stored>(skeleton: Skeleton, candidates: &Candidates, settings: Settings) -> NasBench201Supernet<T> {
+fn supernet<T: Compiled>(skeleton: Skeleton, candidates: &Candidates, settings: Settings) -> NasBench201Supernet<T> {
     let parent = Parent::new(skeleton, candidates).unwrap();
     let data = data(10, skeleton.classes);
     nas_bench_201::supernet(parent, settings, data, &Streams::new(STREAM), &[0, TRIAL]).unwrap()
@@ -68,7 +68,7 @@ fn parameters(supernet: &mut NasBench201Supernet<f64>, part: Part) -> Vec<ArrayD
 }
 
 /// A parameter of the trial.
-fn parameter<T: Stored>(supernet: &mut NasBench201Supernet<T>, index: usize, part: Part) -> ArrayD<T> {
+fn parameter<T: Compiled>(supernet: &mut NasBench201Supernet<T>, index: usize, part: Part) -> ArrayD<T> {
     supernet.parameter(TRIAL, index, part).unwrap().view().unwrap().to_owned()
 }
 

@@ -11,7 +11,7 @@ use advantage_nas::strategy::{Feedback, Proposal, Step, StepKind, Want};
 use advantage_nas::supernet::{Batch, Request, Set};
 use advantage_nas::tolerance::{F64_SUMS, Tolerance, assert_close, central_difference};
 use advantage_nas::{Architecture, Error, SearchSpace, Supernet, estimator};
-use advantage_nas_cpu::Stored;
+use advantage_nas_cpu::Compiled;
 use advantage_nas_cpu::recurrent::{self, RecurrentSupernet, Settings};
 use advantage_nas_oracles::Mixture;
 use advantage_nas_oracles::recurrent::{Network, Segment};
@@ -40,7 +40,7 @@ trait Widen {
     fn widen(self) -> f64;
 }
 
-impl<T: Stored> Widen for T {
+impl<T: Compiled> Widen for T {
     fn widen(self) -> f64 {
         self.to_f64().unwrap()
     }
@@ -52,7 +52,7 @@ fn texts(sizes: Recurrent) -> Texts {
     Texts { vocabulary: sizes.vocabulary, training: text(97), validation: text(300), test: Some(text(40)) }
 }
 
-fn supernet<T: Stored>(sizes: Recurrent, threads: usize) -> RecurrentSupernet<T> {
+fn supernet<T: Compiled>(sizes: Recurrent, threads: usize) -> RecurrentSupernet<T> {
     let parent = Parent::new(sizes).unwrap();
     let settings = Settings { weights: WeightSettings::paper(), threads };
     recurrent::supernet(parent, settings, texts(sizes), &Streams::new(STREAM), &[0, TRIAL]).unwrap()
@@ -68,12 +68,12 @@ fn with_state(sizes: Recurrent, seed: u64) -> (RecurrentSupernet<f64>, ChaCha8Rn
 }
 
 /// Numbers of a parameter.
-fn parameter<T: Stored>(supernet: &mut RecurrentSupernet<T>, index: usize, part: Part) -> ArrayD<T> {
+fn parameter<T: Compiled>(supernet: &mut RecurrentSupernet<T>, index: usize, part: Part) -> ArrayD<T> {
     supernet.parameter(TRIAL, index, part).unwrap().view::<T>().unwrap().to_owned()
 }
 
 /// The naive network with the supernet's weights.
-fn naive<T: Stored>(supernet: &mut RecurrentSupernet<T>) -> Network {
+fn naive<T: Compiled>(supernet: &mut RecurrentSupernet<T>) -> Network {
     let parent = supernet.network().parent().clone();
     let count = parent.parameters().len();
     let parameters = (0..count).map(|index| parameter(supernet, index, Part::Value).mapv(Widen::widen)).collect();
@@ -81,7 +81,7 @@ fn naive<T: Stored>(supernet: &mut RecurrentSupernet<T>) -> Network {
 }
 
 /// The last segment, with everything that is not a weight.
-fn segment<T: Stored>(supernet: &RecurrentSupernet<T>) -> Segment {
+fn segment<T: Compiled>(supernet: &RecurrentSupernet<T>) -> Segment {
     let network = supernet.network();
     Segment {
         inputs: network.minibatch().inputs().to_owned(),
@@ -330,7 +330,7 @@ fn evaluations_equal_the_plain_network() {
 /// All weights zero: every word has probability `1/V`.
 #[test]
 fn a_uniform_model_has_the_vocabulary_as_its_perplexity() {
-    fn check<T: Stored>(vocabulary: usize) {
+    fn check<T: Compiled>(vocabulary: usize) {
         let sizes = Recurrent { vocabulary, ..TINY };
         let mut supernet = supernet::<T>(sizes, 1);
         let shapes = supernet.network().parent().parameters().iter().map(|parameter| parameter.shape.clone());

@@ -2,8 +2,13 @@
 //! wrote it. The supernets and strategies of this project pass through them, and so should yours.
 //!
 //! - [`SupernetSuite`]: every kind of proposal that the supernet supports is answered, completely and independently of what was asked before or
-//!   beside it; saved and restored at any point, it goes on bit for bit; its gradients are those of its losses
-//! - [`StrategySuite`]: proposals fit, every answer is used, what is remembered from step to step is saved
+//!   beside it; answers to different questions about the same agree, and gradients are those of the losses; saved and restored at any point, it
+//!   goes on bit for bit, and other trials don't notice
+//! - [`StrategySuite`]: proposals fit, every answer is used, what is learned makes the loss smaller, what is remembered from step to step is
+//!   saved
+//!
+//! Not held against anything are the data (that minibatches differ by set and step), the schedule of the weights' learning rate, that weight
+//! steps make a loss smaller, and that they leave inactive candidates alone: these are a network's own, and need tests of their own.
 //!
 //! A [`Report`] lists every check by name. What a supernet declares unsupported is skipped, and named.
 //!

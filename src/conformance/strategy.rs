@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use super::bits;
 use super::report::{Report, Requirement, Verdict, fail, require, skip};
 use crate::error::{Error, Result};
-use crate::space::{Architecture, OpTable};
+use crate::space::{Architecture, OpTable, Shape};
 use crate::state::State;
 use crate::strategy::{Answer, Feedback, Proposal, Step, StepKind, Strategy, Want};
 
@@ -17,13 +17,16 @@ pub struct StrategySuite {
     pub seed: u64,
     /// Steps of `θ` that are run; at least as many as a strategy takes to an update.
     pub steps: u64,
+    /// Steps of `θ` after which a loss is expected that is smaller than at the start. Every method of this project gets there in 400, however
+    /// small its steps; `None` if it is not to be checked.
+    pub descent: Option<u64>,
 }
 
 impl StrategySuite {
-    /// A suite of 20 steps.
+    /// A suite of 20 steps, and of 400 to learn something.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { seed, steps: 20 }
+        Self { seed, steps: 20, descent: Some(400) }
     }
 
     /// Runs the suite over strategies that `build` makes, all of them equal.
@@ -54,11 +57,13 @@ struct Running<'a> {
 type Did = Vec<u64>;
 
 impl Running<'_> {
-    fn checks() -> [Requirement<Self>; 8] {
+    fn checks() -> [Requirement<Self>; 10] {
         [
             ("it has at least one proposal per step, over its own search space", Self::proposals),
             ("probabilities, argmax and entropy fit together", Self::policy),
             ("it learns: probabilities change with the answers", Self::learns),
+            ("every answer is used", Self::every_answer),
+            ("what it learns makes the expected loss smaller", Self::descends),
             ("the same seed and answers give the same bits", Self::repeats),
             ("proposals of weight steps change nothing that is learned", Self::weight_steps),
             ("saved and restored at every cut, it goes on bit for bit", Self::cuts),
@@ -89,11 +94,16 @@ impl Running<'_> {
         Ok(proposals)
     }
 
+    /// What a candidate adds to the loss.
+    fn slopes(&self, shape: &Shape) -> OpTable<f64> {
+        let mut rng = ChaCha8Rng::seed_from_u64(self.suite.seed);
+        OpTable::from_fn(shape, |_, _| rng.random_range(-1.0..1.0))
+    }
+
     /// What the made-up supernet says: an affine loss whose slopes are fixed, and whose constant is the minibatch's.
     fn answer(&self, proposal: &Proposal, index: u64) -> Feedback {
         let shape = proposal.shape();
-        let mut rng = ChaCha8Rng::seed_from_u64(self.suite.seed);
-        let slopes = OpTable::from_fn(shape, |_, _| rng.random_range(-1.0..1.0));
+        let slopes = self.slopes(shape);
         let mut rng = ChaCha8Rng::seed_from_u64(self.suite.seed.wrapping_add(1000 + index));
         let constant: f64 = rng.random_range(2.0..3.0);
         let mut feedback = Feedback::new(shape);
@@ -123,21 +133,26 @@ impl Running<'_> {
 
     /// A step of the weights and one of `θ`.
     fn advance(&self, strategy: &mut dyn Strategy, index: u64) -> Verdict<Did> {
-        let mut did = Vec::new();
-        let mut note = |proposal: &Proposal| {
-            did.extend(proposal.weights().values().iter().map(|weight| weight.to_bits()));
-            did.extend(proposal.active().values().iter().map(|active| u64::from(*active)));
-        };
-        self.propose(strategy, StepKind::Weights, index)?.iter().for_each(&mut note);
+        let mut did = noted(&self.propose(strategy, StepKind::Weights, index)?);
+        did.extend(self.theta_step(strategy, index, |_, _| {})?);
+        Ok(did)
+    }
+
+    /// A step of `θ`, in which an answer may be another than the supernet's.
+    fn theta_step(
+        &self,
+        strategy: &mut dyn Strategy,
+        index: u64,
+        mut change: impl FnMut(usize, &mut Feedback),
+    ) -> Verdict<Did> {
         let proposals = self.propose(strategy, StepKind::Theta, index)?;
-        proposals.iter().for_each(&mut note);
-        let feedback: Vec<Feedback> = proposals.iter().map(|proposal| self.answer(proposal, index)).collect();
+        let mut did = noted(&proposals);
+        let mut feedback: Vec<Feedback> = proposals.iter().map(|proposal| self.answer(proposal, index)).collect();
+        feedback.iter_mut().enumerate().for_each(|(place, feedback)| change(place, feedback));
         let answers: Vec<Answer<'_>> =
             proposals.iter().zip(&feedback).map(|(proposal, feedback)| Answer::new(proposal, feedback)).collect();
         strategy.learn(&self.step(StepKind::Theta, index), &answers)?;
-        let mut probabilities = OpTable::filled(strategy.shape(), f64::NAN);
-        strategy.probabilities_into(&mut probabilities);
-        did.extend(probabilities.values().iter().map(|probability| probability.to_bits()));
+        did.extend(probabilities(strategy).values().iter().map(|probability| probability.to_bits()));
         did.push(strategy.entropy().to_bits());
         Ok(did)
     }
@@ -194,20 +209,63 @@ impl Running<'_> {
 
     fn learns(&mut self) -> Verdict {
         let mut strategy = self.build()?;
-        let shape = strategy.shape().clone();
-        if (0..shape.edges()).all(|edge| shape.candidates(edge) < 2) {
+        if nothing_to_choose(&*strategy) {
             return skip("there is nothing to choose");
         }
-        let probabilities = |strategy: &dyn Strategy| {
-            let mut table = OpTable::filled(strategy.shape(), f64::NAN);
-            strategy.probabilities_into(&mut table);
-            table
-        };
         let before = probabilities(&*strategy);
         for index in 0..self.suite.steps {
             self.advance(&mut *strategy, index)?;
         }
         require(probabilities(&*strategy) != before, || format!("not in {} steps", self.suite.steps))
+    }
+
+    /// Against a strategy that gets another answer in one place: what it learns must be something else.
+    fn every_answer(&mut self) -> Verdict {
+        let mut reference = self.build()?;
+        if nothing_to_choose(&*reference) {
+            return skip("there is nothing to choose");
+        }
+        for index in 0..self.suite.steps {
+            self.theta_step(&mut *reference, index, |_, _| {})?;
+        }
+        let count = reference.proposals_per_step();
+        for changed in 0..count {
+            let mut strategy = self.build()?;
+            for index in 0..self.suite.steps {
+                let mut rng = ChaCha8Rng::seed_from_u64(self.suite.seed.wrapping_add(2000 + index));
+                self.theta_step(&mut *strategy, index, |place, feedback| {
+                    if place == changed {
+                        let others = feedback.gradient.values_mut().iter_mut().filter(|slope| **slope != 0.0);
+                        let numbers = std::iter::once(&mut feedback.loss).chain(&mut feedback.removals).chain(others);
+                        numbers.for_each(|number| *number += rng.random_range(-1.0..1.0));
+                    }
+                })?;
+            }
+            require(probabilities(&*strategy) != probabilities(&*reference), || {
+                format!("answer {changed} of {count} makes no difference in {} steps", self.suite.steps)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The loss is affine, so that its expectation over the policy is that at the probabilities.
+    fn descends(&mut self) -> Verdict {
+        let Some(steps) = self.suite.descent else { return skip("the suite was given no number of steps") };
+        let mut strategy = self.build()?;
+        if nothing_to_choose(&*strategy) {
+            return skip("there is nothing to choose");
+        }
+        let slopes = self.slopes(strategy.shape());
+        let expected = |strategy: &dyn Strategy| -> f64 {
+            probabilities(strategy).values().iter().zip(slopes.values()).map(|(p, slope)| p * slope).sum()
+        };
+        let before = expected(&*strategy);
+        let long = Running { suite: StrategySuite { steps, ..self.suite }, build: &mut *self.build };
+        for index in 0..steps {
+            long.advance(&mut *strategy, index)?;
+        }
+        let after = expected(&*strategy);
+        require(after < before, || format!("after {steps} steps it is {:+e} larger than at the start", after - before))
     }
 
     fn repeats(&mut self) -> Verdict {
@@ -220,21 +278,19 @@ impl Running<'_> {
         require(bits(&one.save()) == bits(&other.save()), || "another state is saved".to_owned())
     }
 
+    /// Neither at once nor in the steps that follow.
     fn weight_steps(&mut self) -> Verdict {
-        let mut strategy = self.build()?;
-        let shape = strategy.shape().clone();
+        let (mut strategy, mut without) = (self.build()?, self.build()?);
         for index in 0..self.suite.steps {
-            let see = |strategy: &dyn Strategy| {
-                let mut table = OpTable::filled(&shape, f64::NAN);
-                strategy.probabilities_into(&mut table);
-                (table, strategy.entropy().to_bits())
-            };
+            let see = |strategy: &dyn Strategy| (probabilities(strategy), strategy.entropy().to_bits());
             let before = see(&*strategy);
             for kind in [StepKind::Warmup, StepKind::Weights] {
                 self.propose(&mut *strategy, kind, index)?;
             }
             require(see(&*strategy) == before, || format!("the policy has changed in step {index}"))?;
-            self.advance(&mut *strategy, index)?;
+            let [did, expected] =
+                [&mut strategy, &mut without].map(|strategy| self.theta_step(&mut **strategy, index, |_, _| {}));
+            require(did? == expected?, || format!("the step of θ after them is another, step {index}"))?;
         }
         Ok(())
     }
@@ -312,4 +368,24 @@ impl Running<'_> {
             format!("{} is taken for {}", other[0].answered.name(), proposals[0].want().name())
         })
     }
+}
+
+/// Proposals, bit for bit.
+fn noted(proposals: &[Proposal]) -> Did {
+    let mut did = Vec::new();
+    for proposal in proposals {
+        did.extend(proposal.weights().values().iter().map(|weight| weight.to_bits()));
+        did.extend(proposal.active().values().iter().map(|active| u64::from(*active)));
+    }
+    did
+}
+
+fn probabilities(strategy: &dyn Strategy) -> OpTable<f64> {
+    let mut table = OpTable::filled(strategy.shape(), f64::NAN);
+    strategy.probabilities_into(&mut table);
+    table
+}
+
+fn nothing_to_choose(strategy: &dyn Strategy) -> bool {
+    (0..strategy.shape().edges()).all(|edge| strategy.shape().candidates(edge) < 2)
 }

@@ -81,7 +81,7 @@ pub trait Strategy: Send {
 
     /// Writes the edge weights to evaluate next, which candidates are active, and what answer is wanted.
     ///
-    /// For weight steps, what the proposal wants is ignored.
+    /// For weight steps, what the proposal wants is ignored, and nothing that is proposed or learned later depends on them.
     ///
     /// # Errors
     /// If the method can't work on this space, or a schedule leaves its range.

@@ -36,6 +36,14 @@ pub enum Fault {
     LossesReversed,
     /// A refused state has been restored in part.
     RestoredInPart,
+    /// The gradient of the reward, of one-hot proposals alone.
+    WrongSignOfOne,
+    /// Inactive candidates have no gradient, whatever is wanted.
+    NoUnitOutputs,
+    /// Another edge is left out than was wanted.
+    NextEdgeRemoved,
+    /// Every trial gets the weights that are restored of one.
+    RestoredInAllTrials,
 }
 
 #[derive(Clone, Debug)]
@@ -64,6 +72,8 @@ pub struct Affine {
     losses: Vec<f64>,
     norms: Vec<f64>,
     last: f64,
+    /// How often minibatches were loaded.
+    pub loads: usize,
 }
 
 /// A number in [−1, 1) of some whole numbers.
@@ -103,6 +113,7 @@ impl Affine {
             losses: Vec::new(),
             norms: Vec::new(),
             last: 0.0,
+            loads: 0,
         }
     }
 
@@ -131,6 +142,8 @@ impl Affine {
     }
 
     fn loss(&self, trial: usize, batch: &Batch, state: f64, proposal: &Proposal, without: Option<usize>) -> f64 {
+        let next = |edge: usize| if self.fault == Fault::NextEdgeRemoved { (edge + 1) % EDGES } else { edge };
+        let without = without.map(next);
         let mut loss = 3.0 + mixed([u64::from(batch.trial), batch.set as u64, 1 + batch.step, 77]) + state;
         for edge in (0..EDGES).filter(|edge| Some(*edge) != without) {
             for (candidate, weight) in proposal.slots(edge) {
@@ -172,6 +185,7 @@ impl Network for Affine {
 
     fn load(&mut self, requests: &[Request]) -> Result<()> {
         assert!((1..=self.lanes).contains(&requests.len()));
+        self.loads += 1;
         self.loaded.clear();
         for request in requests {
             let trial = self.place(request.batch.trial);
@@ -215,12 +229,18 @@ impl Network for Affine {
 
     fn edge_gradient(&mut self, lane: usize, proposal: &Proposal, gradient: &mut OpTable<f64>) -> Result<()> {
         let (trial, batch, _) = self.loaded[lane];
-        let sign = if self.fault == Fault::WrongSign { -1.0 } else { 1.0 };
+        let wrong = match self.fault {
+            Fault::WrongSign => true,
+            Fault::WrongSignOfOne => proposal.activity() == Activity::One,
+            _ => false,
+        };
+        let sign = if wrong { -1.0 } else { 1.0 };
+        let unit_outputs = self.unit_outputs && self.fault != Fault::NoUnitOutputs;
         for edge in 0..EDGES {
             for candidate in 0..CANDIDATES {
                 gradient[(edge, candidate)] = match proposal.active()[(edge, candidate)] {
                     true => sign * self.slope(trial, &batch, edge, candidate),
-                    false => f64::from(u8::from(self.unit_outputs)),
+                    false => f64::from(u8::from(unit_outputs)),
                 };
             }
         }
@@ -287,6 +307,9 @@ impl Network for Affine {
         let Entry::F64(values) = values else { panic!("the harness checks the type") };
         let values = values.view().into_dimensionality::<Ix2>().expect("the harness checks the shape");
         match part {
+            Part::Value if self.fault == Fault::RestoredInAllTrials => {
+                self.trials.iter_mut().for_each(|trial| trial.weights.assign(&values));
+            }
             Part::Value => self.trials[place].weights.assign(&values),
             Part::Velocity if self.fault == Fault::VelocityNotRestored => {}
             Part::Velocity => self.trials[place].velocity.assign(&values),

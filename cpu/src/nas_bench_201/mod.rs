@@ -62,7 +62,7 @@ pub type NasBench201Supernet<T> = WeightSharing<NasBench201Network<T>>;
 ///
 /// # Errors
 /// As [`NasBench201Network::new`].
-pub fn supernet<T: Stored>(
+pub fn supernet<T: Stored + Compiled>(
     parent: Parent,
     settings: Settings,
     data: Data,
@@ -104,7 +104,7 @@ struct Trial<T> {
     validation: Minibatches,
 }
 
-impl<T: Stored> NasBench201Network<T> {
+impl<T: Stored + Compiled> NasBench201Network<T> {
     /// The memory that such a network takes, beside its data.
     #[must_use]
     pub fn memory_of(parent: &Parent, settings: &Settings, trials: usize) -> Memory {
@@ -224,7 +224,7 @@ impl<T: Stored> NasBench201Network<T> {
     }
 }
 
-impl<T: Stored> Network for NasBench201Network<T> {
+impl<T: Stored + Compiled> Network for NasBench201Network<T> {
     fn space(&self) -> &SearchSpace {
         self.parent().space()
     }

@@ -46,7 +46,7 @@ pub type RecurrentSupernet<T> = WeightSharing<RecurrentNetwork<T>>;
 ///
 /// # Errors
 /// As [`RecurrentNetwork::new`].
-pub fn supernet<T: Stored>(
+pub fn supernet<T: Stored + Compiled>(
     parent: Parent,
     settings: Settings,
     texts: Texts,
@@ -89,7 +89,7 @@ struct Trial<T> {
     state: Array2<T>,
 }
 
-impl<T: Stored> RecurrentNetwork<T> {
+impl<T: Stored + Compiled> RecurrentNetwork<T> {
     /// The memory in bytes that such a network takes, beside its texts: parameters, gradients, tensors of a minibatch.
     #[must_use]
     pub fn memory_of(parent: &Parent, trials: usize) -> usize {
@@ -191,7 +191,7 @@ impl<T: Stored> RecurrentNetwork<T> {
     }
 }
 
-impl<T: Stored> Network for RecurrentNetwork<T> {
+impl<T: Stored + Compiled> Network for RecurrentNetwork<T> {
     fn space(&self) -> &SearchSpace {
         self.parent().space()
     }

@@ -12,7 +12,7 @@ use advantage_nas::network::nas_bench_201::{Images, PIXELS};
 use directories::ProjectDirs;
 use serde::{Deserialize, Serialize};
 
-use super::cifar10::Source;
+use super::source::Source;
 use crate::error::{Error, Result};
 use crate::run::files;
 
@@ -143,7 +143,7 @@ fn parse(bytes: &[u8]) -> Result<Content, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::cifar10::Kind;
+    use crate::data::source::Kind;
 
     fn content(test: bool) -> Content {
         let images = |count: usize, value: u8| {

@@ -5,7 +5,7 @@
 //! - [`nas_bench_201`]: the benchmark table that cells are evaluated with
 //! - [`fetch`]: downloads with resume and checksum
 //! - [`check`]: what is there, what is missing, what is corrupt
-//! - `archive`, `pictures`, `cache`, `checksum`: what they share
+//! - `archive`, `pictures`, `cache`, `source`, `checksum`: what they share
 //!
 //! The folder of the data, `--data`, has one folder per set and may be read-only; nothing but a download is written there. What an
 //! experiment does with the data is in [`advantage_nas::network`].
@@ -20,5 +20,6 @@ pub mod fetch;
 pub mod nas_bench_201;
 mod pictures;
 pub mod ptb;
+mod source;
 
 pub use cache::Cache;

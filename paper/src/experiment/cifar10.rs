@@ -10,7 +10,7 @@ use advantage_nas::search::{Plan, ProcessBest, Snapshot};
 use advantage_nas::strategy::{Feedback, Proposal, Want};
 use advantage_nas::supernet::{Batch, Request, Set};
 use advantage_nas::{Architecture, Search, Shape, Supernet};
-use advantage_nas_cpu::Stored;
+use advantage_nas_cpu::Compiled;
 use advantage_nas_cpu::nas_bench_201::{self, Memory, NasBench201Network, NasBench201Supernet};
 use advantage_nas_gpu::{Device, nas_bench_201 as on_device};
 use rand::Rng;
@@ -205,7 +205,7 @@ impl CellSearch {
     ///
     /// # Errors
     /// [`Error::Settings`] and [`Error::Usage`] for settings that make none.
-    pub fn supernet<T: Stored>(&self, settings: &Settings) -> Result<NasBench201Supernet<T>> {
+    pub fn supernet<T: Compiled>(&self, settings: &Settings) -> Result<NasBench201Supernet<T>> {
         let own: Cifar10Settings = settings.own()?;
         plan(settings)?;
         let (data, streams) = (self.data(settings)?, Streams::new(settings.seed));
