@@ -41,6 +41,24 @@ __device__ __forceinline__ int thread_anew()
     return thread;
 }
 
+// 16 bytes at once; on the software device, too, whose compiler would take them apart, and they would be counted as four accesses.
+__device__ __forceinline__ float4 load_four(const float* from)
+{
+    float4 four = *(const float4*)from;
+#ifdef SOFTWARE_CUDA
+    asm("" : "+m"(four));
+#endif
+    return four;
+}
+
+__device__ __forceinline__ void store_four(float* to, float4 four)
+{
+#ifdef SOFTWARE_CUDA
+    asm("" : "+m"(four));
+#endif
+    *(float4*)to = four;
+}
+
 __device__ __forceinline__ float rectified(float x, bool relu) { return relu && x < 0.0f ? 0.0f : x; } // NaN stays
 
 // A pixel of a sample: flipped if it says so, padded with black, and cropped, as the host's `Images::crop`.
@@ -105,7 +123,7 @@ struct FromNode {
             const int image = first + line / T::ROWS, y = top + line % T::ROWS;
             held[h] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
             if (c < inputs && image < images && y >= 0 && y < T::SOURCE)
-                held[h] = *(const float4*)(x + (((size_t)image * channels + c) * T::SOURCE + y) * T::SOURCE + 4 * quad);
+                held[h] = load_four(x + (((size_t)image * channels + c) * T::SOURCE + y) * T::SOURCE + 4 * quad);
         }
     }
 
@@ -124,11 +142,11 @@ struct FromNode {
                 const float next = __shfl_down_sync(FULL, v.x, 1);
                 if (c < inputs) {
                     if (quad == 0) *(float2*)(row + 2) = make_float2(0.0f, v.x);
-                    *(float4*)(row + 4 + 4 * quad) = make_float4(v.y, v.z, v.w, quad == T::QUADS - 1 ? 0.0f : next);
+                    store_four(row + 4 + 4 * quad, make_float4(v.y, v.z, v.w, quad == T::QUADS - 1 ? 0.0f : next));
                 }
             } else if (c < inputs) {
                 if (quad == 0) row[3] = 0.0f;
-                *(float4*)(row + 4 + 4 * quad) = v;
+                store_four(row + 4 + 4 * quad, v);
             }
         }
     }
@@ -219,11 +237,11 @@ __device__ __forceinline__ void gradient_of(From& from, const Slot& slot, const 
         for (int tap = 0; tap < T::TAPS; ++tap) acc[o][tap] = 0.0f;
 
     for (int tile = split; tile < T::count(images); tile += SPLITS) {
-        from.load(tile, 0);
+        if (T::ROUNDS == 1) from.load(tile, 0);
         __syncthreads(); // the tile before is multiplied
-        from.store(xs, 0);
-#pragma unroll
-        for (int round = 1; round < T::ROUNDS; ++round) {
+        if (T::ROUNDS == 1) from.store(xs, 0);
+#pragma unroll 1
+        for (int round = 0; T::ROUNDS > 1 && round < T::ROUNDS; ++round) {
             from.load(tile, round);
             from.store(xs, round);
         }
@@ -237,19 +255,23 @@ __device__ __forceinline__ void gradient_of(From& from, const Slot& slot, const 
             slopes[h] = values[h] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
             if (o < outputs && image < images) {
                 const size_t at = ((size_t)image * slot.outputs + o) * T::SIDE * T::SIDE + T::row(tile) * T::SIDE + pixel % (TILE_ROWS * T::SIDE);
-                const Channel channel = channels[o];
-                const float4 v = *(const float4*)(g + at);
-                if (normalized) values[h] = *(const float4*)(z + at);
-                slopes[h].x = slope_of(channel, v.x, values[h].x);
-                slopes[h].y = slope_of(channel, v.y, values[h].y);
-                slopes[h].z = slope_of(channel, v.z, values[h].z);
-                slopes[h].w = slope_of(channel, v.w, values[h].w);
+                slopes[h] = load_four(g + at);
+                if (normalized) values[h] = load_four(z + at);
             }
         }
 #pragma unroll
         for (int h = 0; h < T::DHELD; ++h) {
             const int i = h * WEIGHT_THREADS + thread;
-            *(float4*)(ds + i / (T::PIXELS / 4) * T::DPLANE + i % (T::PIXELS / 4) * 4) = slopes[h];
+            const int pixel = i % (T::PIXELS / 4) * 4, o = i / (T::PIXELS / 4);
+            float4 d = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+            if (o < outputs && T::image(tile) + pixel / (TILE_ROWS * T::SIDE) < images) {
+                const Channel channel = channels[o];
+                d.x = slope_of(channel, slopes[h].x, values[h].x);
+                d.y = slope_of(channel, slopes[h].y, values[h].y);
+                d.z = slope_of(channel, slopes[h].z, values[h].z);
+                d.w = slope_of(channel, slopes[h].w, values[h].w);
+            }
+            store_four(ds + o * T::DPLANE + pixel, d);
         }
         __syncthreads();
         if (!works) continue;
@@ -271,7 +293,7 @@ __device__ __forceinline__ void gradient_of(From& from, const Slot& slot, const 
                     for (int i = 0; i < T::CARRY; ++i) window[ky][i] = window[ky][T::NEW + i];
 #pragma unroll
                     for (int i = 0; i < T::STRIDE; ++i) {
-                        const float4 v = *(const float4*)(row + ky * T::PITCH + T::STRIDE * pixel + 4 * i);
+                        const float4 v = load_four(row + ky * T::PITCH + T::STRIDE * pixel + 4 * i);
                         window[ky][T::CARRY + 4 * i] = v.x;
                         window[ky][T::CARRY + 4 * i + 1] = v.y;
                         window[ky][T::CARRY + 4 * i + 2] = v.z;
@@ -280,7 +302,7 @@ __device__ __forceinline__ void gradient_of(From& from, const Slot& slot, const 
                 }
 #pragma unroll
                 for (int o = 0; o < EACH; ++o) {
-                    const float4 d = *(const float4*)(slope + o * T::DPLANE + pixel);
+                    const float4 d = load_four(slope + o * T::DPLANE + pixel);
 #pragma unroll
                     for (int ky = 0; ky < T::KERNEL; ++ky)
 #pragma unroll
@@ -408,6 +430,7 @@ __device__ __forceinline__ void naive_weight(const Slot& slot, const float* tens
             const int image = Tiles::image(tile) + line / TILE_ROWS, y = Tiles::row(tile) + line % TILE_ROWS;
             const int source_y = STRIDE * y + ky - kernel / 2;
             if (image >= images || source_y < 0 || source_y >= STRIDE * SIDE) continue;
+#pragma unroll 1
             for (int x = 0; x < SIDE; ++x) {
                 const int source_x = STRIDE * x + kx - kernel / 2;
                 if (source_x < 0 || source_x >= STRIDE * SIDE) continue;
