@@ -11,8 +11,8 @@ use advantage_nas_gpu::Device;
 use advantage_nas_gpu::check::nas_bench_201::{head, update, weights};
 use advantage_nas_gpu::check::toy;
 use advantage_nas_gpu::device::Source;
-use advantage_nas_gpu::kernels::{Kernels, Version};
 use advantage_nas_gpu::kernels::toy::SOURCE;
+use advantage_nas_gpu::kernels::{Kernels, Version};
 use advantage_nas_software_cuda::{Checks, Order, SoftwareDevice};
 
 /// The orders in which threads run.
