@@ -14,7 +14,7 @@
 // TILE_ROWS rows; parts without a tile are zero. `finish_gradient` of update.cu adds the parts.
 //
 // A thread of the fast versions has 4 output channels x all taps of one input channel in registers, its part of a tile's rows, and takes 4 pixels of dz at a
-// time past a window of x that moves through registers. dz = own·g + other·(z − mean) + all is formed on the way to shared memory, x goes through its ReLU
+// time past a window of x that moves through registers; of 1x1 filters 4 x 4 channels. dz = own·g + other·(z − mean) + all is formed on the way to shared memory, x goes through its ReLU
 // there; while a tile is multiplied, faster warps load the next one. The threads' parts are added through shared memory, in order.
 //
 // Fast versions know kernels of 3x3 and 1x1, naive ones all odd ones; what a version does not know is left as it is.
@@ -88,16 +88,19 @@ struct Tile {
     // Eight input channels side by side fill all banks with 16 bytes each: from one to the next an odd number of them.
     static constexpr int PLANE = IMAGES * ROWS * PITCH / 8 * 8 + (IMAGES * ROWS * PITCH % 8 <= 4 ? 4 : 12);
     static constexpr int DPLANE = PIXELS + 4;
-    static constexpr int SLICES = WEIGHT_THREADS / (INPUTS * GROUPS);             // of the lines
+    // Without neighbours, a thread has 4 input channels instead of taps, LANES apart.
+    static constexpr int WIDE = KERNEL == 1 ? 4 : 1, LANES = INPUTS / WIDE;
+    static constexpr int SLICES = WEIGHT_THREADS / (LANES * GROUPS);              // of the lines
     static constexpr int PARTS = SLICES > LINES ? SLICES / LINES : 1, SPAN = SIDE / PARTS; // pixels of a line at a time
     static constexpr int QUADS = SOURCE / 4;
     static constexpr int ROUNDS = STRIDE; // in which x is loaded, each as much as there are registers for
     static constexpr int HELD = (INPUTS * IMAGES * ROWS * QUADS + ROUNDS * WEIGHT_THREADS - 1) / (ROUNDS * WEIGHT_THREADS); // of 16 bytes
     static constexpr int DHELD = OUTPUTS * PIXELS / 4 / WEIGHT_THREADS;
-    // The sums at the end, [OUTPUTS, SUMS]: two groups of outputs in a warp's 32 lanes are 16 banks apart.
-    static constexpr int SUMS = INPUTS * TAPS / 8 * 8 + 4 + (INPUTS * TAPS % 8 > 4 ? 8 : 0);
+    // The sums at the end, [OUTPUTS, SUMS]: input channels and groups of outputs of a slice fall into different banks, from one group to the next 16 banks
+    // if two have them all, and 4 if four have.
+    static constexpr int SUMS = INPUTS * TAPS / 8 * 8 + (LANES == 16 ? 4 : 9);
     static constexpr int WORDS = INPUTS * PLANE + OUTPUTS * DPLANE;
-    static_assert(SLICES * INPUTS * GROUPS == WEIGHT_THREADS && LINES * PARTS % SLICES == 0 && SPAN % 4 == 0, "threads share a tile evenly");
+    static_assert(SLICES * LANES * GROUPS == WEIGHT_THREADS && (LANES == 16 || LANES == 4) && SUMS >= INPUTS * TAPS && LINES * PARTS % SLICES == 0 && SPAN % 4 == 0, "threads share a tile evenly");
     static_assert(DHELD * WEIGHT_THREADS * 4 == OUTPUTS * PIXELS && OUTPUTS * SUMS <= WORDS && PLANE >= IMAGES * ROWS * PITCH, "a tile fits");
 
     static __device__ __forceinline__ int count(int images) { return IMAGES == 2 ? (images + 1) / 2 : images * (SIDE / TILE_ROWS); }
@@ -227,14 +230,14 @@ __device__ __forceinline__ void gradient_of(From& from, const Slot& slot, const 
 {
     float* const xs = room;                        // [INPUTS, PLANE]
     float* const ds = room + T::INPUTS * T::PLANE; // [OUTPUTS, DPLANE]
-    const int input = threadIdx.x % T::INPUTS, group = threadIdx.x / T::INPUTS % GROUPS, slice = threadIdx.x / (T::INPUTS * GROUPS);
+    const int input = threadIdx.x % T::LANES, group = threadIdx.x / T::LANES % GROUPS, slice = threadIdx.x / (T::LANES * GROUPS);
     const bool works = input < inputs && group * EACH < outputs;
     const bool normalized = slot.normalized;
-    float acc[EACH][T::TAPS];
+    float acc[EACH][T::WIDE * T::TAPS];
 #pragma unroll
     for (int o = 0; o < EACH; ++o)
 #pragma unroll
-        for (int tap = 0; tap < T::TAPS; ++tap) acc[o][tap] = 0.0f;
+        for (int tap = 0; tap < T::WIDE * T::TAPS; ++tap) acc[o][tap] = 0.0f;
 
     for (int tile = split; tile < T::count(images); tile += SPLITS) {
         if (T::ROUNDS == 1) from.load(tile, 0);
@@ -280,38 +283,38 @@ __device__ __forceinline__ void gradient_of(From& from, const Slot& slot, const 
             const int line = unit / T::PARTS, begin = unit % T::PARTS * T::SPAN;
             const float* row = xs + input * T::PLANE + (line / TILE_ROWS * T::ROWS + line % TILE_ROWS * T::STRIDE) * T::PITCH + T::STRIDE * begin + 4;
             const float* slope = ds + group * EACH * T::DPLANE + line * T::SIDE + begin;
-            float window[T::KERNEL][T::CARRY + T::NEW];
+            float window[T::WIDE * T::KERNEL][T::CARRY + T::NEW]; // rows of x, of every input channel
 #pragma unroll
-            for (int ky = 0; ky < T::KERNEL; ++ky)
+            for (int line = 0; line < T::WIDE * T::KERNEL; ++line)
 #pragma unroll
-                for (int i = 0; i < T::CARRY; ++i) window[ky][T::NEW + i] = row[ky * T::PITCH - T::CARRY + i];
+                for (int i = 0; i < T::CARRY; ++i) window[line][T::NEW + i] = row[line * T::PITCH - T::CARRY + i];
 #pragma unroll 2
             for (int pixel = 0; pixel < T::SPAN; pixel += 4) {
 #pragma unroll
-                for (int ky = 0; ky < T::KERNEL; ++ky) {
+                for (int line = 0; line < T::WIDE * T::KERNEL; ++line) {
 #pragma unroll
-                    for (int i = 0; i < T::CARRY; ++i) window[ky][i] = window[ky][T::NEW + i];
+                    for (int i = 0; i < T::CARRY; ++i) window[line][i] = window[line][T::NEW + i];
 #pragma unroll
                     for (int i = 0; i < T::STRIDE; ++i) {
-                        const float4 v = load_four(row + ky * T::PITCH + T::STRIDE * pixel + 4 * i);
-                        window[ky][T::CARRY + 4 * i] = v.x;
-                        window[ky][T::CARRY + 4 * i + 1] = v.y;
-                        window[ky][T::CARRY + 4 * i + 2] = v.z;
-                        window[ky][T::CARRY + 4 * i + 3] = v.w;
+                        const float4 v = load_four(row + (T::WIDE == 1 ? line * T::PITCH : line * T::LANES * T::PLANE) + T::STRIDE * pixel + 4 * i);
+                        window[line][T::CARRY + 4 * i] = v.x;
+                        window[line][T::CARRY + 4 * i + 1] = v.y;
+                        window[line][T::CARRY + 4 * i + 2] = v.z;
+                        window[line][T::CARRY + 4 * i + 3] = v.w;
                     }
                 }
 #pragma unroll
                 for (int o = 0; o < EACH; ++o) {
                     const float4 d = load_four(slope + o * T::DPLANE + pixel);
 #pragma unroll
-                    for (int ky = 0; ky < T::KERNEL; ++ky)
+                    for (int line = 0; line < T::WIDE * T::KERNEL; ++line)
 #pragma unroll
                         for (int kx = 0; kx < T::KERNEL; ++kx) {
-                            float& sum = acc[o][ky * T::KERNEL + kx];
-                            sum = fmaf(d.x, window[ky][kx], sum);
-                            sum = fmaf(d.y, window[ky][kx + T::STRIDE], sum);
-                            sum = fmaf(d.z, window[ky][kx + 2 * T::STRIDE], sum);
-                            sum = fmaf(d.w, window[ky][kx + 3 * T::STRIDE], sum);
+                            float& sum = acc[o][line * T::KERNEL + kx];
+                            sum = fmaf(d.x, window[line][kx], sum);
+                            sum = fmaf(d.y, window[line][kx + T::STRIDE], sum);
+                            sum = fmaf(d.z, window[line][kx + 2 * T::STRIDE], sum);
+                            sum = fmaf(d.w, window[line][kx + 3 * T::STRIDE], sum);
                         }
                 }
             }
@@ -325,8 +328,8 @@ __device__ __forceinline__ void gradient_of(From& from, const Slot& slot, const 
 #pragma unroll
             for (int o = 0; o < EACH; ++o)
 #pragma unroll
-                for (int tap = 0; tap < T::TAPS; ++tap) {
-                    float& sum = sums[o * T::SUMS + tap];
+                for (int tap = 0; tap < T::WIDE * T::TAPS; ++tap) {
+                    float& sum = sums[o * T::SUMS + (T::WIDE == 1 ? tap : tap * T::LANES)];
                     sum = s == 0 ? acc[o][tap] : sum + acc[o][tap];
                 }
     }

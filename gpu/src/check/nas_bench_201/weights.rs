@@ -133,9 +133,24 @@ pub const SIZES: [Case; 7] = [
 
 /// Channels of the paper's stages, a few images.
 pub const PAPER: [Case; 6] = [
-    Case { kind: Kind::Of32, convolutions: &[convolution(16, 16, 3, true, Norm::Plain)], batch: 5, images: [5, 4] },
-    Case { kind: Kind::Of16, convolutions: &[convolution(32, 32, 3, true, Norm::Plain)], batch: 5, images: [5, 4] },
-    Case { kind: Kind::Of8, convolutions: &[convolution(64, 32, 3, true, Norm::Plain)], batch: 10, images: [10, 8] },
+    Case {
+        kind: Kind::Of32,
+        convolutions: &[convolution(16, 16, 3, true, Norm::Plain), convolution(16, 16, 1, true, Norm::Plain)],
+        batch: 5,
+        images: [5, 4],
+    },
+    Case {
+        kind: Kind::Of16,
+        convolutions: &[convolution(32, 32, 3, true, Norm::Plain), convolution(32, 32, 1, true, Norm::Plain)],
+        batch: 5,
+        images: [5, 4],
+    },
+    Case {
+        kind: Kind::Of8,
+        convolutions: &[convolution(64, 32, 3, true, Norm::Plain), convolution(64, 32, 1, true, Norm::Plain)],
+        batch: 10,
+        images: [10, 8],
+    },
     Case { kind: Kind::Down16, convolutions: &[convolution(16, 32, 3, true, Norm::Affine)], batch: 5, images: [5, 4] },
     Case { kind: Kind::Down8, convolutions: &[convolution(32, 32, 3, true, Norm::Affine)], batch: 5, images: [5, 4] },
     Case { kind: Kind::Stem, convolutions: &[convolution(3, 16, 3, false, Norm::Affine)], batch: 5, images: [5, 4] },

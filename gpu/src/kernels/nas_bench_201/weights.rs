@@ -117,7 +117,7 @@ kernel! {
     // SAFETY: as of those that read nodes; samples name images that there are.
     unsafe pub struct WeightsStem<'a>: "weights_stem", "weights_stem_naive";
     // Values of bytes are looked up wherever they lie; bytes begin within a sector. Once a block, half a warp at a time adds its sums.
-    expects { threads: WEIGHT_THREADS, dynamic_shared: 0, blocks: 2, arithmetic: 91, global_loads: 0, unfused: 0, shared_waves: 400, global_sectors: 200, }
+    expects { threads: WEIGHT_THREADS, dynamic_shared: 0, blocks: 2, arithmetic: 91, global_loads: 0, unfused: 0, shared_waves: 300, global_sectors: 200, }
     given {
         /// The plan of the pass.
         plan: &'a Plan,
