@@ -1,14 +1,17 @@
 //! Ring 1b: what the kernels' loads and stores cost, counted on the software device from the accesses that their source writes, held
 //! against what their entries expect.
 
+use advantage_nas::comparison::Comparison;
 use advantage_nas::network::toy::Toy;
+use advantage_nas_gpu::check::nas_bench_201::{head, update, weights};
 use advantage_nas_gpu::check::{probe, toy};
 use advantage_nas_gpu::device::Source;
 use advantage_nas_gpu::kernels;
 use advantage_nas_gpu::kernels::toy::SOURCE;
+use advantage_nas_gpu::kernels::{Kernels, Version, nas_bench_201};
 use advantage_nas_software_cuda::{Checks, Order, SoftwareDevice, Space, Traffic};
 
-use crate::support::{CHANGE, LAST, changed, compare_changed, device, run, say, software_device};
+use crate::support::{CHANGE, LAST, changed, compare_changed, device, expect, run, say, software_device};
 
 /// As many images as the paper's, fewer edges and candidates.
 const SIZES: [Toy; 1] = [Toy { edges: 2, candidates: 4, batch: 100 }];
@@ -100,22 +103,50 @@ fn counted(test: &str, software: &SoftwareDevice, variables: &[(&str, String)]) 
     Traffic::read(&path).unwrap()
 }
 
-#[test]
-fn accesses_are_as_expected() {
-    const TEST: &str = "traffic::accesses_are_as_expected";
+/// Whether the accesses of a module's kernels are as expected when the check launches them.
+fn as_expected(test: &str, source: &Source, check: impl FnOnce() -> Vec<Comparison>) {
     if SoftwareDevice::is_active() {
-        let all = [toy::kernels(&device(), &SIZES).unwrap(), probe::kernels(&device()).unwrap()].concat();
-        assert!(all.iter().all(|one| one.passed));
-        return;
+        return expect("kernels", &check());
     }
-    let Some(software) = software_device(TEST) else { return };
-    let traffic = counted(TEST, &software, &[]);
-    for source in [SOURCE, kernels::probe::SOURCE] {
-        println!("emulated:\n{}", table(&source, &traffic));
-        let mut wrong = problems(&source, &traffic);
-        wrong.extend(differences(PERFORMANCE, &source, &traffic));
-        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    }
+    let Some(software) = software_device(test) else { return };
+    let traffic = counted(test, &software, &[]);
+    let mut problems = problems(source, &traffic);
+    problems.extend(differences(PERFORMANCE, source, &traffic));
+    println!("emulated:\n{}", table(source, &traffic));
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+#[test]
+fn the_probes_accesses_are_as_expected() {
+    const TEST: &str = "traffic::the_probes_accesses_are_as_expected";
+    as_expected(TEST, &kernels::probe::SOURCE, || probe::kernels(&device()).unwrap());
+}
+
+#[test]
+fn the_toys_accesses_are_as_expected() {
+    const TEST: &str = "traffic::the_toys_accesses_are_as_expected";
+    as_expected(TEST, &SOURCE, || toy::kernels(&device(), &SIZES).unwrap());
+}
+
+#[test]
+fn the_heads_accesses_are_as_expected() {
+    const TEST: &str = "traffic::the_heads_accesses_are_as_expected";
+    as_expected(TEST, &nas_bench_201::head::SOURCE, || head::kernels(&device(), &head::PAPER).unwrap());
+}
+
+#[test]
+fn the_updates_accesses_are_as_expected() {
+    const TEST: &str = "traffic::the_updates_accesses_are_as_expected";
+    as_expected(TEST, &nas_bench_201::update::SOURCE, || update::kernels(&device(), &update::SIZES).unwrap());
+}
+
+#[test]
+fn the_weights_accesses_are_as_expected() {
+    const TEST: &str = "traffic::the_weights_accesses_are_as_expected";
+    as_expected(TEST, &nas_bench_201::weights::SOURCE, || {
+        let kernels = Kernels::load(&device(), &nas_bench_201::weights::SOURCE).unwrap();
+        weights::compare(&device(), &kernels, &weights::PAPER, &[Version::Fast]).unwrap()
+    });
 }
 
 /// The table of ring 2b, which `.ci/run` holds against the compiler.

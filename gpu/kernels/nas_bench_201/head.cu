@@ -122,7 +122,7 @@ extern "C" __global__ void __launch_bounds__(HEAD_THREADS) head_forward(
     }
     __syncthreads();
 
-    if (warp == 0) {
+    if (warp == WARPS - 1) { // it has the fewest classes
         float largest = lowest();
         for (int k = lane; k < classes; k += WARP) largest = fmaxf(largest, logits[k]);
 #pragma unroll

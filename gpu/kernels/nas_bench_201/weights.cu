@@ -14,7 +14,7 @@
 // TILE_ROWS rows; parts without a tile are zero. `finish_gradient` of update.cu adds the parts.
 //
 // A thread of the fast versions has 4 output channels x all taps of one input channel in registers, its part of a tile's rows, and takes 4 pixels of dz at a
-// time past a window of x that moves through registers. dz = own·g + other·(z − mean) + all is formed on the way to shared memory, x goes through its ReLU
+// time past a window of x that moves through registers; of 1x1 filters 4 x 4 channels. dz = own·g + other·(z − mean) + all is formed on the way to shared memory, x goes through its ReLU
 // there; while a tile is multiplied, faster warps load the next one. The threads' parts are added through shared memory, in order.
 //
 // Fast versions know kernels of 3x3 and 1x1, naive ones all odd ones; what a version does not know is left as it is.
@@ -39,6 +39,24 @@ __device__ __forceinline__ int thread_anew()
     int thread = threadIdx.x;
     asm volatile("" : "+r"(thread));
     return thread;
+}
+
+// 16 bytes at once; on the software device, too, whose compiler would take them apart, and they would be counted as four accesses.
+__device__ __forceinline__ float4 load_four(const float* from)
+{
+    float4 four = *(const float4*)from;
+#ifdef SOFTWARE_CUDA
+    asm("" : "+m"(four));
+#endif
+    return four;
+}
+
+__device__ __forceinline__ void store_four(float* to, float4 four)
+{
+#ifdef SOFTWARE_CUDA
+    asm("" : "+m"(four));
+#endif
+    *(float4*)to = four;
 }
 
 __device__ __forceinline__ float rectified(float x, bool relu) { return relu && x < 0.0f ? 0.0f : x; } // NaN stays
@@ -70,16 +88,19 @@ struct Tile {
     // Eight input channels side by side fill all banks with 16 bytes each: from one to the next an odd number of them.
     static constexpr int PLANE = IMAGES * ROWS * PITCH / 8 * 8 + (IMAGES * ROWS * PITCH % 8 <= 4 ? 4 : 12);
     static constexpr int DPLANE = PIXELS + 4;
-    static constexpr int SLICES = WEIGHT_THREADS / (INPUTS * GROUPS);             // of the lines
+    // Without neighbours, a thread has 4 input channels instead of taps, LANES apart.
+    static constexpr int WIDE = KERNEL == 1 ? 4 : 1, LANES = INPUTS / WIDE;
+    static constexpr int SLICES = WEIGHT_THREADS / (LANES * GROUPS);              // of the lines
     static constexpr int PARTS = SLICES > LINES ? SLICES / LINES : 1, SPAN = SIDE / PARTS; // pixels of a line at a time
     static constexpr int QUADS = SOURCE / 4;
     static constexpr int ROUNDS = STRIDE; // in which x is loaded, each as much as there are registers for
     static constexpr int HELD = (INPUTS * IMAGES * ROWS * QUADS + ROUNDS * WEIGHT_THREADS - 1) / (ROUNDS * WEIGHT_THREADS); // of 16 bytes
     static constexpr int DHELD = OUTPUTS * PIXELS / 4 / WEIGHT_THREADS;
-    // The sums at the end, [OUTPUTS, SUMS]: two groups of outputs in a warp's 32 lanes are 16 banks apart.
-    static constexpr int SUMS = INPUTS * TAPS / 8 * 8 + 4 + (INPUTS * TAPS % 8 > 4 ? 8 : 0);
+    // The sums at the end, [OUTPUTS, SUMS]: input channels and groups of outputs of a slice fall into different banks, from one group to the next 16 banks
+    // if two have them all, and 4 if four have.
+    static constexpr int SUMS = INPUTS * TAPS / 8 * 8 + (LANES == 16 ? 4 : 9);
     static constexpr int WORDS = INPUTS * PLANE + OUTPUTS * DPLANE;
-    static_assert(SLICES * INPUTS * GROUPS == WEIGHT_THREADS && LINES * PARTS % SLICES == 0 && SPAN % 4 == 0, "threads share a tile evenly");
+    static_assert(SLICES * LANES * GROUPS == WEIGHT_THREADS && (LANES == 16 || LANES == 4) && SUMS >= INPUTS * TAPS && LINES * PARTS % SLICES == 0 && SPAN % 4 == 0, "threads share a tile evenly");
     static_assert(DHELD * WEIGHT_THREADS * 4 == OUTPUTS * PIXELS && OUTPUTS * SUMS <= WORDS && PLANE >= IMAGES * ROWS * PITCH, "a tile fits");
 
     static __device__ __forceinline__ int count(int images) { return IMAGES == 2 ? (images + 1) / 2 : images * (SIDE / TILE_ROWS); }
@@ -105,7 +126,7 @@ struct FromNode {
             const int image = first + line / T::ROWS, y = top + line % T::ROWS;
             held[h] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
             if (c < inputs && image < images && y >= 0 && y < T::SOURCE)
-                held[h] = *(const float4*)(x + (((size_t)image * channels + c) * T::SOURCE + y) * T::SOURCE + 4 * quad);
+                held[h] = load_four(x + (((size_t)image * channels + c) * T::SOURCE + y) * T::SOURCE + 4 * quad);
         }
     }
 
@@ -124,11 +145,11 @@ struct FromNode {
                 const float next = __shfl_down_sync(FULL, v.x, 1);
                 if (c < inputs) {
                     if (quad == 0) *(float2*)(row + 2) = make_float2(0.0f, v.x);
-                    *(float4*)(row + 4 + 4 * quad) = make_float4(v.y, v.z, v.w, quad == T::QUADS - 1 ? 0.0f : next);
+                    store_four(row + 4 + 4 * quad, make_float4(v.y, v.z, v.w, quad == T::QUADS - 1 ? 0.0f : next));
                 }
             } else if (c < inputs) {
                 if (quad == 0) row[3] = 0.0f;
-                *(float4*)(row + 4 + 4 * quad) = v;
+                store_four(row + 4 + 4 * quad, v);
             }
         }
     }
@@ -209,21 +230,21 @@ __device__ __forceinline__ void gradient_of(From& from, const Slot& slot, const 
 {
     float* const xs = room;                        // [INPUTS, PLANE]
     float* const ds = room + T::INPUTS * T::PLANE; // [OUTPUTS, DPLANE]
-    const int input = threadIdx.x % T::INPUTS, group = threadIdx.x / T::INPUTS % GROUPS, slice = threadIdx.x / (T::INPUTS * GROUPS);
+    const int input = threadIdx.x % T::LANES, group = threadIdx.x / T::LANES % GROUPS, slice = threadIdx.x / (T::LANES * GROUPS);
     const bool works = input < inputs && group * EACH < outputs;
     const bool normalized = slot.normalized;
-    float acc[EACH][T::TAPS];
+    float acc[EACH][T::WIDE * T::TAPS];
 #pragma unroll
     for (int o = 0; o < EACH; ++o)
 #pragma unroll
-        for (int tap = 0; tap < T::TAPS; ++tap) acc[o][tap] = 0.0f;
+        for (int tap = 0; tap < T::WIDE * T::TAPS; ++tap) acc[o][tap] = 0.0f;
 
     for (int tile = split; tile < T::count(images); tile += SPLITS) {
-        from.load(tile, 0);
+        if (T::ROUNDS == 1) from.load(tile, 0);
         __syncthreads(); // the tile before is multiplied
-        from.store(xs, 0);
-#pragma unroll
-        for (int round = 1; round < T::ROUNDS; ++round) {
+        if (T::ROUNDS == 1) from.store(xs, 0);
+#pragma unroll 1
+        for (int round = 0; T::ROUNDS > 1 && round < T::ROUNDS; ++round) {
             from.load(tile, round);
             from.store(xs, round);
         }
@@ -237,19 +258,23 @@ __device__ __forceinline__ void gradient_of(From& from, const Slot& slot, const 
             slopes[h] = values[h] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
             if (o < outputs && image < images) {
                 const size_t at = ((size_t)image * slot.outputs + o) * T::SIDE * T::SIDE + T::row(tile) * T::SIDE + pixel % (TILE_ROWS * T::SIDE);
-                const Channel channel = channels[o];
-                const float4 v = *(const float4*)(g + at);
-                if (normalized) values[h] = *(const float4*)(z + at);
-                slopes[h].x = slope_of(channel, v.x, values[h].x);
-                slopes[h].y = slope_of(channel, v.y, values[h].y);
-                slopes[h].z = slope_of(channel, v.z, values[h].z);
-                slopes[h].w = slope_of(channel, v.w, values[h].w);
+                slopes[h] = load_four(g + at);
+                if (normalized) values[h] = load_four(z + at);
             }
         }
 #pragma unroll
         for (int h = 0; h < T::DHELD; ++h) {
             const int i = h * WEIGHT_THREADS + thread;
-            *(float4*)(ds + i / (T::PIXELS / 4) * T::DPLANE + i % (T::PIXELS / 4) * 4) = slopes[h];
+            const int pixel = i % (T::PIXELS / 4) * 4, o = i / (T::PIXELS / 4);
+            float4 d = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+            if (o < outputs && T::image(tile) + pixel / (TILE_ROWS * T::SIDE) < images) {
+                const Channel channel = channels[o];
+                d.x = slope_of(channel, slopes[h].x, values[h].x);
+                d.y = slope_of(channel, slopes[h].y, values[h].y);
+                d.z = slope_of(channel, slopes[h].z, values[h].z);
+                d.w = slope_of(channel, slopes[h].w, values[h].w);
+            }
+            store_four(ds + o * T::DPLANE + pixel, d);
         }
         __syncthreads();
         if (!works) continue;
@@ -258,38 +283,38 @@ __device__ __forceinline__ void gradient_of(From& from, const Slot& slot, const 
             const int line = unit / T::PARTS, begin = unit % T::PARTS * T::SPAN;
             const float* row = xs + input * T::PLANE + (line / TILE_ROWS * T::ROWS + line % TILE_ROWS * T::STRIDE) * T::PITCH + T::STRIDE * begin + 4;
             const float* slope = ds + group * EACH * T::DPLANE + line * T::SIDE + begin;
-            float window[T::KERNEL][T::CARRY + T::NEW];
+            float window[T::WIDE * T::KERNEL][T::CARRY + T::NEW]; // rows of x, of every input channel
 #pragma unroll
-            for (int ky = 0; ky < T::KERNEL; ++ky)
+            for (int line = 0; line < T::WIDE * T::KERNEL; ++line)
 #pragma unroll
-                for (int i = 0; i < T::CARRY; ++i) window[ky][T::NEW + i] = row[ky * T::PITCH - T::CARRY + i];
+                for (int i = 0; i < T::CARRY; ++i) window[line][T::NEW + i] = row[line * T::PITCH - T::CARRY + i];
 #pragma unroll 2
             for (int pixel = 0; pixel < T::SPAN; pixel += 4) {
 #pragma unroll
-                for (int ky = 0; ky < T::KERNEL; ++ky) {
+                for (int line = 0; line < T::WIDE * T::KERNEL; ++line) {
 #pragma unroll
-                    for (int i = 0; i < T::CARRY; ++i) window[ky][i] = window[ky][T::NEW + i];
+                    for (int i = 0; i < T::CARRY; ++i) window[line][i] = window[line][T::NEW + i];
 #pragma unroll
                     for (int i = 0; i < T::STRIDE; ++i) {
-                        const float4 v = *(const float4*)(row + ky * T::PITCH + T::STRIDE * pixel + 4 * i);
-                        window[ky][T::CARRY + 4 * i] = v.x;
-                        window[ky][T::CARRY + 4 * i + 1] = v.y;
-                        window[ky][T::CARRY + 4 * i + 2] = v.z;
-                        window[ky][T::CARRY + 4 * i + 3] = v.w;
+                        const float4 v = load_four(row + (T::WIDE == 1 ? line * T::PITCH : line * T::LANES * T::PLANE) + T::STRIDE * pixel + 4 * i);
+                        window[line][T::CARRY + 4 * i] = v.x;
+                        window[line][T::CARRY + 4 * i + 1] = v.y;
+                        window[line][T::CARRY + 4 * i + 2] = v.z;
+                        window[line][T::CARRY + 4 * i + 3] = v.w;
                     }
                 }
 #pragma unroll
                 for (int o = 0; o < EACH; ++o) {
-                    const float4 d = *(const float4*)(slope + o * T::DPLANE + pixel);
+                    const float4 d = load_four(slope + o * T::DPLANE + pixel);
 #pragma unroll
-                    for (int ky = 0; ky < T::KERNEL; ++ky)
+                    for (int line = 0; line < T::WIDE * T::KERNEL; ++line)
 #pragma unroll
                         for (int kx = 0; kx < T::KERNEL; ++kx) {
-                            float& sum = acc[o][ky * T::KERNEL + kx];
-                            sum = fmaf(d.x, window[ky][kx], sum);
-                            sum = fmaf(d.y, window[ky][kx + T::STRIDE], sum);
-                            sum = fmaf(d.z, window[ky][kx + 2 * T::STRIDE], sum);
-                            sum = fmaf(d.w, window[ky][kx + 3 * T::STRIDE], sum);
+                            float& sum = acc[o][line * T::KERNEL + kx];
+                            sum = fmaf(d.x, window[line][kx], sum);
+                            sum = fmaf(d.y, window[line][kx + T::STRIDE], sum);
+                            sum = fmaf(d.z, window[line][kx + 2 * T::STRIDE], sum);
+                            sum = fmaf(d.w, window[line][kx + 3 * T::STRIDE], sum);
                         }
                 }
             }
@@ -303,8 +328,8 @@ __device__ __forceinline__ void gradient_of(From& from, const Slot& slot, const 
 #pragma unroll
             for (int o = 0; o < EACH; ++o)
 #pragma unroll
-                for (int tap = 0; tap < T::TAPS; ++tap) {
-                    float& sum = sums[o * T::SUMS + tap];
+                for (int tap = 0; tap < T::WIDE * T::TAPS; ++tap) {
+                    float& sum = sums[o * T::SUMS + (T::WIDE == 1 ? tap : tap * T::LANES)];
                     sum = s == 0 ? acc[o][tap] : sum + acc[o][tap];
                 }
     }
@@ -408,6 +433,7 @@ __device__ __forceinline__ void naive_weight(const Slot& slot, const float* tens
             const int image = Tiles::image(tile) + line / TILE_ROWS, y = Tiles::row(tile) + line % TILE_ROWS;
             const int source_y = STRIDE * y + ky - kernel / 2;
             if (image >= images || source_y < 0 || source_y >= STRIDE * SIDE) continue;
+#pragma unroll 1
             for (int x = 0; x < SIDE; ++x) {
                 const int source_x = STRIDE * x + kx - kernel / 2;
                 if (source_x < 0 || source_x >= STRIDE * SIDE) continue;

@@ -1,6 +1,7 @@
 //! The network of NAS-Bench-201's cells on the software device: its kernels, a file per module, and the whole.
 
 mod backward;
+mod faults;
 mod head;
 mod network;
 mod update;

@@ -8,10 +8,11 @@ use std::process::Command;
 use advantage_nas::comparison::Comparison;
 use advantage_nas::network::toy::Toy;
 use advantage_nas_gpu::Device;
+use advantage_nas_gpu::check::nas_bench_201::{backward, head, update, weights};
 use advantage_nas_gpu::check::{probe, toy};
 use advantage_nas_gpu::device::Source;
-use advantage_nas_gpu::kernels::Kernels;
 use advantage_nas_gpu::kernels::toy::SOURCE;
+use advantage_nas_gpu::kernels::{Kernels, Version};
 use advantage_nas_software_cuda::{Checks, Order, SoftwareDevice};
 
 /// The orders in which threads run.
@@ -110,17 +111,28 @@ pub fn changed(source: &Source, file: usize, change: impl Fn(&str) -> String) ->
 /// The file with the kernels themselves.
 pub const LAST: usize = SOURCE.files.len() - 1;
 
-/// Runs the checks of the kernels in this child, on a changed text.
+/// Runs the checks of the kernels in this child, on a changed text; `sizes` are of the toy.
 pub fn compare_changed(source: &Source, sizes: &[Toy]) {
     let device = device();
-    let kernels = Kernels::load(&device, source).unwrap();
-    println!("loaded");
-    let comparisons = match source.name {
-        "toy" => toy::compare(&device, &kernels, sizes),
-        "probe" => probe::compare(&device, &kernels),
+    let load = || Kernels::load(&device, source).unwrap();
+    let compared = match source.name {
+        "toy" => loaded(load(), |kernels| toy::compare(&device, kernels, sizes)),
+        "probe" => loaded(load(), |kernels| probe::compare(&device, kernels)),
+        "nas_bench_201_head" => loaded(load(), |kernels| head::compare(&device, kernels, &head::SIZES)),
+        "nas_bench_201_update" => loaded(load(), |kernels| update::compare(&device, kernels, &update::SIZES)),
+        "nas_bench_201_weights" => loaded(load(), |kernels| {
+            // The naive versions have no barriers, and take most of the time.
+            weights::compare(&device, kernels, &weights::SIZES, &[Version::Fast])
+        }),
         other => panic!("no checks for the kernels of module {other}"),
     };
-    expect("changed kernels", &comparisons.unwrap());
+    expect("changed kernels", &compared.unwrap());
+}
+
+/// Says that kernels are loaded before they are used.
+fn loaded<T>(kernels: Kernels, check: impl FnOnce(&Kernels) -> T) -> T {
+    println!("loaded");
+    check(&kernels)
 }
 
 /// What a test is to change in its children.

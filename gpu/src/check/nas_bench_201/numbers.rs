@@ -76,7 +76,11 @@ impl<T: Number + Into<f64>> Held<T> {
         };
         let (after, before) = (rest(&got), rest(&self.before));
         if !before.is_empty() {
-            checks.push(Comparison::equal(format!("what stays as it is in {}, {label}", self.buffer.name()), &after, &before));
+            checks.push(Comparison::equal(
+                format!("what stays as it is in {}, {label}", self.buffer.name()),
+                &after,
+                &before,
+            ));
         }
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! Gradients of filters: the kernels of `kernels/nas_bench_201/weights.cu`.
 
 use advantage_nas::comparison::Comparison;
-use advantage_nas::network::nas_bench_201::{self as data, Images, PIXELS};
 use advantage_nas::network::nas_bench_201::parent::NORM_EPSILON;
+use advantage_nas::network::nas_bench_201::{self as data, Images, PIXELS};
 use advantage_nas::tolerance::{CENTRAL_DIFFERENCE, CENTRAL_STEP, F32_NETWORK, Tolerance, central_difference};
 use advantage_nas_oracles::layers::{convolve, normalize, relu};
 use ndarray::{Array1, Array4, Array5};
@@ -133,9 +133,24 @@ pub const SIZES: [Case; 7] = [
 
 /// Channels of the paper's stages, a few images.
 pub const PAPER: [Case; 6] = [
-    Case { kind: Kind::Of32, convolutions: &[convolution(16, 16, 3, true, Norm::Plain)], batch: 5, images: [5, 4] },
-    Case { kind: Kind::Of16, convolutions: &[convolution(32, 32, 3, true, Norm::Plain)], batch: 5, images: [5, 4] },
-    Case { kind: Kind::Of8, convolutions: &[convolution(64, 32, 3, true, Norm::Plain)], batch: 10, images: [10, 8] },
+    Case {
+        kind: Kind::Of32,
+        convolutions: &[convolution(16, 16, 3, true, Norm::Plain), convolution(16, 16, 1, true, Norm::Plain)],
+        batch: 5,
+        images: [5, 4],
+    },
+    Case {
+        kind: Kind::Of16,
+        convolutions: &[convolution(32, 32, 3, true, Norm::Plain), convolution(32, 32, 1, true, Norm::Plain)],
+        batch: 5,
+        images: [5, 4],
+    },
+    Case {
+        kind: Kind::Of8,
+        convolutions: &[convolution(64, 32, 3, true, Norm::Plain), convolution(64, 32, 1, true, Norm::Plain)],
+        batch: 10,
+        images: [10, 8],
+    },
     Case { kind: Kind::Down16, convolutions: &[convolution(16, 32, 3, true, Norm::Affine)], batch: 5, images: [5, 4] },
     Case { kind: Kind::Down8, convolutions: &[convolution(32, 32, 3, true, Norm::Affine)], batch: 5, images: [5, 4] },
     Case { kind: Kind::Stem, convolutions: &[convolution(3, 16, 3, false, Norm::Affine)], batch: 5, images: [5, 4] },
@@ -175,7 +190,8 @@ impl Expected {
             shift: Array1::zeros(outputs),
         };
         for o in 0..outputs {
-            let channel = || (0..images).flat_map(move |image| (0..side * side).map(move |p| [image, o, p / side, p % side]));
+            let channel =
+                || (0..images).flat_map(move |image| (0..side * side).map(move |p| [image, o, p / side, p % side]));
             let shift: f64 = channel().map(|at| data.g[at]).sum();
             let scale = channel().map(|at| data.g[at] * (data.z[at] - data.mean[o])).sum::<f64>() * data.inverse[o];
             (of.scale[o], of.shift[o]) = (scale, shift);
@@ -279,12 +295,7 @@ pub fn kernels(device: &Device, cases: &[Case]) -> Result<Vec<Comparison>> {
 ///
 /// # Errors
 /// What the device reports.
-pub fn compare(
-    device: &Device,
-    kernels: &Kernels,
-    cases: &[Case],
-    versions: &[Version],
-) -> Result<Vec<Comparison>> {
+pub fn compare(device: &Device, kernels: &Kernels, cases: &[Case], versions: &[Version]) -> Result<Vec<Comparison>> {
     let mut checks = Vec::new();
     for case in cases {
         check(device, kernels, case, versions, &mut checks)?;
@@ -388,16 +399,19 @@ fn check(
     let mut expected = Vec::new();
     for (number, &lane) in LANES.iter().enumerate() {
         let (images, trial) = (images[number], TRIALS[number]);
-        plan.ask(lane, Ask {
-            present: 1,
-            trial: int(trial),
-            images: int(images),
-            outcome: 0,
-            running: 0,
-            edges: 0,
-            units: 0,
-            spare: 0,
-        });
+        plan.ask(
+            lane,
+            Ask {
+                present: 1,
+                trial: int(trial),
+                images: int(images),
+                outcome: 0,
+                running: 0,
+                edges: 0,
+                units: 0,
+                spare: 0,
+            },
+        );
         let drawn: Vec<Sample> = (0..images)
             .map(|_| Sample {
                 image: numbers.below(IMAGES) as u32,

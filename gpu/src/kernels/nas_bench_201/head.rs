@@ -39,8 +39,9 @@ kernel! {
     // SAFETY: images up to the plan's, at most `sizes.batch`; within a lane or trial at the offsets of plan and head, which lie within the sizes;
     // labels are those of classes.
     unsafe pub struct HeadForward<'a>: "head_forward", "head_forward_naive";
-    // The longest loop has the sums of a batch norm's statistics in double precision. What is kept per image lies a minibatch apart.
-    expects { threads: HEAD_THREADS, dynamic_shared: 848, blocks: 4, arithmetic: 0, global_loads: 8, unfused: 16, shared_waves: 100, global_sectors: 800, }
+    // The loop with the most arithmetic goes back through the linear layer, a column of its weights a thread. What is kept per image lies a minibatch
+    // apart.
+    expects { threads: HEAD_THREADS, dynamic_shared: 848, blocks: 4, arithmetic: 0, global_loads: 16, unfused: 0, shared_waves: 100, global_sectors: 800, }
     given {
         /// The plan of the pass.
         plan: &'a Plan,
@@ -89,7 +90,8 @@ kernel! {
     /// The mean loss of every lane and how many images were right, at the place that its request names.
     // SAFETY: images up to the plan's, at most `sizes.batch`; the plan names only places that there are.
     unsafe pub struct HeadFinish<'a>: "head_finish";
-    expects { threads: WARP, dynamic_shared: 0, blocks: 16, arithmetic: 0, global_loads: 16, unfused: 0, shared_waves: 100, global_sectors: 200, }
+    // A loss and whether it was right lie side by side.
+    expects { threads: WARP, dynamic_shared: 0, blocks: 16, arithmetic: 0, global_loads: 32, unfused: 0, shared_waves: 100, global_sectors: 200, }
     given {
         /// The plan of the pass.
         plan: &'a Plan,
@@ -117,7 +119,7 @@ kernel! {
     // SAFETY: images up to the plan's, at most `sizes.batch`; of the partial gradients as many are written as the head has parameters.
     unsafe pub struct HeadWeights<'a>: "head_weights", "head_weights_naive";
     // Sums in double precision. What is kept per image lies a minibatch apart.
-    expects { threads: HEAD_THREADS, dynamic_shared: 0, blocks: 4, arithmetic: 0, global_loads: 8, unfused: 0, shared_waves: 100, global_sectors: 800, }
+    expects { threads: HEAD_THREADS, dynamic_shared: 0, blocks: 4, arithmetic: 0, global_loads: 16, unfused: 0, shared_waves: 100, global_sectors: 800, }
     given {
         /// The plan of the pass.
         plan: &'a Plan,

@@ -76,7 +76,7 @@ kernel! {
     // SAFETY: the pieces were cut from parameters within a trial's weights; the plan's partial gradients have `slices` times a parameter's length.
     unsafe pub struct FinishGradient<'a>: "finish_gradient", "finish_gradient_naive";
     // Slices are added up, and squares in double precision. Parameters and their slices begin within a sector.
-    expects { threads: UPDATE_THREADS, dynamic_shared: 0, blocks: 6, arithmetic: 0, global_loads: 16, unfused: 16, shared_waves: 100, global_sectors: 130, }
+    expects { threads: UPDATE_THREADS, dynamic_shared: 0, blocks: 8, arithmetic: 0, global_loads: 8, unfused: 8, shared_waves: 100, global_sectors: 130, }
     given {
         /// The plan of the pass.
         plan: &'a Plan,
@@ -123,7 +123,7 @@ kernel! {
     // SAFETY: the pieces were cut from parameters within a trial's weights.
     unsafe pub struct ClipUpdate<'a>: "clip_update", "clip_update_naive";
     // The gradient is multiplied before it is added to the velocity, as on the CPU; the only loop adds squares in double precision.
-    expects { threads: UPDATE_THREADS, dynamic_shared: 0, blocks: 6, arithmetic: 0, global_loads: 4, unfused: 0, shared_waves: 100, global_sectors: 130, }
+    expects { threads: UPDATE_THREADS, dynamic_shared: 0, blocks: 8, arithmetic: 0, global_loads: 16, unfused: 0, shared_waves: 100, global_sectors: 130, }
     given {
         /// The plan of the pass.
         plan: &'a Plan,

@@ -60,8 +60,8 @@ macro_rules! entries {
             // SAFETY: the list names slots of the plan; images up to the plan's, at most `sizes.batch`; within a lane or trial at the offsets of the
             // plan, which lie within the sizes; channels up to the slot's.
             unsafe pub struct $launch<'a>: $fast, $naive;
-            // Rows of the window are stored by lanes that take 16 bytes each of several rows, some of which share banks; filters begin within a sector.
-            expects { threads: WEIGHT_THREADS, dynamic_shared: 0, blocks: $blocks, arithmetic: $arithmetic, global_loads: 0, unfused: 0, shared_waves: 200, global_sectors: 200, }
+            // Filters and gradients of a channel begin within a sector.
+            expects { threads: WEIGHT_THREADS, dynamic_shared: 0, blocks: $blocks, arithmetic: $arithmetic, global_loads: 0, unfused: 0, shared_waves: 110, global_sectors: 150, }
             given {
                 /// The plan of the pass.
                 plan: &'a Plan,
@@ -101,23 +101,23 @@ macro_rules! entries {
 
 entries! {
     /// Gradients of the filters of convolutions with outputs of 32×32 pixels and stride 1, in [`SPLITS_32`] parts; and of scale and shift behind them.
-    Weights32: "weights_32", "weights_32_naive", SPLITS_32, 2, 80;
+    Weights32: "weights_32", "weights_32_naive", SPLITS_32, 2, 91;
     /// The same with outputs of 16×16 pixels, in [`SPLITS_16`] parts.
-    Weights16: "weights_16", "weights_16_naive", SPLITS_16, 2, 80;
+    Weights16: "weights_16", "weights_16_naive", SPLITS_16, 2, 91;
     /// The same with outputs of 8×8 pixels, in [`SPLITS_8`] parts.
-    Weights8: "weights_8", "weights_8_naive", SPLITS_8, 2, 80;
+    Weights8: "weights_8", "weights_8_naive", SPLITS_8, 2, 88;
     /// The same with outputs of 16×16 pixels and stride 2, in [`SPLITS_16`] parts.
-    WeightsDown16: "weights_down_16", "weights_down_16_naive", SPLITS_16, 2, 80;
+    WeightsDown16: "weights_down_16", "weights_down_16_naive", SPLITS_16, 2, 91;
     /// The same with outputs of 8×8 pixels and stride 2, in [`SPLITS_8`] parts.
-    WeightsDown8: "weights_down_8", "weights_down_8_naive", SPLITS_8, 2, 80;
+    WeightsDown8: "weights_down_8", "weights_down_8_naive", SPLITS_8, 2, 88;
 }
 
 kernel! {
     /// Gradients of the filters of the convolution that reads the images, in [`SPLITS_32`] parts; and of scale and shift behind it.
     // SAFETY: as of those that read nodes; samples name images that there are.
     unsafe pub struct WeightsStem<'a>: "weights_stem", "weights_stem_naive";
-    // Values of bytes are looked up wherever they lie.
-    expects { threads: WEIGHT_THREADS, dynamic_shared: 0, blocks: 2, arithmetic: 80, global_loads: 0, unfused: 0, shared_waves: 800, global_sectors: 200, }
+    // Values of bytes are looked up wherever they lie; bytes begin within a sector. Once a block, half a warp at a time adds its sums.
+    expects { threads: WEIGHT_THREADS, dynamic_shared: 0, blocks: 2, arithmetic: 91, global_loads: 0, unfused: 0, shared_waves: 300, global_sectors: 200, }
     given {
         /// The plan of the pass.
         plan: &'a Plan,
