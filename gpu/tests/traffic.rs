@@ -2,8 +2,9 @@
 //! against what their entries expect.
 
 use advantage_nas::network::toy::Toy;
-use advantage_nas_gpu::check::toy;
+use advantage_nas_gpu::check::{nas_bench_201, toy};
 use advantage_nas_gpu::device::Source;
+use advantage_nas_gpu::kernels::nas_bench_201::backward;
 use advantage_nas_gpu::kernels::toy::SOURCE;
 use advantage_nas_software_cuda::{Checks, Order, SoftwareDevice, Space, Traffic};
 
@@ -73,6 +74,21 @@ fn the_toys_accesses_are_as_expected() {
     let traffic = counted(TEST, &software, &[]);
     let problems = problems(&SOURCE, &traffic);
     println!("emulated:\n{}", table(&SOURCE, &traffic));
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+#[test]
+fn accesses_of_the_way_back_are_as_expected() {
+    const TEST: &str = "traffic::accesses_of_the_way_back_are_as_expected";
+    if SoftwareDevice::is_active() {
+        let all = nas_bench_201::backward::paper(&device()).unwrap();
+        assert!(all.iter().all(|one| one.passed));
+        return;
+    }
+    let Some(software) = software_device(TEST) else { return };
+    let traffic = counted(TEST, &software, &[]);
+    let problems = problems(&backward::SOURCE, &traffic);
+    println!("emulated:\n{}", table(&backward::SOURCE, &traffic));
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 

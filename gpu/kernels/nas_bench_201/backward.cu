@@ -54,11 +54,12 @@ __device__ __forceinline__ Own own_of(const unsigned* plan, const float* weights
     return own;
 }
 
-// Of the gradient through a batch norm: own, other, all, mean. sum: of g; product: of g times z - mean; count: of what is summed.
-__device__ __forceinline__ float4 factors_of(double weight, double scale, float mean, float inverse, double sum, double product, double count)
+// Of the gradient through a batch norm: own, other, all, mean. sum: of g; product: of g times z - mean; share: one over
+// the number of what is summed.
+__device__ __forceinline__ float4 factors_of(double weight, double scale, float mean, float inverse, double sum, double product, double share)
 {
-    const double factor = weight * scale * inverse;
-    return make_float4((float)factor, (float)(-factor * inverse * (product * inverse) / count), (float)(-factor * sum / count), mean);
+    const double factor = weight * scale * inverse, part = factor * share;
+    return make_float4((float)factor, (float)(-part * inverse * (product * inverse)), (float)(-part * sum), mean);
 }
 
 __device__ __forceinline__ float through_norm(const float4& factors, float g, float z)
@@ -66,13 +67,13 @@ __device__ __forceinline__ float through_norm(const float4& factors, float g, fl
     return fmaf(factors.x, g, fmaf(factors.y, z - factors.w, factors.z));
 }
 
-// Of a slot's channel; sum and product as above.
-__device__ __forceinline__ float4 slot_factors(const Own& own, const Slot& slot, int side, int channel, double sum, double product)
+// Of a slot's channel; the rest as above.
+__device__ __forceinline__ float4 slot_factors(const Own& own, const Slot& slot, int channel, double sum, double product, double share)
 {
     if (!slot.normalized) return make_float4(slot.weight, 0.0f, 0.0f, 0.0f);
     const double scale = slot.scale == NOWHERE ? 1.0 : own.weights[slot.scale + channel];
     const float mean = own.norms[slot.norm + channel], inverse = own.norms[slot.norm + slot.outputs + channel];
-    return factors_of(slot.weight, scale, mean, inverse, sum, product, (double)own.ask->images * side * side);
+    return factors_of(slot.weight, scale, mean, inverse, sum, product, share);
 }
 
 __device__ __forceinline__ float warp_sum(float value)
@@ -366,8 +367,8 @@ __device__ __forceinline__ void back(const unsigned* plan, const float* weights,
                     copy_async<4>(taps + (8 - i % 9) * C::TAP_PITCH + i / 9, filters + i, i < 9 * width);
             } else {
 #pragma unroll
-                for (int i = lane; i < 9 * BACK_CHANNELS; i += WARP) {
-                    const int tap = i / BACK_CHANNELS, c = i % BACK_CHANNELS;
+                for (int tap = lane / BACK_CHANNELS; tap < 9; tap += WARP / BACK_CHANNELS) {
+                    const int c = lane % BACK_CHANNELS;
                     copy_async<4>(taps + tap * C::TAP_PITCH + c, filters + c, tap == 4 && c < width);
                 }
             }
@@ -422,20 +423,28 @@ __device__ __forceinline__ void back(const unsigned* plan, const float* weights,
 
         // A warp joins the sums of 4 channels at once; a lane ends up with one of their 8 sums.
         const int entries = (end_slot - begin_slot) * outputs;
+        const double share = 1.0 / (images * (OUTPUT * OUTPUT));
         for (int four = 4 * warp; four < entries; four += 4 * C::WARPS) {
             double value[8];
+            unsigned from[8]; // where in the sums, of the gradient and of that times z - mean
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
-                value[2 * i] = value[2 * i + 1] = 0.0;
                 const int entry = four + i;
+                value[2 * i] = value[2 * i + 1] = 0.0;
+                from[2 * i] = from[2 * i + 1] = NOWHERE;
                 if (entry >= entries) continue;
                 const Slot& of = slots[begin_slot + entry / outputs];
                 if (of.kernel == 0 || !of.normalized) continue;
-                const size_t at = (size_t)(entry % outputs) * tile_count(OUTPUT, sizes.batch); // [outputs, tiles]
-                for (int tile = lane; tile < tile_count(OUTPUT, images); tile += WARP) {
-                    value[2 * i] += own.sums[of.gradient_sum + at + tile];
-                    value[2 * i + 1] += own.sums[of.sum + at + tile];
-                }
+                const unsigned row = entry % outputs * tile_count(OUTPUT, sizes.batch); // [outputs, tiles]
+                from[2 * i] = of.gradient_sum + row;
+                from[2 * i + 1] = of.sum + row;
+            }
+            for (int tile = lane; tile < tile_count(OUTPUT, images); tile += WARP) {
+                float more[8];
+#pragma unroll
+                for (int i = 0; i < 8; ++i) more[i] = from[i] == NOWHERE ? 0.0f : own.sums[from[i] + tile];
+#pragma unroll
+                for (int i = 0; i < 8; ++i) value[i] += more[i];
             }
 #pragma unroll
             for (int offset = WARP / 2, half = 4; offset > 0; offset /= 2, half /= 2) {
@@ -454,7 +463,7 @@ __device__ __forceinline__ void back(const unsigned* plan, const float* weights,
             const int entry = four + lane / 8;
             if (lane % 8 == 0 && entry < entries) {
                 const Slot& of = slots[begin_slot + entry / outputs];
-                if (of.kernel != 0) factors[entry] = slot_factors(own, of, OUTPUT, entry % outputs, value[0], product);
+                if (of.kernel != 0) factors[entry] = slot_factors(own, of, entry % outputs, value[0], product, share);
             }
         }
         __syncthreads();
@@ -609,6 +618,7 @@ __device__ __forceinline__ void back_naive(const unsigned* plan, const float* we
     const int images = own.ask->images, channels = shape.channels, channel = blockIdx.y;
     if (own.first_image >= images) return;
     const Slot* slots = slots_of(plan, sizes, blockIdx.z) + shape.first_slot;
+    const double share = 1.0 / (images * (OUTPUT * OUTPUT));
     int image[OWN_PIXELS], y[OWN_PIXELS], x[OWN_PIXELS];
     float whole[OWN_PIXELS];
     for (int n = 0; n < OWN_PIXELS; ++n) {
@@ -627,7 +637,7 @@ __device__ __forceinline__ void back_naive(const unsigned* plan, const float* we
                     sum += own.sums[slot.gradient_sum + at + tile];
                     product += own.sums[slot.sum + at + tile];
                 }
-                factors[0] = slot_factors(own, slot, OUTPUT, o, sum, product);
+                factors[0] = slot_factors(own, slot, o, sum, product, share);
             }
             __syncthreads();
             const float* filter = own.weights + slot.filters + ((size_t)o * channels + channel) * slot.kernel * slot.kernel;
@@ -697,11 +707,11 @@ struct HeadChannel {
     float scale, shift;
 };
 
-__device__ __forceinline__ HeadChannel head_channel(const Own& own, const Head& head, int channel, double sum, double product)
+__device__ __forceinline__ HeadChannel head_channel(const Own& own, const Head& head, int channel, double sum, double product, double share)
 {
     const float mean = own.norms[head.norm + channel], inverse = own.norms[head.norm + head.channels + channel];
-    const double scale = own.weights[head.scale + channel], count = (double)own.ask->images * head.side * head.side;
-    return {factors_of(1.0, scale, mean, inverse, sum, product, count), (float)(scale * inverse), own.weights[head.shift + channel]};
+    const double scale = own.weights[head.scale + channel];
+    return {factors_of(1.0, scale, mean, inverse, sum, product, share), (float)(scale * inverse), own.weights[head.shift + channel]};
 }
 
 // slope: of the average; share: one pixel's.
@@ -725,6 +735,7 @@ extern "C" __global__ void __launch_bounds__(BACK_THREADS) back_last(
     const Own own = own_of<SIDE>(plan, weights, tensors, sums, norms, sizes, head.node);
     const int images = own.ask->images, channels = head.channels;
     if (own.first_image >= images) return;
+    const double share = 1.0 / (images * (SIDE * SIDE));
     const int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, first = blockIdx.y * BACK_CHANNELS;
     for (int c = first + warp; c < min(first + BACK_CHANNELS, channels); c += BACK_THREADS / WARP) {
         const float* of_images = own.sums + head.sum + (size_t)c * sizes.batch; // [2, channels, batch]
@@ -739,7 +750,7 @@ extern "C" __global__ void __launch_bounds__(BACK_THREADS) back_last(
             sum += __shfl_xor_sync(FULL, sum, offset);
             product += __shfl_xor_sync(FULL, product, offset);
         }
-        const HeadChannel of = head_channel(own, head, c, sum, product);
+        const HeadChannel of = head_channel(own, head, c, sum, product, share);
         float4 g[OWN_QUADS<SIDE>];
 #pragma unroll
         for (int j = 0; j < OWN_QUADS<SIDE>; ++j) {
@@ -766,12 +777,13 @@ extern "C" __global__ void __launch_bounds__(NAIVE_THREADS) back_last_naive(
     const Own own = own_of<SIDE>(plan, weights, tensors, sums, norms, sizes, head.node);
     const int images = own.ask->images, channels = head.channels, c = blockIdx.y;
     if (own.first_image >= images) return;
+    const double share = 1.0 / (images * (SIDE * SIDE));
     double sum = 0.0, product = 0.0;
     for (int image = 0; image < images; ++image) {
         sum += own.sums[head.sum + (size_t)c * sizes.batch + image];
         product += own.sums[head.sum + (size_t)(channels + c) * sizes.batch + image];
     }
-    const HeadChannel of = head_channel(own, head, c, sum, product);
+    const HeadChannel of = head_channel(own, head, c, sum, product, share);
     const int image = own.first_image + threadIdx.x / (SIDE * SIDE), pixel = threadIdx.x % (SIDE * SIDE);
     if (image < images) {
         const size_t at = plane_of<SIDE>(image, channels, c) + pixel;
