@@ -308,12 +308,12 @@ __device__ __forceinline__ void multiply(const float* dz, const float* taps, flo
 // grid [tiles, blocks of channels, lanes]
 template <class C>
 __device__ __forceinline__ void back(const unsigned* plan, const float* weights, float* tensors, float* sums, const float* norms,
-                                     const Sizes& sizes, const Shape& shape)
+                                     const Sizes& sizes, const Shape& shape,
+                                     float* room,     // two stages, each dz [STEP, images, rows, pitch] and taps [STEP, 9, tap pitch]; in the
+                                                      // end sums [slices, channels, pixels]
+                                     float4* factors) // [slots, outputs]: own, other, all, mean
 {
     constexpr int SIDE = C::SIDE, OUTPUT = C::OUTPUT;
-    __shared__ __align__(16) float room[C::ROOM];         // two stages, each dz [STEP, images, rows, pitch] and taps [STEP, 9, tap pitch]; then sums
-                                                          // [slices, channels, pixels]
-    __shared__ __align__(16) float4 factors[BACK_FACTORS]; // [slots, outputs]: own, other, all, mean
     if (!ask_of(plan, sizes, blockIdx.z).present) return;
     const Own own = own_of<SIDE>(plan, weights, tensors, sums, norms, sizes, shape.node);
     const int images = own.ask->images, outputs = shape.outputs, channels = shape.channels;
@@ -609,10 +609,9 @@ __device__ void sum_up_naive(const Own& own, int channels, int channel, unsigned
 // grid [tiles, channels, lanes]
 template <class C>
 __device__ __forceinline__ void back_naive(const unsigned* plan, const float* weights, float* tensors, float* sums, const float* norms,
-                                           const Sizes& sizes, const Shape& shape)
+                                           const Sizes& sizes, const Shape& shape, float4* factors) // of one output channel
 {
     constexpr int SIDE = C::SIDE, OUTPUT = C::OUTPUT, OWN_PIXELS = C::PIXELS / NAIVE_THREADS;
-    __shared__ __align__(16) float4 factors[1]; // of one output channel
     if (!ask_of(plan, sizes, blockIdx.z).present) return;
     const Own own = own_of<SIDE>(plan, weights, tensors, sums, norms, sizes, shape.node);
     const int images = own.ask->images, channels = shape.channels, channel = blockIdx.y;
@@ -677,23 +676,27 @@ __device__ __forceinline__ void back_naive(const unsigned* plan, const float* we
     sum_up_naive<SIDE>(own, channels, channel, shape.gradient, shape.gradient_sum);
 }
 
-#define BACK(name, SIDE, STRIDE, THREADS_, BLOCKS)                                                                             \
-    extern "C" __global__ void __launch_bounds__(THREADS_, BLOCKS)                                                      \
-        name(const unsigned* __restrict__ plan,  /* [lanes, sizes.plan] */                                                      \
-             const float* __restrict__ weights,  /* [trials, sizes.weights] */                                                  \
-             float* tensors,                     /* [lanes, sizes.tensors] */                                                   \
-             float* sums,                        /* [lanes, sizes.sums] */                                                      \
-             const float* __restrict__ norms,    /* [lanes, sizes.norms] */                                                     \
-             const Sizes sizes, const Shape shape)                                                                              \
-    {                                                                                                                           \
-        static_assert(Cut<SIDE, STRIDE>::THREADS == THREADS_, "threads of a block");                                            \
-        back<Cut<SIDE, STRIDE>>(plan, weights, tensors, sums, norms, sizes, shape);                                             \
-    }                                                                                                                           \
-    extern "C" __global__ void __launch_bounds__(NAIVE_THREADS)                                                                 \
-        name##_naive(const unsigned* __restrict__ plan, const float* __restrict__ weights, float* tensors, float* sums,         \
-                     const float* __restrict__ norms, const Sizes sizes, const Shape shape)                                     \
-    {                                                                                                                           \
-        back_naive<Cut<SIDE, STRIDE>>(plan, weights, tensors, sums, norms, sizes, shape);                                       \
+// Shared memory is declared in the kernels themselves: in a template, the software device would take it for something else.
+#define BACK(name, SIDE, STRIDE, THREADS_, BLOCKS)                                                                                          \
+    extern "C" __global__ void __launch_bounds__(THREADS_, BLOCKS)                                                                          \
+        name(const unsigned* __restrict__ plan, /* [lanes, sizes.plan] */                                                                   \
+             const float* __restrict__ weights, /* [trials, sizes.weights] */                                                               \
+             float* tensors,                    /* [lanes, sizes.tensors] */                                                                \
+             float* sums,                       /* [lanes, sizes.sums] */                                                                   \
+             const float* __restrict__ norms,   /* [lanes, sizes.norms] */                                                                  \
+             const Sizes sizes, const Shape shape)                                                                                          \
+    {                                                                                                                                       \
+        __shared__ __align__(16) float room[Cut<SIDE, STRIDE>::ROOM];                                                                       \
+        __shared__ __align__(16) float4 factors[BACK_FACTORS];                                                                              \
+        static_assert(Cut<SIDE, STRIDE>::THREADS == THREADS_, "threads of a block");                                                        \
+        back<Cut<SIDE, STRIDE>>(plan, weights, tensors, sums, norms, sizes, shape, room, factors);                                          \
+    }                                                                                                                                       \
+    extern "C" __global__ void __launch_bounds__(NAIVE_THREADS)                                                                             \
+        name##_naive(const unsigned* __restrict__ plan, const float* __restrict__ weights, float* tensors, float* sums,                     \
+                     const float* __restrict__ norms, const Sizes sizes, const Shape shape)                                                 \
+    {                                                                                                                                       \
+        __shared__ __align__(16) float4 factors[1];                                                                                         \
+        back_naive<Cut<SIDE, STRIDE>>(plan, weights, tensors, sums, norms, sizes, shape, factors);                                          \
     }
 BACK(back_32, 32, 1, BACK_THREADS, 2)
 BACK(back_16, 16, 1, BACK_THREADS, 2)
