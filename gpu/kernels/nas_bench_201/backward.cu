@@ -225,7 +225,7 @@ struct Cut {
     static constexpr int ROWS = TILE_ROWS / STRIDE + (STRIDE == 1 ? 2 : 1); // of dz that a tile needs
     static constexpr int BORDER = STRIDE == 1 ? 1 : 0;            // columns of zeros before the first; one behind the last
     // Of a row of dz: strips that are loaded at the same time fall into different banks.
-    static constexpr int PITCH = STRIDE == 2 && OUTPUT == 8 ? 24 : OUTPUT + 4;
+    static constexpr int PITCH = STRIDE == 1 ? OUTPUT + 4 : OUTPUT == 8 ? 24 : 48;
     static constexpr int PLANE = IMAGES * ROWS * PITCH;
     static constexpr int TAP_PITCH = BACK_CHANNELS + 4;           // of a tap's channels: filters are stored with few conflicts
     static constexpr int STEP = 8, SLICES = PIXELS == 256 ? 2 : 4, CHUNK = STEP / SLICES;
@@ -398,7 +398,7 @@ __device__ __forceinline__ void back(const unsigned* plan, const float* weights,
                     if (last) *(float2*)(to + 4) = make_float2(dz.w, 0.0f);
                 } else {
                     if (row >= C::IMAGES * C::ROWS) continue;
-                    *(float4*)to = dz;
+                    *(float4*)to = make_float4(dz.x, dz.y, dz.z, dz.w);
                     if (last) to[4] = 0.0f;
                 }
             }
@@ -548,11 +548,12 @@ __device__ __forceinline__ void back(const unsigned* plan, const float* weights,
 #pragma unroll
                 for (int s = 0; s < C::SLICES; ++s) {
                     const float* from = room + (s * BACK_CHANNELS + c) * C::PIXELS + 4 * (lane + WARP * j ^ part_swap(c));
-                    const float4 more = *(const float4*)from;
-                    whole[j].x += more.x;
-                    whole[j].y += more.y;
-                    whole[j].z += more.z;
-                    whole[j].w += more.w;
+                    __align__(16) float more[4];
+                    *(float4*)more = *(const float4*)from;
+                    whole[j].x += more[0];
+                    whole[j].y += more[1];
+                    whole[j].z += more[2];
+                    whole[j].w += more[3];
                 }
                 if (shape.relu) {
                     const float4 value = *(const float4*)(own.tensors + shape.value + at);
@@ -771,7 +772,7 @@ extern "C" __global__ void __launch_bounds__(BACK_THREADS) back_last(
 }
 
 // grid [tiles, channels, lanes]
-extern "C" __global__ void __launch_bounds__(NAIVE_THREADS) back_last_naive(
+extern "C" __global__ void __launch_bounds__(NAIVE_THREADS, 4) back_last_naive(
     const unsigned* __restrict__ plan, const float* __restrict__ weights, float* tensors, float* sums, const float* __restrict__ norms,
     const Sizes sizes, const Head head)
 {
@@ -780,13 +781,12 @@ extern "C" __global__ void __launch_bounds__(NAIVE_THREADS) back_last_naive(
     const Own own = own_of<SIDE>(plan, weights, tensors, sums, norms, sizes, head.node);
     const int images = own.ask->images, channels = head.channels, c = blockIdx.y;
     if (own.first_image >= images) return;
-    const double share = 1.0 / (images * (SIDE * SIDE));
     double sum = 0.0, product = 0.0;
     for (int image = 0; image < images; ++image) {
         sum += own.sums[head.sum + (size_t)c * sizes.batch + image];
         product += own.sums[head.sum + (size_t)(channels + c) * sizes.batch + image];
     }
-    const HeadChannel of = head_channel(own, head, c, sum, product, share);
+    const HeadChannel of = head_channel(own, head, c, sum, product, 1.0 / (images * (SIDE * SIDE)));
     const int image = own.first_image + threadIdx.x / (SIDE * SIDE), pixel = threadIdx.x % (SIDE * SIDE);
     if (image < images) {
         const size_t at = plane_of<SIDE>(image, channels, c) + pixel;

@@ -137,6 +137,35 @@ pub const CASES: [Case; 10] = [
     ONE,
 ];
 
+/// Cases that are enough to see faults: most of the kernels' text is the same for all sides.
+pub const FEW: [Case; 3] = [
+    Case {
+        side: 16,
+        channels: 5,
+        outputs: 17,
+        batch: 3,
+        images: &[2, 3],
+        slots: 3,
+        outs: 3,
+        terms: 5,
+        kernels: &[3, 0, 1],
+        ..ONE
+    },
+    Case { channels: 2, outputs: 130, batch: 2, images: &[2], slots: 2, outs: 0, terms: 1, kernels: &[1, 3], ..ONE },
+    Case {
+        side: 32,
+        stride: 2,
+        channels: 3,
+        outputs: 9,
+        batch: 2,
+        images: &[1, 2],
+        slots: 1,
+        outs: 2,
+        terms: 3,
+        ..ONE
+    },
+];
+
 /// What only the naive versions can do: filters of any height.
 pub const WIDE: Case = Case {
     side: 16,
