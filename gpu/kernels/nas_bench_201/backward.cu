@@ -5,12 +5,12 @@
 // kernel left behind, and every block joins anew. While the gradient is at hand, it is summed for the batch norms in front of the node, and
 // for the weights of the edges.
 //
-// | kernel      | one block does                                       | naive version                      |
-// | ----------- | ---------------------------------------------------- | ---------------------------------- |
-// | back_SIDE   | a tile of a node, BACK_CHANNELS channels             | a tile, a channel; a thread a pixel |
-// | back_up_SIDE| the same, where convolutions have stride 2           | the same                           |
-// | back_last   | a tile of the last node, BACK_CHANNELS channels      | a tile, a channel; a thread a pixel |
-// | answers     | the derivative by the weight of one candidate        | none                               |
+// | kernel       | one block does                                  | naive version                       |
+// | ------------ | ----------------------------------------------- | ----------------------------------- |
+// | back_SIDE    | a tile of a node, BACK_CHANNELS channels        | a tile, a channel; a thread a pixel |
+// | back_up_SIDE | the same, where convolutions have stride 2      | the same                            |
+// | back_last    | a tile of the last node, BACK_CHANNELS channels | the same                            |
+// | answers      | the derivative by the weight of one candidate   | none                                |
 //
 // The fast version of back goes over steps of STEP output channels of a slot, whose dz and filters lie in shared memory, twice, so that one
 // step is loaded while the other one is used. A lane has strips of 8 pixels and 4 channels. Slices of warps have channels of their own, and
@@ -18,7 +18,7 @@
 // odd: 9 products for 4 pixels, no zeros among them.
 //
 // Written on the host, in src/kernels/nas_bench_201/backward.rs: the constants BACK_CHANNELS, BACK_THREADS, BACK_UP_THREADS, NAIVE_THREADS,
-// ANSWER_THREADS and BACK_FACTORS, the structs Target and Answering.
+// ANSWER_THREADS and BACK_FACTORS, the struct Answering.
 
 // What a block reads and writes of its lane, and where it is.
 struct Own {
@@ -376,12 +376,12 @@ __device__ __forceinline__ void back(const unsigned* plan, const float* weights,
         copy_commit();
     };
     // Puts dz to shared memory.
-    auto put = [&](const float4* slot_factors, int begin, float* stage) {
+    auto put = [&](const float4* of_slot, int begin, float* stage) {
 #pragma unroll
         for (int n = 0; n < C::OWN_OUTPUTS; ++n) {
             const int o = warp + n * C::WARPS;
             if (begin + o >= outputs) continue;
-            const float4 of = slot_factors[begin + o];
+            const float4 of = of_slot[begin + o];
 #pragma unroll
             for (int i = 0; i < C::OWN_LOADS; ++i) {
                 const int row = C::row_of(i, lane), image = row / C::ROWS, y = first_row + row % C::ROWS;

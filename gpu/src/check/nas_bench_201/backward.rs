@@ -132,7 +132,6 @@ pub const CASES: [Case; 10] = [
         outs: 2,
         terms: 3,
         kernels: &[3, 1],
-        ..ONE
     },
     ONE,
 ];
@@ -378,7 +377,6 @@ impl Setup {
     }
 
     /// The terms of the node: of all kinds in turn.
-    #[allow(clippy::too_many_arguments, reason = "a node and a lane")]
     fn terms(
         &mut self,
         plan: &mut Plan,
@@ -612,7 +610,6 @@ fn back(
                 (0..outputs)
                     .map(|o| {
                         let scale = if scale == NOWHERE { 1.0 } else { scales[o] };
-                        // As large as sums over so many pixels.
                         [scale, mean[o].into(), inverse[o].into(), sums[o], products[o]]
                     })
                     .collect()
