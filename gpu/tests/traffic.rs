@@ -3,7 +3,7 @@
 
 use advantage_nas::comparison::Comparison;
 use advantage_nas::network::toy::Toy;
-use advantage_nas_gpu::check::nas_bench_201::{head, update, weights};
+use advantage_nas_gpu::check::nas_bench_201::{backward, head, update, weights};
 use advantage_nas_gpu::check::{probe, toy};
 use advantage_nas_gpu::device::Source;
 use advantage_nas_gpu::kernels;
@@ -176,6 +176,12 @@ fn other_loads_in_machine_code_are_found() {
     );
     let unknown = differences("", &SOURCE, &all(4));
     assert!(unknown.iter().any(|one| one == "toy_edges is not in the table of ring 2b"), "{unknown:?}");
+}
+
+#[test]
+fn the_way_backs_accesses_are_as_expected() {
+    const TEST: &str = "traffic::the_way_backs_accesses_are_as_expected";
+    as_expected(TEST, &nas_bench_201::backward::SOURCE, || backward::paper(&device()).unwrap());
 }
 
 /// Enough to see changes.

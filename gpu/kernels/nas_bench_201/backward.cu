@@ -5,12 +5,12 @@
 // kernel left behind, and every block joins anew. While the gradient is at hand, it is summed for the batch norms in front of the node, and
 // for the weights of the edges.
 //
-// | kernel      | one block does                                       | naive version                      |
-// | ----------- | ---------------------------------------------------- | ---------------------------------- |
-// | back_SIDE   | a tile of a node, BACK_CHANNELS channels             | a tile, a channel; a thread a pixel |
-// | back_up_SIDE| the same, where convolutions have stride 2           | the same                           |
-// | back_last   | a tile of the last node, BACK_CHANNELS channels      | a tile, a channel; a thread a pixel |
-// | answers     | the derivative by the weight of one candidate        | none                               |
+// | kernel       | one block does                                  | naive version                       |
+// | ------------ | ----------------------------------------------- | ----------------------------------- |
+// | back_SIDE    | a tile of a node, BACK_CHANNELS channels        | a tile, a channel; a thread a pixel |
+// | back_up_SIDE | the same, where convolutions have stride 2      | the same                            |
+// | back_last    | a tile of the last node, BACK_CHANNELS channels | the same                            |
+// | answers      | the derivative by the weight of one candidate   | none                                |
 //
 // The fast version of back goes over steps of STEP output channels of a slot, whose dz and filters lie in shared memory, twice, so that one
 // step is loaded while the other one is used. A lane has strips of 8 pixels and 4 channels. Slices of warps have channels of their own, and
@@ -18,7 +18,7 @@
 // odd: 9 products for 4 pixels, no zeros among them.
 //
 // Written on the host, in src/kernels/nas_bench_201/backward.rs: the constants BACK_CHANNELS, BACK_THREADS, BACK_UP_THREADS, NAIVE_THREADS,
-// ANSWER_THREADS and BACK_FACTORS, the structs Target and Answering.
+// ANSWER_THREADS and BACK_FACTORS, the struct Answering.
 
 // What a block reads and writes of its lane, and where it is.
 struct Own {
@@ -54,11 +54,12 @@ __device__ __forceinline__ Own own_of(const unsigned* plan, const float* weights
     return own;
 }
 
-// Of the gradient through a batch norm: own, other, all, mean. sum: of g; product: of g times z - mean; count: of what is summed.
-__device__ __forceinline__ float4 factors_of(double weight, double scale, float mean, float inverse, double sum, double product, double count)
+// Of the gradient through a batch norm: own, other, all, mean. sum: of g; product: of g times z - mean; share: one over
+// the number of what is summed.
+__device__ __forceinline__ float4 factors_of(double weight, double scale, float mean, float inverse, double sum, double product, double share)
 {
-    const double factor = weight * scale * inverse;
-    return make_float4((float)factor, (float)(-factor * inverse * (product * inverse) / count), (float)(-factor * sum / count), mean);
+    const double factor = weight * scale * inverse, part = factor * share;
+    return make_float4((float)factor, (float)(-part * inverse * (product * inverse)), (float)(-part * sum), mean);
 }
 
 __device__ __forceinline__ float through_norm(const float4& factors, float g, float z)
@@ -66,13 +67,13 @@ __device__ __forceinline__ float through_norm(const float4& factors, float g, fl
     return fmaf(factors.x, g, fmaf(factors.y, z - factors.w, factors.z));
 }
 
-// Of a slot's channel; sum and product as above.
-__device__ __forceinline__ float4 slot_factors(const Own& own, const Slot& slot, int side, int channel, double sum, double product)
+// Of a slot's channel; the rest as above.
+__device__ __forceinline__ float4 slot_factors(const Own& own, const Slot& slot, int channel, double sum, double product, double share)
 {
     if (!slot.normalized) return make_float4(slot.weight, 0.0f, 0.0f, 0.0f);
     const double scale = slot.scale == NOWHERE ? 1.0 : own.weights[slot.scale + channel];
     const float mean = own.norms[slot.norm + channel], inverse = own.norms[slot.norm + slot.outputs + channel];
-    return factors_of(slot.weight, scale, mean, inverse, sum, product, (double)own.ask->images * side * side);
+    return factors_of(slot.weight, scale, mean, inverse, sum, product, share);
 }
 
 __device__ __forceinline__ float warp_sum(float value)
@@ -224,7 +225,7 @@ struct Cut {
     static constexpr int ROWS = TILE_ROWS / STRIDE + (STRIDE == 1 ? 2 : 1); // of dz that a tile needs
     static constexpr int BORDER = STRIDE == 1 ? 1 : 0;            // columns of zeros before the first; one behind the last
     // Of a row of dz: strips that are loaded at the same time fall into different banks.
-    static constexpr int PITCH = STRIDE == 2 && OUTPUT == 8 ? 24 : OUTPUT + 4;
+    static constexpr int PITCH = STRIDE == 1 ? OUTPUT + 4 : OUTPUT == 8 ? 24 : 48;
     static constexpr int PLANE = IMAGES * ROWS * PITCH;
     static constexpr int TAP_PITCH = BACK_CHANNELS + 4;           // of a tap's channels: filters are stored with few conflicts
     static constexpr int STEP = 8, SLICES = PIXELS == 256 ? 2 : 4, CHUNK = STEP / SLICES;
@@ -307,12 +308,12 @@ __device__ __forceinline__ void multiply(const float* dz, const float* taps, flo
 // grid [tiles, blocks of channels, lanes]
 template <class C>
 __device__ __forceinline__ void back(const unsigned* plan, const float* weights, float* tensors, float* sums, const float* norms,
-                                     const Sizes& sizes, const Shape& shape)
+                                     const Sizes& sizes, const Shape& shape,
+                                     float* room,     // two stages, each dz [STEP, images, rows, pitch] and taps [STEP, 9, tap pitch]; in the
+                                                      // end sums [slices, channels, pixels]
+                                     float4* factors) // [slots, outputs]: own, other, all, mean
 {
     constexpr int SIDE = C::SIDE, OUTPUT = C::OUTPUT;
-    __shared__ __align__(16) float room[C::ROOM];         // two stages, each dz [STEP, images, rows, pitch] and taps [STEP, 9, tap pitch]; then sums
-                                                          // [slices, channels, pixels]
-    __shared__ __align__(16) float4 factors[BACK_FACTORS]; // [slots, outputs]: own, other, all, mean
     if (!ask_of(plan, sizes, blockIdx.z).present) return;
     const Own own = own_of<SIDE>(plan, weights, tensors, sums, norms, sizes, shape.node);
     const int images = own.ask->images, outputs = shape.outputs, channels = shape.channels;
@@ -366,8 +367,8 @@ __device__ __forceinline__ void back(const unsigned* plan, const float* weights,
                     copy_async<4>(taps + (8 - i % 9) * C::TAP_PITCH + i / 9, filters + i, i < 9 * width);
             } else {
 #pragma unroll
-                for (int i = lane; i < 9 * BACK_CHANNELS; i += WARP) {
-                    const int tap = i / BACK_CHANNELS, c = i % BACK_CHANNELS;
+                for (int tap = lane / BACK_CHANNELS; tap < 9; tap += WARP / BACK_CHANNELS) {
+                    const int c = lane % BACK_CHANNELS;
                     copy_async<4>(taps + tap * C::TAP_PITCH + c, filters + c, tap == 4 && c < width);
                 }
             }
@@ -375,12 +376,12 @@ __device__ __forceinline__ void back(const unsigned* plan, const float* weights,
         copy_commit();
     };
     // Puts dz to shared memory.
-    auto put = [&](const float4* slot_factors, int begin, float* stage) {
+    auto put = [&](const float4* of_slot, int begin, float* stage) {
 #pragma unroll
         for (int n = 0; n < C::OWN_OUTPUTS; ++n) {
             const int o = warp + n * C::WARPS;
             if (begin + o >= outputs) continue;
-            const float4 of = slot_factors[begin + o];
+            const float4 of = of_slot[begin + o];
 #pragma unroll
             for (int i = 0; i < C::OWN_LOADS; ++i) {
                 const int row = C::row_of(i, lane), image = row / C::ROWS, y = first_row + row % C::ROWS;
@@ -397,7 +398,7 @@ __device__ __forceinline__ void back(const unsigned* plan, const float* weights,
                     if (last) *(float2*)(to + 4) = make_float2(dz.w, 0.0f);
                 } else {
                     if (row >= C::IMAGES * C::ROWS) continue;
-                    *(float4*)to = dz;
+                    *(float4*)to = make_float4(dz.x, dz.y, dz.z, dz.w);
                     if (last) to[4] = 0.0f;
                 }
             }
@@ -422,20 +423,28 @@ __device__ __forceinline__ void back(const unsigned* plan, const float* weights,
 
         // A warp joins the sums of 4 channels at once; a lane ends up with one of their 8 sums.
         const int entries = (end_slot - begin_slot) * outputs;
+        const double share = 1.0 / (images * (OUTPUT * OUTPUT));
         for (int four = 4 * warp; four < entries; four += 4 * C::WARPS) {
             double value[8];
+            unsigned from[8]; // where in the sums, of the gradient and of that times z - mean
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
-                value[2 * i] = value[2 * i + 1] = 0.0;
                 const int entry = four + i;
+                value[2 * i] = value[2 * i + 1] = 0.0;
+                from[2 * i] = from[2 * i + 1] = NOWHERE;
                 if (entry >= entries) continue;
                 const Slot& of = slots[begin_slot + entry / outputs];
                 if (of.kernel == 0 || !of.normalized) continue;
-                const size_t at = (size_t)(entry % outputs) * tile_count(OUTPUT, sizes.batch); // [outputs, tiles]
-                for (int tile = lane; tile < tile_count(OUTPUT, images); tile += WARP) {
-                    value[2 * i] += own.sums[of.gradient_sum + at + tile];
-                    value[2 * i + 1] += own.sums[of.sum + at + tile];
-                }
+                const unsigned row = entry % outputs * tile_count(OUTPUT, sizes.batch); // [outputs, tiles]
+                from[2 * i] = of.gradient_sum + row;
+                from[2 * i + 1] = of.sum + row;
+            }
+            for (int tile = lane; tile < tile_count(OUTPUT, images); tile += WARP) {
+                float more[8];
+#pragma unroll
+                for (int i = 0; i < 8; ++i) more[i] = from[i] == NOWHERE ? 0.0f : own.sums[from[i] + tile];
+#pragma unroll
+                for (int i = 0; i < 8; ++i) value[i] += more[i];
             }
 #pragma unroll
             for (int offset = WARP / 2, half = 4; offset > 0; offset /= 2, half /= 2) {
@@ -454,7 +463,7 @@ __device__ __forceinline__ void back(const unsigned* plan, const float* weights,
             const int entry = four + lane / 8;
             if (lane % 8 == 0 && entry < entries) {
                 const Slot& of = slots[begin_slot + entry / outputs];
-                if (of.kernel != 0) factors[entry] = slot_factors(own, of, OUTPUT, entry % outputs, value[0], product);
+                if (of.kernel != 0) factors[entry] = slot_factors(own, of, entry % outputs, value[0], product, share);
             }
         }
         __syncthreads();
@@ -539,11 +548,12 @@ __device__ __forceinline__ void back(const unsigned* plan, const float* weights,
 #pragma unroll
                 for (int s = 0; s < C::SLICES; ++s) {
                     const float* from = room + (s * BACK_CHANNELS + c) * C::PIXELS + 4 * (lane + WARP * j ^ part_swap(c));
-                    const float4 more = *(const float4*)from;
-                    whole[j].x += more.x;
-                    whole[j].y += more.y;
-                    whole[j].z += more.z;
-                    whole[j].w += more.w;
+                    __align__(16) float more[4];
+                    *(float4*)more = *(const float4*)from;
+                    whole[j].x += more[0];
+                    whole[j].y += more[1];
+                    whole[j].z += more[2];
+                    whole[j].w += more[3];
                 }
                 if (shape.relu) {
                     const float4 value = *(const float4*)(own.tensors + shape.value + at);
@@ -600,15 +610,15 @@ __device__ void sum_up_naive(const Own& own, int channels, int channel, unsigned
 // grid [tiles, channels, lanes]
 template <class C>
 __device__ __forceinline__ void back_naive(const unsigned* plan, const float* weights, float* tensors, float* sums, const float* norms,
-                                           const Sizes& sizes, const Shape& shape)
+                                           const Sizes& sizes, const Shape& shape, float4* factors) // of one output channel
 {
     constexpr int SIDE = C::SIDE, OUTPUT = C::OUTPUT, OWN_PIXELS = C::PIXELS / NAIVE_THREADS;
-    __shared__ __align__(16) float4 factors[1]; // of one output channel
     if (!ask_of(plan, sizes, blockIdx.z).present) return;
     const Own own = own_of<SIDE>(plan, weights, tensors, sums, norms, sizes, shape.node);
     const int images = own.ask->images, channels = shape.channels, channel = blockIdx.y;
     if (own.first_image >= images) return;
     const Slot* slots = slots_of(plan, sizes, blockIdx.z) + shape.first_slot;
+    const double share = 1.0 / (images * (OUTPUT * OUTPUT));
     int image[OWN_PIXELS], y[OWN_PIXELS], x[OWN_PIXELS];
     float whole[OWN_PIXELS];
     for (int n = 0; n < OWN_PIXELS; ++n) {
@@ -627,7 +637,7 @@ __device__ __forceinline__ void back_naive(const unsigned* plan, const float* we
                     sum += own.sums[slot.gradient_sum + at + tile];
                     product += own.sums[slot.sum + at + tile];
                 }
-                factors[0] = slot_factors(own, slot, OUTPUT, o, sum, product);
+                factors[0] = slot_factors(own, slot, o, sum, product, share);
             }
             __syncthreads();
             const float* filter = own.weights + slot.filters + ((size_t)o * channels + channel) * slot.kernel * slot.kernel;
@@ -667,23 +677,27 @@ __device__ __forceinline__ void back_naive(const unsigned* plan, const float* we
     sum_up_naive<SIDE>(own, channels, channel, shape.gradient, shape.gradient_sum);
 }
 
-#define BACK(name, SIDE, STRIDE, THREADS_, BLOCKS)                                                                             \
-    extern "C" __global__ void __launch_bounds__(THREADS_, BLOCKS)                                                      \
-        name(const unsigned* __restrict__ plan,  /* [lanes, sizes.plan] */                                                      \
-             const float* __restrict__ weights,  /* [trials, sizes.weights] */                                                  \
-             float* tensors,                     /* [lanes, sizes.tensors] */                                                   \
-             float* sums,                        /* [lanes, sizes.sums] */                                                      \
-             const float* __restrict__ norms,    /* [lanes, sizes.norms] */                                                     \
-             const Sizes sizes, const Shape shape)                                                                              \
-    {                                                                                                                           \
-        static_assert(Cut<SIDE, STRIDE>::THREADS == THREADS_, "threads of a block");                                            \
-        back<Cut<SIDE, STRIDE>>(plan, weights, tensors, sums, norms, sizes, shape);                                             \
-    }                                                                                                                           \
-    extern "C" __global__ void __launch_bounds__(NAIVE_THREADS)                                                                 \
-        name##_naive(const unsigned* __restrict__ plan, const float* __restrict__ weights, float* tensors, float* sums,         \
-                     const float* __restrict__ norms, const Sizes sizes, const Shape shape)                                     \
-    {                                                                                                                           \
-        back_naive<Cut<SIDE, STRIDE>>(plan, weights, tensors, sums, norms, sizes, shape);                                       \
+// Shared memory is declared in the kernels themselves: in a template, the software device would take it for something else.
+#define BACK(name, SIDE, STRIDE, THREADS_, BLOCKS)                                                                                          \
+    extern "C" __global__ void __launch_bounds__(THREADS_, BLOCKS)                                                                          \
+        name(const unsigned* __restrict__ plan, /* [lanes, sizes.plan] */                                                                   \
+             const float* __restrict__ weights, /* [trials, sizes.weights] */                                                               \
+             float* tensors,                    /* [lanes, sizes.tensors] */                                                                \
+             float* sums,                       /* [lanes, sizes.sums] */                                                                   \
+             const float* __restrict__ norms,   /* [lanes, sizes.norms] */                                                                  \
+             const Sizes sizes, const Shape shape)                                                                                          \
+    {                                                                                                                                       \
+        __shared__ __align__(16) float room[Cut<SIDE, STRIDE>::ROOM];                                                                       \
+        __shared__ __align__(16) float4 factors[BACK_FACTORS];                                                                              \
+        static_assert(Cut<SIDE, STRIDE>::THREADS == THREADS_, "threads of a block");                                                        \
+        back<Cut<SIDE, STRIDE>>(plan, weights, tensors, sums, norms, sizes, shape, room, factors);                                          \
+    }                                                                                                                                       \
+    extern "C" __global__ void __launch_bounds__(NAIVE_THREADS)                                                                             \
+        name##_naive(const unsigned* __restrict__ plan, const float* __restrict__ weights, float* tensors, float* sums,                     \
+                     const float* __restrict__ norms, const Sizes sizes, const Shape shape)                                                 \
+    {                                                                                                                                       \
+        __shared__ __align__(16) float4 factors[1];                                                                                         \
+        back_naive<Cut<SIDE, STRIDE>>(plan, weights, tensors, sums, norms, sizes, shape, factors);                                          \
     }
 BACK(back_32, 32, 1, BACK_THREADS, 2)
 BACK(back_16, 16, 1, BACK_THREADS, 2)
@@ -697,11 +711,11 @@ struct HeadChannel {
     float scale, shift;
 };
 
-__device__ __forceinline__ HeadChannel head_channel(const Own& own, const Head& head, int channel, double sum, double product)
+__device__ __forceinline__ HeadChannel head_channel(const Own& own, const Head& head, int channel, double sum, double product, double share)
 {
     const float mean = own.norms[head.norm + channel], inverse = own.norms[head.norm + head.channels + channel];
-    const double scale = own.weights[head.scale + channel], count = (double)own.ask->images * head.side * head.side;
-    return {factors_of(1.0, scale, mean, inverse, sum, product, count), (float)(scale * inverse), own.weights[head.shift + channel]};
+    const double scale = own.weights[head.scale + channel];
+    return {factors_of(1.0, scale, mean, inverse, sum, product, share), (float)(scale * inverse), own.weights[head.shift + channel]};
 }
 
 // slope: of the average; share: one pixel's.
@@ -725,6 +739,7 @@ extern "C" __global__ void __launch_bounds__(BACK_THREADS) back_last(
     const Own own = own_of<SIDE>(plan, weights, tensors, sums, norms, sizes, head.node);
     const int images = own.ask->images, channels = head.channels;
     if (own.first_image >= images) return;
+    const double share = 1.0 / (images * (SIDE * SIDE));
     const int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, first = blockIdx.y * BACK_CHANNELS;
     for (int c = first + warp; c < min(first + BACK_CHANNELS, channels); c += BACK_THREADS / WARP) {
         const float* of_images = own.sums + head.sum + (size_t)c * sizes.batch; // [2, channels, batch]
@@ -739,7 +754,7 @@ extern "C" __global__ void __launch_bounds__(BACK_THREADS) back_last(
             sum += __shfl_xor_sync(FULL, sum, offset);
             product += __shfl_xor_sync(FULL, product, offset);
         }
-        const HeadChannel of = head_channel(own, head, c, sum, product);
+        const HeadChannel of = head_channel(own, head, c, sum, product, share);
         float4 g[OWN_QUADS<SIDE>];
 #pragma unroll
         for (int j = 0; j < OWN_QUADS<SIDE>; ++j) {
@@ -757,7 +772,7 @@ extern "C" __global__ void __launch_bounds__(BACK_THREADS) back_last(
 }
 
 // grid [tiles, channels, lanes]
-extern "C" __global__ void __launch_bounds__(NAIVE_THREADS) back_last_naive(
+extern "C" __global__ void __launch_bounds__(NAIVE_THREADS, 4) back_last_naive(
     const unsigned* __restrict__ plan, const float* __restrict__ weights, float* tensors, float* sums, const float* __restrict__ norms,
     const Sizes sizes, const Head head)
 {
@@ -771,7 +786,7 @@ extern "C" __global__ void __launch_bounds__(NAIVE_THREADS) back_last_naive(
         sum += own.sums[head.sum + (size_t)c * sizes.batch + image];
         product += own.sums[head.sum + (size_t)(channels + c) * sizes.batch + image];
     }
-    const HeadChannel of = head_channel(own, head, c, sum, product);
+    const HeadChannel of = head_channel(own, head, c, sum, product, 1.0 / (images * (SIDE * SIDE)));
     const int image = own.first_image + threadIdx.x / (SIDE * SIDE), pixel = threadIdx.x % (SIDE * SIDE);
     if (image < images) {
         const size_t at = plane_of<SIDE>(image, channels, c) + pixel;

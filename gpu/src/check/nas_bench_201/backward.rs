@@ -59,21 +59,125 @@ const ONE: Case = Case {
 /// All sides and strides, channels that fill no block and more than one, more steps than stages, minibatches that are not whole, slots that are
 /// taken one after the other, nodes that nothing reads.
 pub const CASES: [Case; 10] = [
-    Case { side: 32, channels: 17, outputs: 9, batch: 2, images: &[1], slots: 2, outs: 2, terms: 5, kernels: &[3, 1], ..ONE },
-    Case { side: 32, channels: 3, outputs: 5, batch: 3, images: &[3, 2], slots: 3, outs: 3, terms: 4, kernels: &[1, 3, 0], ..ONE },
-    Case { side: 16, channels: 5, outputs: 17, batch: 3, images: &[2, 3], slots: 3, outs: 3, terms: 5, kernels: &[3, 0, 1], ..ONE },
-    Case { channels: 5, outputs: 17, batch: 5, images: &[3, 2, 5], slots: 3, outs: 2, terms: 5, kernels: &[3, 1, 0], ..ONE },
+    Case {
+        side: 32,
+        channels: 17,
+        outputs: 9,
+        batch: 2,
+        images: &[1],
+        slots: 2,
+        outs: 2,
+        terms: 5,
+        kernels: &[3, 1],
+        ..ONE
+    },
+    Case {
+        side: 32,
+        channels: 3,
+        outputs: 5,
+        batch: 3,
+        images: &[3, 2],
+        slots: 3,
+        outs: 3,
+        terms: 4,
+        kernels: &[1, 3, 0],
+        ..ONE
+    },
+    Case {
+        side: 16,
+        channels: 5,
+        outputs: 17,
+        batch: 3,
+        images: &[2, 3],
+        slots: 3,
+        outs: 3,
+        terms: 5,
+        kernels: &[3, 0, 1],
+        ..ONE
+    },
+    Case {
+        channels: 5,
+        outputs: 17,
+        batch: 5,
+        images: &[3, 2, 5],
+        slots: 3,
+        outs: 2,
+        terms: 5,
+        kernels: &[3, 1, 0],
+        ..ONE
+    },
     Case { channels: 2, outputs: 130, batch: 2, images: &[2], slots: 2, outs: 0, terms: 1, kernels: &[1, 3], ..ONE },
     Case { channels: 3, outputs: 3, batch: 3, images: &[2, 3], slots: 2, outs: 2, terms: 3, kernels: &[0], ..ONE },
     Case { outputs: 0, slots: 0, outs: 0, terms: 2, ..ONE },
-    Case { side: 32, stride: 2, channels: 3, outputs: 9, batch: 2, images: &[1, 2], slots: 1, outs: 2, terms: 3, ..ONE },
-    Case { side: 16, stride: 2, channels: 17, outputs: 11, batch: 2, images: &[2], slots: 2, outs: 2, terms: 3, kernels: &[3, 1], ..ONE },
+    Case {
+        side: 32,
+        stride: 2,
+        channels: 3,
+        outputs: 9,
+        batch: 2,
+        images: &[1, 2],
+        slots: 1,
+        outs: 2,
+        terms: 3,
+        ..ONE
+    },
+    Case {
+        side: 16,
+        stride: 2,
+        channels: 17,
+        outputs: 11,
+        batch: 2,
+        images: &[2],
+        slots: 2,
+        outs: 2,
+        terms: 3,
+        kernels: &[3, 1],
+    },
     ONE,
 ];
 
+/// Cases that are enough to see faults: most of the kernels' text is the same for all sides.
+pub const FEW: [Case; 3] = [
+    Case {
+        side: 16,
+        channels: 5,
+        outputs: 17,
+        batch: 3,
+        images: &[2, 3],
+        slots: 3,
+        outs: 3,
+        terms: 5,
+        kernels: &[3, 0, 1],
+        ..ONE
+    },
+    Case { channels: 2, outputs: 130, batch: 2, images: &[2], slots: 2, outs: 0, terms: 1, kernels: &[1, 3], ..ONE },
+    Case {
+        side: 32,
+        stride: 2,
+        channels: 3,
+        outputs: 9,
+        batch: 2,
+        images: &[1, 2],
+        slots: 1,
+        outs: 2,
+        terms: 3,
+        ..ONE
+    },
+];
+
 /// What only the naive versions can do: filters of any height.
-pub const WIDE: Case =
-    Case { side: 16, channels: 2, outputs: 3, batch: 2, images: &[2], slots: 2, outs: 1, terms: 1, kernels: &[5, 7], ..ONE };
+pub const WIDE: Case = Case {
+    side: 16,
+    channels: 2,
+    outputs: 3,
+    batch: 2,
+    images: &[2],
+    slots: 2,
+    outs: 1,
+    terms: 1,
+    kernels: &[5, 7],
+    ..ONE
+};
 
 /// Numbers between -1 and 1 that look random.
 struct Numbers(u64);
@@ -218,7 +322,6 @@ struct Summed {
 
 /// A node with plans for all lanes, in host memory.
 struct Setup {
-    sizes: Sizes,
     tensors: Arena,
     sums: Arena,
     norms: Arena,
@@ -231,9 +334,8 @@ const NODES: usize = 2;
 
 impl Setup {
     fn new(lanes: usize) -> Self {
-        let sizes = Sizes::new(NODES, 1, 1, 1, 0, 1).expect("small sizes");
         let parts = || Arena::new(lanes);
-        Self { sizes, tensors: parts(), sums: parts(), norms: parts(), weights: Arena::new(TRIALS) }
+        Self { tensors: parts(), sums: parts(), norms: parts(), weights: Arena::new(TRIALS) }
     }
 
     /// The plan, once all room is known.
@@ -256,7 +358,14 @@ impl Setup {
     }
 
     /// A row of sums for every channel, of which those of the images are there; what they add up to.
-    fn row_sums(&mut self, numbers: &mut Numbers, lane: usize, at: u32, channels: usize, lengths: [usize; 2]) -> Vec<f64> {
+    fn row_sums(
+        &mut self,
+        numbers: &mut Numbers,
+        lane: usize,
+        at: u32,
+        channels: usize,
+        lengths: [usize; 2],
+    ) -> Vec<f64> {
         let [row, there] = lengths;
         (0..channels)
             .map(|channel| {
@@ -268,7 +377,6 @@ impl Setup {
     }
 
     /// The terms of the node: of all kinds in turn.
-    #[allow(clippy::too_many_arguments, reason = "a node and a lane")]
     fn terms(
         &mut self,
         plan: &mut Plan,
@@ -409,7 +517,7 @@ fn back(
     }
     let slot_rooms: Vec<SlotRoom> = (0..case.slots)
         .map(|_| SlotRoom {
-            filters: setup.weights.room(outputs * channels * largest * largest) ,
+            filters: setup.weights.room(outputs * channels * largest * largest),
             scale: setup.weights.room(outputs),
             output: setup.tensors.room(batch * outputs * size * size),
             norm: setup.norms.room(2 * outputs),
@@ -502,7 +610,6 @@ fn back(
                 (0..outputs)
                     .map(|o| {
                         let scale = if scale == NOWHERE { 1.0 } else { scales[o] };
-                        // As large as sums over so many pixels.
                         [scale, mean[o].into(), inverse[o].into(), sums[o], products[o]]
                     })
                     .collect()
@@ -546,15 +653,8 @@ fn back(
         let weights = device.upload("weights", &setup.weights.whole())?;
         macro_rules! launch {
             ($launch:ident) => {
-                $launch {
-                    plan: &plan,
-                    weights: &weights,
-                    tensors: &mut tensors,
-                    sums: &mut sums,
-                    norms: &norms,
-                    shape,
-                }
-                .launch(kernels, version)?
+                $launch { plan: &plan, weights: &weights, tensors: &mut tensors, sums: &mut sums, norms: &norms, shape }
+                    .launch(kernels, version)?
             };
         }
         match (side, stride) {
@@ -590,6 +690,7 @@ fn back_last(
     device: &Device,
     kernels: &Kernels,
     (channels, batch, of_lanes): (usize, usize, &[usize]),
+    versions: &[Version],
     checks: &mut Vec<Comparison>,
 ) -> Result<()> {
     const SIDE: usize = 8;
@@ -678,7 +779,7 @@ fn back_last(
         sum,
         partial: NOWHERE,
     };
-    for version in [Version::Fast, Version::Naive] {
+    for &version in versions {
         let label = format!("back_last, {version:?}, {channels} channels, {of_lanes:?} of {batch} images");
         let mut tensors = device.upload("tensors", &setup.tensors.whole())?;
         let mut sums = device.upload("sums", &setup.sums.whole())?;
@@ -756,9 +857,10 @@ fn answers(device: &Device, kernels: &Kernels, checks: &mut Vec<Comparison>) -> 
                 let sums = setup.row_sums(&mut numbers, lane, sum, channels, lengths);
                 let inverse = numbers.many(channels);
                 setup.norms.put(lane, norm + channels as u32, &inverse);
-                let weighted = sums.iter().zip(inverse).map(|(sum, inverse)| {
-                    sum * if kind == NORMALIZED { f64::from(inverse) } else { 1.0 }
-                });
+                let weighted = sums
+                    .iter()
+                    .zip(inverse)
+                    .map(|(sum, inverse)| sum * if kind == NORMALIZED { f64::from(inverse) } else { 1.0 });
                 let weighted: f64 = weighted.sum();
                 if edges {
                     answers[place] += weighted - if units { ones } else { 0.0 };
@@ -804,6 +906,30 @@ pub fn kernels(device: &Device) -> Result<Vec<Comparison>> {
     compare(device, &Kernels::load(device, &SOURCE)?, &CASES)
 }
 
+/// The fast kernels with the paper's channels, for what their accesses cost.
+///
+/// # Errors
+/// What the device reports.
+pub fn paper(device: &Device) -> Result<Vec<Comparison>> {
+    let kernels = Kernels::load(device, &SOURCE)?;
+    let cell = Case { batch: 16, images: &[16], slots: 2, outs: 2, terms: 4, kernels: &[3, 1], ..ONE };
+    let block = Case { stride: 2, slots: 1, outs: 2, kernels: &[3], ..cell };
+    let cases = [
+        Case { side: 32, channels: 16, outputs: 16, batch: 2, images: &[2], ..cell },
+        Case { side: 16, channels: 32, outputs: 32, batch: 4, images: &[4], ..cell },
+        Case { side: 8, channels: 64, outputs: 64, ..cell },
+        Case { side: 32, channels: 16, outputs: 32, batch: 4, images: &[4], ..block },
+        Case { side: 16, channels: 32, outputs: 64, ..block },
+    ];
+    let mut checks = Vec::new();
+    for case in &cases {
+        back(device, &kernels, case, &[Version::Fast], &mut checks)?;
+    }
+    back_last(device, &kernels, (64, 16, &[16]), &[Version::Fast], &mut checks)?;
+    answers(device, &kernels, &mut checks)?;
+    Ok(checks)
+}
+
 /// The same for kernels that were loaded from another text.
 ///
 /// # Errors
@@ -815,8 +941,123 @@ pub fn compare(device: &Device, kernels: &Kernels, cases: &[Case]) -> Result<Vec
     }
     back(device, kernels, &WIDE, &[Version::Naive], &mut checks)?;
     for sizes in [(1, 1, &[1][..]), (5, 5, &[5, 3]), (17, 2, &[2])] {
-        back_last(device, kernels, sizes, &mut checks)?;
+        back_last(device, kernels, sizes, &[Version::Fast, Version::Naive], &mut checks)?;
     }
     answers(device, kernels, &mut checks)?;
     Ok(checks)
+}
+
+#[cfg(test)]
+mod tests {
+    use advantage_nas::network::nas_bench_201::parent::NORM_EPSILON;
+    use advantage_nas::tolerance::{CENTRAL_DIFFERENCE, CENTRAL_STEP, assert_all_close, central_difference};
+    use ndarray::Axis;
+
+    use super::*;
+
+    fn random(numbers: &mut Numbers, shape: [usize; 4]) -> Array4<f64> {
+        array(&numbers.many(shape.iter().product()), shape)
+    }
+
+    /// The derivative of a function of a tensor, by every number in it.
+    fn differences(x: &Array4<f64>, loss: impl Fn(&Array4<f64>) -> f64) -> Vec<f64> {
+        let by = |entry: usize| {
+            central_difference(CENTRAL_STEP, |step| {
+                let mut moved = x.clone();
+                *moved.iter_mut().nth(entry).expect("an entry") += step;
+                loss(&moved)
+            })
+        };
+        (0..x.len()).map(by).collect()
+    }
+
+    /// All readers of a node, with norms and without, of stride 1 and 2: loss = Σ g · what is added, with formulas of the oracle forward.
+    #[test]
+    fn gradients_of_nodes_are_derivatives() {
+        const SIDE: usize = 4;
+        let mut numbers = Numbers(3);
+        let x = random(&mut numbers, [2, 2, SIDE, SIDE]);
+        for relu in [true, false] {
+            let input = |x: &Array4<f64>| if relu { layers::relu(x) } else { x.clone() };
+            let convolve = |x: &Array4<f64>, one: &Convolution| {
+                let z = layers::convolve(&input(x), one.filters.view(), one.stride);
+                let Some(norm) = &one.norm else { return z * one.weight };
+                let mut y = layers::normalize(&z).0;
+                y.axis_iter_mut(Axis(1)).zip(norm).for_each(|(mut plane, norm)| plane *= norm[0] * one.weight);
+                y
+            };
+            let mut convolutions = Vec::new();
+            for (kernel, stride, normalized) in
+                [(3, 1, true), (1, 1, true), (3, 2, true), (5, 1, true), (1, 1, false), (3, 1, false), (1, 2, true)]
+            {
+                let filters = random(&mut numbers, [3, 2, kernel, kernel]);
+                let gradient = random(&mut numbers, [2, 3, SIDE / stride, SIDE / stride]);
+                let output = layers::convolve(&input(&x), filters.view(), stride);
+                let norm = normalized.then(|| {
+                    let moments = layers::normalize(&output).1;
+                    let of = |channel: usize| {
+                        let (g, z) = (gradient.index_axis(Axis(1), channel), output.index_axis(Axis(1), channel));
+                        let (mean, variance) = (moments.mean[channel], moments.variance[channel]);
+                        let product = g.iter().zip(z).map(|(g, z)| g * (z - mean)).sum();
+                        [f64::from(numbers.next()), mean, 1.0 / (variance + NORM_EPSILON).sqrt(), g.sum(), product]
+                    };
+                    (0..3).map(of).collect()
+                });
+                let weight = f64::from(numbers.next());
+                convolutions.push(Convolution { filters, stride, weight, norm, gradient, output });
+            }
+            let others = [(SKIP, SIDE), (POOL, SIDE), (HALVE, SIDE / 2)]
+                .map(|(kind, side)| (kind, f64::from(numbers.next()), random(&mut numbers, [2, 2, side, side])));
+            let layer = |kind: usize, x: &Array4<f64>| match kind {
+                SKIP => x.clone(),
+                POOL => layers::average_pooling(x),
+                _ => layers::halving(x),
+            };
+            let expected = differences(&x, |x| {
+                let convolved = convolutions.iter().map(|one| (&one.gradient * &convolve(x, one)).sum());
+                let layered = others.iter().map(|(kind, weight, g)| weight * (g * &layer(*kind, x)).sum());
+                convolved.chain(layered).sum()
+            });
+            let got: Vec<f64> = node_gradient(&x, relu, &convolutions, &others).into_iter().collect();
+            let scale = expected.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
+            assert_all_close(&got, &expected, CENTRAL_DIFFERENCE, CENTRAL_DIFFERENCE * scale);
+        }
+    }
+
+    #[test]
+    fn the_gradient_of_the_head_is_a_derivative() {
+        let mut numbers = Numbers(5);
+        let shape = [3, 2, 4, 4];
+        let x = random(&mut numbers, shape);
+        let slopes: Vec<f64> = numbers.many(6).into_iter().map(f64::from).collect();
+        let (scales, shifts) = ([0.7, -1.2], [0.1, 0.3]);
+        let outputs = |x: &Array4<f64>| {
+            let (mut y, moments) = layers::normalize(x);
+            y.indexed_iter_mut().for_each(|((_, c, ..), y)| *y = *y * scales[c] + shifts[c]);
+            (y, moments)
+        };
+        let loss = |x: &Array4<f64>| {
+            let features = layers::relu(&outputs(x).0).mean_axis(Axis(3)).and_then(|rows| rows.mean_axis(Axis(2)));
+            features.expect("some pixels").iter().zip(&slopes).map(|(feature, slope)| feature * slope).sum()
+        };
+        let (y, moments) = outputs(&x);
+        let of = |c: usize| {
+            let (mean, inverse) = (moments.mean[c], 1.0 / (moments.variance[c] + NORM_EPSILON).sqrt());
+            let (mut sum, mut product) = (0.0, 0.0);
+            for ((image, channel, ..), y) in y.indexed_iter() {
+                if channel == c && *y > 0.0 {
+                    sum += slopes[image * 2 + c] / 16.0;
+                }
+            }
+            for (place, x) in x.indexed_iter() {
+                if place.1 == c && y[place] > 0.0 {
+                    product += slopes[place.0 * 2 + c] / 16.0 * (x - mean);
+                }
+            }
+            [scales[c], shifts[c], mean, inverse, sum, product]
+        };
+        let got: Vec<f64> = head_gradient(&x, &slopes, &[of(0), of(1)]).into_iter().collect();
+        let expected = differences(&x, loss);
+        assert_all_close(&got, &expected, CENTRAL_DIFFERENCE, CENTRAL_DIFFERENCE);
+    }
 }
