@@ -7,6 +7,7 @@ mod affine;
 mod support;
 
 mod device;
+mod nas_bench_201;
 mod together;
 mod toy;
 mod traffic;

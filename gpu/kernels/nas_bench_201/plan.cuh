@@ -117,6 +117,6 @@ __device__ __forceinline__ double join_sums(const float* sums, int side, int ima
 // The factor by which a 3x3 average divides at a pixel: padding is not counted.
 __device__ __forceinline__ float pooled_share(int y, int x, int side)
 {
-    const int rows = 3 - (y == 0) - (y == side - 1), columns = 3 - (x == 0) - (x == side - 1);
-    return 1.0f / (float)(rows * columns);
+    const bool rows = y == 0 || y == side - 1, columns = x == 0 || x == side - 1; // two of them instead of three
+    return rows ? (columns ? 1.0f / 4.0f : 1.0f / 6.0f) : (columns ? 1.0f / 6.0f : 1.0f / 9.0f);
 }

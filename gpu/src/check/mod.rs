@@ -2,6 +2,7 @@
 //! check` on a real one: every kernel and its naive version against the host ([`toy`]), every supernet against another
 //! implementation, and whole searches step by step.
 
+pub mod nas_bench_201;
 pub mod toy;
 
 use advantage_nas::comparison::Comparison;

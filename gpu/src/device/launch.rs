@@ -107,8 +107,8 @@ impl<'a> Launch<'a> {
     /// Submits the launch.
     ///
     /// # Errors
-    /// [`Error::Launch`] for another number of arguments than the kernel has parameters, or one of another size; what
-    /// the driver says.
+    /// [`Error::Launch`] for another number of arguments than the kernel has parameters, or one of another size;
+    /// [`Error::TooLarge`] for more shared memory than a block can have; what the driver says.
     ///
     /// # Safety
     /// The arguments must be of the parameters' types, in their order; the kernel must write only to buffers of
@@ -125,6 +125,10 @@ impl<'a> Launch<'a> {
         };
         if let Some(unlike) = kernel.parameters().and_then(|parameters| unlike(&self.sizes, parameters)) {
             return Err(failed(unlike));
+        }
+        let (got, most) = (u64::from(geometry.shared), u64::from(kernel.most_shared()));
+        if got > most {
+            return Err(Error::TooLarge { what: "bytes of shared memory of a block", got, most });
         }
         // SAFETY: what the driver can't know is the caller's promise.
         unsafe { self.arguments.launch(geometry.config()) }.map_err(|error| failed(problem(error)))?;

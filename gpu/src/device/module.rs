@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use cudarc::driver::sys::{CUdevice_attribute as Attribute, CUfunction_attribute_enum as FunctionAttribute};
 use cudarc::driver::{CudaFunction, CudaModule};
 use cudarc::nvrtc::Ptx;
 use sha2::{Digest, Sha256};
@@ -28,6 +29,8 @@ pub struct Module {
     source: Source,
     flags: Arc<str>,
     module: Arc<CudaModule>,
+    /// Bytes of shared memory that a block of this device may have.
+    most_shared: u32,
 }
 
 /// One kernel, ready to be launched.
@@ -39,6 +42,8 @@ pub struct Kernel {
     function: CudaFunction,
     /// Bytes of each parameter, where the driver tells.
     parameters: Option<Arc<[usize]>>,
+    /// Bytes of dynamic shared memory that a block may have.
+    most_shared: u32,
 }
 
 impl Device {
@@ -77,7 +82,9 @@ impl Device {
                 load(cubin).map_err(failed(|| format!("load module {} with flags {flags}", source.name)))?
             }
         };
-        Ok(Module { source: *source, flags, module })
+        let most = self.context.attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN);
+        let most_shared = most.map_err(failed(|| "ask for shared memory of a block".to_owned()))?.unsigned_abs();
+        Ok(Module { source: *source, flags, module, most_shared })
     }
 
     /// The hash of everything that machine code depends on.
@@ -132,7 +139,14 @@ impl Module {
         let function = self.module.load_function(name);
         let function = function.map_err(failed(|| format!("find kernel {name} in module {module}")))?;
         let parameters = library::parameters(&function).map(Arc::from);
-        Ok(Kernel { name, module, flags: self.flags.clone(), function, parameters })
+        // Beyond 48 KiB, a kernel has to ask for it: once, not at every launch.
+        let allow = || {
+            let most = self.most_shared.saturating_sub(function.shared_size_bytes()?.unsigned_abs());
+            let what = FunctionAttribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            function.set_attribute(what, most as i32).map(|()| most)
+        };
+        let most_shared = allow().map_err(failed(|| format!("ask for shared memory for kernel {name}")))?;
+        Ok(Kernel { name, module, flags: self.flags.clone(), function, parameters, most_shared })
     }
 }
 
@@ -151,6 +165,11 @@ impl Kernel {
     /// The flags that it was compiled with.
     pub(super) fn flags(&self) -> &str {
         &self.flags
+    }
+
+    /// Bytes of dynamic shared memory that a block may have.
+    pub(super) fn most_shared(&self) -> u32 {
+        self.most_shared
     }
 
     pub(super) fn function(&self) -> &CudaFunction {

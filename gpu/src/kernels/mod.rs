@@ -29,7 +29,7 @@ const MATH: (&str, &str) = ("math.cuh", include_str!("../../kernels/math.cuh"));
 pub const ASYNC: (&str, &str) = ("async.cuh", include_str!("../../kernels/async.cuh"));
 
 /// All modules.
-pub const ALL: [Source; 1] = [toy::SOURCE];
+pub const ALL: [Source; 2] = [toy::SOURCE, nas_bench_201::forward::SOURCE];
 
 /// Kernels that may spill registers, each with the reason.
 pub const SPILLS: [(&str, &str); 0] = [];

@@ -8,6 +8,7 @@ use std::process::Command;
 use advantage_nas::comparison::Comparison;
 use advantage_nas::network::toy::Toy;
 use advantage_nas_gpu::Device;
+use advantage_nas_gpu::check::nas_bench_201::forward::{self, CASES};
 use advantage_nas_gpu::check::toy;
 use advantage_nas_gpu::device::Source;
 use advantage_nas_gpu::kernels::Kernels;
@@ -113,12 +114,14 @@ pub const LAST: usize = SOURCE.files.len() - 1;
 /// Runs the checks of the kernels in this child, on a changed text.
 pub fn compare_changed(source: &Source, sizes: &[Toy]) {
     let device = device();
-    let kernels = match source.name {
-        "toy" => Kernels::load(&device, source).unwrap(),
+    let kernels = Kernels::load(&device, source).unwrap();
+    println!("loaded");
+    let comparisons = match source.name {
+        "toy" => toy::compare(&device, &kernels, sizes),
+        "nas_bench_201_forward" => forward::compare(&device, &kernels, &CASES),
         other => panic!("no checks for the kernels of module {other}"),
     };
-    println!("loaded");
-    expect("changed kernels", &toy::compare(&device, &kernels, sizes).unwrap());
+    expect("changed kernels", &comparisons.unwrap());
 }
 
 /// What a test is to change in its children.

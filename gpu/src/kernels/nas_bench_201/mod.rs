@@ -2,6 +2,8 @@
 //! `kernels/nas_bench_201/plan.cuh`.
 //!
 
+pub mod forward;
+
 use crate::device::source::{Constant, Struct};
 use crate::device::{Buffer, Device};
 use crate::error::Result;
