@@ -22,7 +22,7 @@
 // so that this holds as well. Taps are 20 floats apart, an odd multiple of 4, and stored by 8 taps x 4 channels.
 //
 // Written on the host, in src/kernels/nas_bench_201: what plan.cuh says, and, in forward.rs, STRIP, OUTPUTS, IMAGE, PIXELS, PADDING, COLOURS, LAST_SIDE,
-// the SLOTS, SLICES and CHUNK of every node kernel, and FLOATS, the floats of its shared memory before the terms.
+// the SLOTS, SLICES and CHUNK of every node kernel, and FLOATS, the floats of its shared memory beside the terms.
 
 // Added to variances, and what a minibatch adds to running statistics: NORM_EPSILON and NORM_MOMENTUM of network::nas_bench_201::parent.
 constexpr double NORM_EPSILON = 1e-5, NORM_MOMENTUM = 0.1;
@@ -31,6 +31,24 @@ constexpr int LAST_CHANNELS = 8; // of a block of last_node
 constexpr int TOGETHER = 2;      // terms that are loaded before the first of them is added, where a load is all that a term needs
 constexpr int TAPS = 9, CENTRE = 4;
 constexpr int TAP_PITCH = OUTPUTS + 4;
+
+// Four floats at once. The software device's compiler would take them apart, and count four requests.
+__device__ __forceinline__ float4 load4(const float* from)
+{
+    float4 v = *(const float4*)from;
+#ifdef SOFTWARE_CUDA
+    asm("" : "+m"(v));
+#endif
+    return v;
+}
+
+__device__ __forceinline__ void store4(float* to, float4 v)
+{
+#ifdef SOFTWARE_CUDA
+    asm("" : "+m"(v));
+#endif
+    *(float4*)to = v;
+}
 
 // ---------------------------------------------------------------- terms
 
@@ -72,7 +90,7 @@ __device__ __forceinline__ float4 pool(int kind, const float* data, int plane, i
         float sums[4] = {0.0f, 0.0f, 0.0f, 0.0f};
 #pragma unroll 1
         for (int y = max(row - 1, 0); y <= min(row + 1, SIDE - 1); ++y) {
-            const float4 middle = *(const float4*)(source + y * SIDE);
+            const float4 middle = load4(source + y * SIDE);
             const float left = column > 0 ? source[y * SIDE - 1] : 0.0f, right = column + 4 < SIDE ? source[y * SIDE + 4] : 0.0f;
             sums[0] += left + middle.x + middle.y;
             sums[1] += middle.x + middle.y + middle.z;
@@ -83,8 +101,8 @@ __device__ __forceinline__ float4 pool(int kind, const float* data, int plane, i
                            sums[2] * pooled_share(row, column + 2, SIDE), sums[3] * pooled_share(row, column + 3, SIDE));
     }
     const float* source = data + (size_t)plane * (4 * SIDE * SIDE) + 4 * row * SIDE + 2 * column;
-    const float4 a = *(const float4*)source, b = *(const float4*)(source + 4);
-    const float4 c = *(const float4*)(source + 2 * SIDE), d = *(const float4*)(source + 2 * SIDE + 4);
+    const float4 a = load4(source), b = load4(source + 4);
+    const float4 c = load4(source + 2 * SIDE), d = load4(source + 2 * SIDE + 4);
     return make_float4(0.25f * (a.x + a.y + c.x + c.y), 0.25f * (a.z + a.w + c.z + c.w), 0.25f * (b.x + b.y + d.x + d.y),
                        0.25f * (b.z + b.w + d.z + d.w));
 }
@@ -126,7 +144,7 @@ __device__ __forceinline__ Terms prepare(float4* shared, const unsigned* plan, c
                                keeps && threadIdx.x % WARP == 0);
         }
         if (threadIdx.x % WARP == 0) {
-            terms.affines[i] = affine;
+            store4((float*)(terms.affines + i), affine);
             if (channel == 0) terms.layers[i / shape.channels] = make_uint2(term.kind, term.data);
         }
     }
@@ -213,7 +231,7 @@ __device__ __forceinline__ void convolve(const float* weights, float* tensors, f
             const int row = W::STRIDE * top + y - 1;
             float4 v = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
             if (row >= 0 && row < W::INPUT && image + n < images) v = load(first + c, image + n, row, 4 * q, y > 0 && y <= W::STRIDE * TILE_ROWS);
-            *(float4*)(tiles + stage * W::TILE + c * W::PLANE + (n * W::ROWS + W::place(y)) * W::PITCH + 4 + 4 * q) = v;
+            store4(tiles + stage * W::TILE + c * W::PLANE + (n * W::ROWS + W::place(y)) * W::PITCH + 4 + 4 * q, v);
         }
 #pragma unroll 1
         for (int w = thread / WARP; w < count * (OUTPUTS / 4 * GROUPS); w += blockDim.x / WARP) {
@@ -230,7 +248,7 @@ __device__ __forceinline__ void convolve(const float* weights, float* tensors, f
     // What is beside the rows stays zero.
     constexpr int BESIDE = W::IMAGES * W::ROWS + 1;
     for (int i = threadIdx.x; i < 2 * W::CHANNELS * BESIDE; i += blockDim.x)
-        *(float4*)(tiles + i / BESIDE * W::PLANE + i % BESIDE * W::PITCH) = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        store4(tiles + i / BESIDE * W::PLANE + i % BESIDE * W::PITCH, make_float4(0.0f, 0.0f, 0.0f, 0.0f));
     fill(0, min(inputs, W::CHANNELS), 0);
     __syncthreads();
     for (int first = 0, stage = 0; first < inputs; first += W::CHANNELS, stage ^= 1) {
@@ -251,13 +269,13 @@ __device__ __forceinline__ void convolve(const float* weights, float* tensors, f
                     px[0] = row[0];
 #pragma unroll
                     for (int x = 1; x + 3 < COUNT; x += 4) {
-                        const float4 v = *(const float4*)(row + x);
+                        const float4 v = load4(row + x);
                         px[x] = v.x; px[x + 1] = v.y; px[x + 2] = v.z; px[x + 3] = v.w;
                     }
                     if (COUNT % 4 == 2) px[COUNT - 1] = row[COUNT - 1];
 #pragma unroll
                     for (int kx = 0; kx < 3; ++kx) {
-                        const float4 w = *(const float4*)(taps + (3 * ky + kx) * TAP_PITCH);
+                        const float4 w = load4(taps + (3 * ky + kx) * TAP_PITCH);
 #pragma unroll
                         for (int x = 0; x < STRIP; ++x) {
                             const float p = px[W::STRIDE * x + kx];
@@ -271,10 +289,10 @@ __device__ __forceinline__ void convolve(const float* weights, float* tensors, f
 #pragma unroll 1
             for (int c = 0; c < there; ++c, pixels += W::PLANE, taps += TAPS * TAP_PITCH) {
                 const float* row = pixels + W::place(1) * W::PITCH + 1;
-                const float4 w = *(const float4*)(taps + CENTRE * TAP_PITCH);
+                const float4 w = load4(taps + CENTRE * TAP_PITCH);
 #pragma unroll
                 for (int x = 0; x < STRIP; x += 4 / W::STRIDE) {
-                    const float4 v = *(const float4*)(row + W::STRIDE * x);
+                    const float4 v = load4(row + W::STRIDE * x);
                     const float p[4] = {v.x, v.y, v.z, v.w};
 #pragma unroll
                     for (int i = 0; i < 4 / W::STRIDE; ++i) {
@@ -298,13 +316,13 @@ __device__ __forceinline__ void convolve(const float* weights, float* tensors, f
         float4* place = (float4*)shared + ((own * (W::SLICES / 2) + region) * W::SLICE_WARPS + part) * (WARP * STRIP) + lane;
         if (kernel != 0 && slice >= half && slice < 2 * half) {
 #pragma unroll
-            for (int x = 0; x < STRIP; ++x) place[x * WARP] = make_float4(acc[x][0], acc[x][1], acc[x][2], acc[x][3]);
+            for (int x = 0; x < STRIP; ++x) store4((float*)(place + x * WARP), make_float4(acc[x][0], acc[x][1], acc[x][2], acc[x][3]));
         }
         __syncthreads();
         if (kernel != 0 && slice < half) {
 #pragma unroll
             for (int x = 0; x < STRIP; ++x) {
-                const float4 other = place[x * WARP];
+                const float4 other = load4((const float*)(place + x * WARP));
                 acc[x][0] += other.x; acc[x][1] += other.y; acc[x][2] += other.z; acc[x][3] += other.w;
             }
         }
@@ -341,26 +359,28 @@ __device__ __forceinline__ void convolve(const float* weights, float* tensors, f
                 else if (first_output + channel + o < outputs)
                     statistics[o * tiles_there] = make_float2(mean, squares);
             }
-            if (works && first_output + channel + o < outputs) {
+            if (image + si < images && first_output + channel + o < outputs) {
 #pragma unroll
                 for (int x = 0; x < STRIP; x += 4)
-                    *(float4*)(z + o * (W::SIDE * W::SIDE) + x) = make_float4(acc[x][o], acc[x + 1][o], acc[x + 2][o], acc[x + 3][o]);
+                    store4(z + o * (W::SIDE * W::SIDE) + x, make_float4(acc[x][o], acc[x + 1][o], acc[x + 2][o], acc[x + 3][o]));
             }
         }
     }
     if (W::STRIP_WARPS > 1) {
         __syncthreads();
-        const int o = part * WARP + lane;
-        if (kernel != 0 && slice == 0 && o < OUTPUTS && first_output + o < outputs) {
-            float2 all = moments[o];
+        if (ends && lane < 2 && part % W::STRIP_WARPS == 0) {
+            float2* statistics = (float2*)(sums + slots[own].statistics) + (first_output + channel) * tiles_there + blockIdx.x;
+            for (int o = 0; o < 4 && first_output + channel + o < outputs; ++o) {
+                float2 all = moments[channel + o];
 #pragma unroll
-            for (int w = 1; w < W::STRIP_WARPS; ++w) {
-                const float2 other = moments[w * OUTPUTS + o];
-                const float apart = other.x - all.x, share = 1.0f / (w + 1);
-                all.y += other.y + apart * apart * (16 * STRIP * w * share);
-                all.x = fmaf(apart, share, all.x);
+                for (int w = 1; w < W::STRIP_WARPS; ++w) {
+                    const float2 other = moments[w * OUTPUTS + channel + o];
+                    const float apart = other.x - all.x, share = 1.0f / (w + 1);
+                    all.y += other.y + apart * apart * (16 * STRIP * w * share);
+                    all.x = fmaf(apart, share, all.x);
+                }
+                statistics[o * tiles_there] = all;
             }
-            ((float2*)(sums + slots[own].statistics))[(first_output + o) * tiles_there + blockIdx.x] = all;
         }
     }
 }
@@ -383,8 +403,7 @@ __device__ __forceinline__ void node(const unsigned* plan, const float* weights,
     tensors += (size_t)blockIdx.z * sizes.tensors;
     sums += (size_t)blockIdx.z * sizes.sums;
     norms += (size_t)blockIdx.z * sizes.norms;
-    float* work = (float*)shared;
-    shared += (2 * (W::TILE + room * W::FILTERS) + room * W::MOMENTS) / 4;
+    float* work = (float*)(shared + sizes.terms * shape.channels + (sizes.terms + 1) / 2); // behind affines and layers
     const Terms terms = prepare<W::INPUT>(shared, plan, weights, sums, norms, running, sizes, shape, ask, blockIdx.x == 0 && blockIdx.y == 0);
     __syncthreads();
 
@@ -402,17 +421,18 @@ __device__ __forceinline__ void node(const unsigned* plan, const float* weights,
 #pragma unroll
             for (int i = 0; i < TOGETHER; ++i) {
                 direct[i] = t + i < terms.count && !is_pooling(terms.layers[t + i].x);
-                if (direct[i]) v[i] = *(const float4*)(tensors + (terms.layers[t + i].y + at));
+                if (direct[i]) v[i] = load4(tensors + (terms.layers[t + i].y + at));
             }
 #pragma unroll
             for (int i = 0; i < TOGETHER; ++i)
-                if (direct[i]) add(sum, v[i], terms.affines[(t + i) * channels + channel]);
+                if (direct[i]) add(sum, v[i], load4((const float*)(terms.affines + (t + i) * channels + channel)));
         }
 #pragma unroll 1
         for (int t = 0; t < terms.count; ++t)
             if (is_pooling(terms.layers[t].x))
-                add(sum, pool<W::INPUT>(terms.layers[t].x, tensors + terms.layers[t].y, plane, row, column), terms.affines[t * channels + channel]);
-        if (owned && blockIdx.y == 0) *(float4*)(tensors + (shape.value + at)) = sum;
+                add(sum, pool<W::INPUT>(terms.layers[t].x, tensors + terms.layers[t].y, plane, row, column),
+                    load4((const float*)(terms.affines + t * channels + channel)));
+        if (owned && blockIdx.y == 0) store4(tensors + (shape.value + at), sum);
         if (rectified) sum = make_float4(relu(sum.x), relu(sum.y), relu(sum.z), relu(sum.w));
         return sum;
     };
@@ -589,7 +609,7 @@ using Stem = Work<32, 1, SLOTS_STEM, SLICES_STEM, CHUNK_STEM, FLOATS_STEM>;
         double* __restrict__ running,        /* [trials, sizes.running] */                                                                  \
         const Sizes sizes, const Shape shape)                                                                                               \
     {                                                                                                                                       \
-        extern __shared__ float4 shared[]; /* what Work says, then affines [sizes.terms, channels], then layers [sizes.terms] */             \
+        extern __shared__ float4 shared[]; /* affines [sizes.terms, channels], layers [sizes.terms, even], what Work says */                  \
         node<W>(plan, weights, tensors, sums, norms, running, sizes, shape, shared);                                                        \
     }                                                                                                                                       \
     extern "C" __global__ void __launch_bounds__(NAIVE_THREADS) name##_naive(                                                               \
@@ -690,9 +710,9 @@ extern "C" __global__ void __launch_bounds__(WARP* LAST_CHANNELS) last_node(
         }
         if (!there) continue;
         const float* data = tensors + term.data;
-        add(v, is_pooling(term.kind) ? pool<SIDE>(term.kind, data, plane, row, column) : *(const float4*)(data + at), affine);
+        add(v, is_pooling(term.kind) ? pool<SIDE>(term.kind, data, plane, row, column) : load4(data + at), affine);
     }
-    if (there) *(float4*)(tensors + head.value + at) = v;
+    if (there) store4(tensors + head.value + at, v);
     float mean = 0.25f * (v.x + v.y + v.z + v.w);
     float squares = 0.0f, half = 2.0f;
     squares = fmaf(v.x - mean, v.x - mean, squares);

@@ -8,7 +8,7 @@ use std::process::Command;
 use advantage_nas::comparison::Comparison;
 use advantage_nas::network::toy::Toy;
 use advantage_nas_gpu::Device;
-use advantage_nas_gpu::check::nas_bench_201::forward::{self, CASES};
+use advantage_nas_gpu::check::nas_bench_201::forward::{self, CASES, STEMS};
 use advantage_nas_gpu::check::toy;
 use advantage_nas_gpu::device::Source;
 use advantage_nas_gpu::kernels::Kernels;
@@ -116,9 +116,11 @@ pub fn compare_changed(source: &Source, sizes: &[Toy]) {
     let device = device();
     let kernels = Kernels::load(&device, source).unwrap();
     println!("loaded");
+    // Every kernel once.
+    let few = [0, 2, 4, 7, 9, 11].map(|index| CASES[index]);
     let comparisons = match source.name {
         "toy" => toy::compare(&device, &kernels, sizes),
-        "nas_bench_201_forward" => forward::compare(&device, &kernels, &CASES),
+        "nas_bench_201_forward" => forward::compare(&device, &kernels, &few, &STEMS[..1]),
         other => panic!("no checks for the kernels of module {other}"),
     };
     expect("changed kernels", &comparisons.unwrap());

@@ -10,9 +10,7 @@ use ndarray::{Array4, ArrayView4, s};
 
 use crate::device::{Buffer, Device};
 use crate::error::Result;
-use crate::kernels::nas_bench_201::forward::{
-    LastNode, Node8, Node16, Node32, NodeDown8, NodeDown16, SOURCE, Stem,
-};
+use crate::kernels::nas_bench_201::forward::{LastNode, Node8, Node16, Node32, NodeDown8, NodeDown16, SOURCE, Stem};
 use crate::kernels::nas_bench_201::{
     Ask, HALVE, Head, NORMALIZED, NOWHERE, Node, PLAIN, POOL, Plan, SKIP, Sample, Shape, Sizes, Slot, TILE_ROWS, Term,
     tiles,
@@ -204,8 +202,33 @@ pub const CASES: [Case; 13] = [
     },
 ];
 
-/// The minibatches of images that the stem is checked with: images of every lane, output channels.
+/// Minibatches for the stem: images of every lane, output channels.
 pub const STEMS: [([usize; LANES], usize); 2] = [([3, 0, 2], 5), ([1, 0, 1], 17)];
+
+/// The paper's channels, and as few images as fill a tile.
+pub const PAPER: [Case; 6] = [
+    paper(32, 1, 16, 16, &[&[3, 1, 3], &[0; 3], &[0; 3]]),
+    paper(16, 1, 32, 32, &[&[3, 1, 3], &[0; 3], &[0; 3]]),
+    paper(8, 1, 64, 64, &[&[3, 1, 3], &[0; 3], &[0; 3]]),
+    paper(32, 2, 16, 32, &[&[3], &[0], &[0]]),
+    paper(16, 2, 32, 64, &[&[3], &[0], &[0]]),
+    paper(8, 0, 64, 0, &[&[], &[], &[]]),
+];
+
+/// The same for the stem.
+pub const PAPER_STEMS: [([usize; LANES], usize); 1] = [([1, 0, 0], 16)];
+
+const fn paper(
+    side: usize,
+    stride: usize,
+    channels: usize,
+    outputs: usize,
+    kernels: &[&'static [usize]; LANES],
+) -> Case {
+    let batch = if side == 8 || stride == 2 { 2 } else { 1 };
+    let terms: [&[usize]; LANES] = [&[NORMALIZED, POOL, SKIP], &[], &[]];
+    Case { side, stride, channels, outputs, batch, images: [batch, 0, 0], terms, kernels: *kernels, relu: true }
+}
 
 /// Whatever has no other meaning: a small deterministic generator.
 struct Random(u64);
@@ -302,7 +325,9 @@ fn check(
     for &version in versions {
         let mut buffers = before.upload(device)?;
         launch(&mut buffers, version)?;
-        device.synchronize().map_err(|error| error.after(&format!("{label}, {version:?}, flags {}", device.flags())))?;
+        device
+            .synchronize()
+            .map_err(|error| error.after(&format!("{label}, {version:?}, flags {}", device.flags())))?;
         let wide = |values: Vec<f32>| values.into_iter().map(f64::from).collect::<Vec<f64>>();
         for (part, was, is) in [
             (Part::Tensors, wide(before.tensors.clone()), wide(buffers.tensors.to_vec()?)),
@@ -389,7 +414,7 @@ impl Layout {
         let Case { side, stride, channels, outputs, batch, .. } = case;
         let terms = case.terms.iter().map(|kinds| kinds.len()).max().unwrap_or(0).max(1);
         let slots = case.kernels[0].len();
-        let out = if stride == 0 { side } else { side / stride };
+        let out = side / stride.max(1);
         let (term, slot) = (4 * batch * channels * side * side, batch * outputs * out * out);
         let mut sizes = Sizes::new(NODE + 2, terms, 1, FIRST_SLOT + slots + 1, 1, batch)?;
         sizes.tensors = (terms * term + term / 4 + slots * slot) as u32;
@@ -406,7 +431,7 @@ impl Layout {
     }
 
     fn side_out(&self) -> usize {
-        if self.case.stride == 0 { self.case.side } else { self.case.side / self.case.stride }
+        self.case.side / self.case.stride.max(1)
     }
 
     fn value(&self) -> usize {
@@ -551,20 +576,25 @@ impl Layout {
 ///
 /// # Errors
 /// What the device reports.
-pub fn kernels(device: &Device, cases: &[Case]) -> Result<Vec<Comparison>> {
-    compare(device, &Kernels::load(device, &SOURCE)?, cases)
+pub fn kernels(device: &Device, cases: &[Case], stems: &[([usize; LANES], usize)]) -> Result<Vec<Comparison>> {
+    compare(device, &Kernels::load(device, &SOURCE)?, cases, stems)
 }
 
 /// The same for kernels that were loaded from another text.
 ///
 /// # Errors
 /// What the device reports.
-pub fn compare(device: &Device, kernels: &Kernels, cases: &[Case]) -> Result<Vec<Comparison>> {
+pub fn compare(
+    device: &Device,
+    kernels: &Kernels,
+    cases: &[Case],
+    stems: &[([usize; LANES], usize)],
+) -> Result<Vec<Comparison>> {
     let mut checks = Vec::new();
     for &case in cases {
         check_node(device, kernels, case, &mut checks)?;
     }
-    for (images, outputs) in STEMS {
+    for &(images, outputs) in stems {
         check_stem(device, kernels, images, outputs, &mut checks)?;
     }
     Ok(checks)
@@ -638,7 +668,8 @@ fn check_node(device: &Device, kernels: &Kernels, case: Case, checks: &mut Vec<C
     };
     let only_naive = case.kernels.iter().copied().flatten().any(|kernel| *kernel > 3);
     let versions: &[Version] = if only_naive { &[Version::Naive] } else { &[Version::Fast, Version::Naive] };
-    let label = format!("node of {side}, stride {stride}, {channels} to {outputs} channels, images {images:?} of {batch}");
+    let label =
+        format!("node of {side}, stride {stride}, {channels} to {outputs} channels, images {images:?} of {batch}");
     check(device, &label, versions, &memory, &written, launch, checks)
 }
 

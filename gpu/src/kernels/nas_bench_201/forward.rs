@@ -42,10 +42,10 @@ const NAIVE_THREADS: usize = 256;
 const LAST_CHANNELS: usize = 8;
 /// Height and width of the last node, which is behind two reductions.
 const LAST_SIDE: usize = IMAGE / 4;
-/// Bytes of what a block keeps of a (term, channel), and of a term.
+/// Bytes of what a block keeps of a (term, channel), and of two terms.
 const AFFINE: usize = 16;
 /// See [`AFFINE`].
-const LAYER: usize = 8;
+const LAYERS: usize = 16;
 
 /// What this module's kernels know beside [`CONSTANTS`].
 const OWN: &[Constant] = constants![
@@ -169,7 +169,7 @@ impl Work {
 
 /// Bytes of shared memory for what is kept of so many terms.
 const fn terms_shared(terms: usize, channels: usize) -> usize {
-    terms * (AFFINE * channels + LAYER)
+    terms * AFFINE * channels + terms.div_ceil(2) * LAYERS
 }
 
 /// Terms of a node of the paper's network, if every edge has one candidate.
@@ -231,40 +231,43 @@ macro_rules! node {
     };
 }
 
+// Shared memory: the two words beside a strip fall into 8 banks, two by two, and so do two rows of a small image. Global memory: 3×3 pooling loads single
+// words left and right of four pixels; z is stored by halves of a sector, and a filter's row begins within one.
 node! {
     /// A node of 32×32 pixels and its convolutions.
     Node32: "node_32", "node_32_naive", NODE_32;
-    expects { channels: 16, blocks: 2, arithmetic: 90, global_loads: 0, unfused: 0, shared_waves: 200, global_sectors: 200, }
+    expects { channels: 16, blocks: 2, arithmetic: 90, global_loads: 0, unfused: 0, shared_waves: 200, global_sectors: 620, }
 }
 
 node! {
     /// A node of 16×16 pixels and its convolutions.
     Node16: "node_16", "node_16_naive", NODE_16;
-    expects { channels: 32, blocks: 2, arithmetic: 90, global_loads: 0, unfused: 0, shared_waves: 200, global_sectors: 200, }
+    expects { channels: 32, blocks: 2, arithmetic: 90, global_loads: 0, unfused: 0, shared_waves: 200, global_sectors: 620, }
 }
 
 node! {
     /// A node of 8×8 pixels and its convolutions.
     Node8: "node_8", "node_8_naive", NODE_8;
-    expects { channels: 64, blocks: 1, arithmetic: 90, global_loads: 0, unfused: 0, shared_waves: 200, global_sectors: 200, }
+    expects { channels: 64, blocks: 1, arithmetic: 90, global_loads: 0, unfused: 0, shared_waves: 200, global_sectors: 620, }
 }
 
 node! {
     /// A node of 32×32 pixels and its convolutions of stride 2.
     NodeDown16: "node_down_16", "node_down_16_naive", DOWN_16;
-    expects { channels: 16, blocks: 2, arithmetic: 90, global_loads: 0, unfused: 0, shared_waves: 200, global_sectors: 200, }
+    expects { channels: 16, blocks: 2, arithmetic: 90, global_loads: 0, unfused: 0, shared_waves: 200, global_sectors: 620, }
 }
 
 node! {
     /// A node of 16×16 pixels and its convolutions of stride 2.
     NodeDown8: "node_down_8", "node_down_8_naive", DOWN_8;
-    expects { channels: 32, blocks: 2, arithmetic: 90, global_loads: 0, unfused: 0, shared_waves: 200, global_sectors: 200, }
+    expects { channels: 32, blocks: 2, arithmetic: 90, global_loads: 0, unfused: 0, shared_waves: 200, global_sectors: 620, }
 }
 
 kernel! {
     /// The convolution of the images, which are node 0: bytes, cropped, flipped and normalised.
     // SAFETY: as of the nodes; of the samples, `images` of every lane are read, and an image that is not there is none.
     unsafe pub struct Stem<'a>: "stem", "stem_naive";
+    // The value of a byte is looked up in a table, wherever it may be there.
     expects {
         threads: STEM.threads(STEM.slots),
         dynamic_shared: STEM.shared(STEM.slots, 0, 0),
@@ -273,7 +276,7 @@ kernel! {
         global_loads: 0,
         unfused: 0,
         shared_waves: 200,
-        global_sectors: 200,
+        global_sectors: 600,
     }
     given {
         /// The plan of the pass.
@@ -324,16 +327,16 @@ kernel! {
     /// Value and statistics of the last node.
     // SAFETY: as of the nodes; what is written are value and statistics of the head, norms and running statistics of the terms.
     unsafe pub struct LastNode<'a>: "last_node", "last_node_naive";
-    // Sums in double precision, and a loop over terms of all kinds. Statistics of a channel begin within a sector.
+    // Sums in double precision, and a loop over terms of all kinds. 3×3 pooling loads single words.
     expects {
         threads: WARP * LAST_CHANNELS,
         dynamic_shared: 0,
         blocks: 4,
         arithmetic: 0,
-        global_loads: 8,
-        unfused: 64,
+        global_loads: 12,
+        unfused: 48,
         shared_waves: 100,
-        global_sectors: 200,
+        global_sectors: 670,
     }
     given {
         /// The plan of the pass.
