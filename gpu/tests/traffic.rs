@@ -91,10 +91,10 @@ fn the_forward_kernels_accesses_are_as_expected() {
     let problems = problems(&source, &traffic);
     println!("emulated:\n{}", table(&source, &traffic));
     assert!(problems.is_empty(), "{}", problems.join("\n"));
-    // Where there is much to do, it is better than the entries say: loads by four floats cost what they must. Of stores, z is written by halves of
-    // a sector.
+    // Where there is much to do, it is better than the entries say: loads by four floats cost what they must, and so do stores but for
+    // two rows of a small image in shared memory.
     for row in traffic.iter().filter(|row| row.bytes == 16 && !row.kernel.ends_with("_naive")) {
-        assert!(row.ratio() <= if row.loads { 1.01 } else { 2.0 }, "{row:?}");
+        assert!(row.ratio() <= if row.loads || row.space == Space::Global { 1.01 } else { 1.7 }, "{row:?}");
     }
 }
 

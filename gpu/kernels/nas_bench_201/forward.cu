@@ -28,7 +28,6 @@
 constexpr double NORM_EPSILON = 1e-5, NORM_MOMENTUM = 0.1;
 constexpr int NAIVE_THREADS = 256;
 constexpr int LAST_CHANNELS = 8; // of a block of last_node
-constexpr int TOGETHER = 2;      // terms that are loaded before the first of them is added, where a load is all that a term needs
 constexpr int TAPS = 9, CENTRE = 4;
 constexpr int TAP_PITCH = OUTPUTS + 4;
 
@@ -178,7 +177,10 @@ struct Work {
     static constexpr int MOMENTS = STRIP_WARPS > 1 ? 2 * STRIP_WARPS * OUTPUTS : 0;      // floats of one slot
     static_assert(STRIDE == 1 || STRIDE == 2, "the strides of the network");
     static_assert(IMAGES * TILE_ROWS * SIDE % (16 * STRIP) == 0 && SIDE % STRIP == 0 && TILE_ROWS == 8, "whole warps, each of all rows");
-    static_assert(2 * (TILE + SLOTS * FILTERS) + SLOTS * MOMENTS == FLOATS, "the host makes room for it");
+    static constexpr int BLOCK = 8; // floats of Block
+    // Terms that are loaded before the first of them is added, as many as there are registers for; with small images, there are more threads than pixels.
+    static constexpr int TOGETHER = SIDE < 16 ? 1 : 2;
+    static_assert(2 * (TILE + SLOTS * FILTERS) + SLOTS * MOMENTS + BLOCK == FLOATS && SLOTS <= 6, "the host makes room for it");
     static_assert(SLOTS * (SLICES / 2) * SLICE_WARPS * WARP * STRIP * 4 <= 2 * (TILE + SLOTS * FILTERS), "sums of slices take the place of the chunks");
 
     // Where a row stands among those of its image.
@@ -200,19 +202,23 @@ struct Role {
     }
 };
 
+// What the threads of a block ask for wherever they need it, so that it takes no registers of the loop that does the work.
+struct Block {
+    int first_output, count; // the first of its output channels, its slots that there are
+    int kernels[6];          // [slots that it has warps for]: 0 of one that takes no part
+};
+
 // All slots of a block: z and its statistics.
-// slots: [count], those of them that take no part have kernel 0; the block has warps for as many at least
+// slots: [slot_count], those of them that take no part have kernel 0; the block has warps for as many at least; first: output channel
 // load(channel, image, row, column, owned): four neighbouring pixels of what is convolved; `owned` if no other block has them
 template <class W, class Load>
-__device__ __forceinline__ void convolve(const float* weights, float* tensors, float* sums, const Slot* slots, int count, int inputs, int outputs,
-                                         int first_output, int images, int batch, float* shared, Load load)
+__device__ __forceinline__ void convolve(const float* weights, float* tensors, float* sums, const Slot* slots, int slot_count, int inputs, int outputs,
+                                         int first, int images, int batch, float* shared, Load load)
 {
     constexpr int QUADS = W::INPUT / 4, GROUPS = (W::CHANNELS * TAPS + 7) / 8;
     const int room = blockDim.x / (WARP * W::SLOT_WARPS);
     const int image = tile_image(blockIdx.x, W::SIDE), top = tile_row(blockIdx.x, W::SIDE);
-    const Role<W> begin(threadIdx.x);
-    const int kernel = begin.own < count ? slots[begin.own].kernel : 0;
-    const bool works = kernel != 0 && first_output + begin.channel < outputs && image + begin.si < images;
+    Block& block = *(Block*)(shared + 2 * (W::TILE + room * W::FILTERS) + room * W::MOMENTS);
     float* const tiles = shared;                        // [2, CHANNELS, PLANE]
     float* const filters = shared + 2 * W::TILE;        // [2, room, CHANNELS, TAPS, TAP_PITCH]
 
@@ -223,7 +229,7 @@ __device__ __forceinline__ void convolve(const float* weights, float* tensors, f
         for (int o = 0; o < 4; ++o) acc[x][o] = 0.0f;
 
     // Fills a stage with channels from `first` on, of which there are `there`.
-    auto fill = [&](int first, int there, int stage) {
+    auto fill = [&](int first_output, int count, int first, int there, int stage) {
         const int thread = opaque_thread();
 #pragma unroll 1
         for (int i = thread; i < there * (W::IMAGES * W::ROWS * QUADS); i += blockDim.x) {
@@ -249,13 +255,19 @@ __device__ __forceinline__ void convolve(const float* weights, float* tensors, f
     constexpr int BESIDE = W::IMAGES * W::ROWS + 1;
     for (int i = threadIdx.x; i < 2 * W::CHANNELS * BESIDE; i += blockDim.x)
         store4(tiles + i / BESIDE * W::PLANE + i % BESIDE * W::PITCH, make_float4(0.0f, 0.0f, 0.0f, 0.0f));
-    fill(0, min(inputs, W::CHANNELS), 0);
+    if (threadIdx.x < room) block.kernels[threadIdx.x] = threadIdx.x < slot_count ? slots[threadIdx.x].kernel : 0;
+    if (threadIdx.x == 0) {
+        block.first_output = first;
+        block.count = slot_count;
+    }
+    fill(first, slot_count, 0, min(inputs, W::CHANNELS), 0);
     __syncthreads();
-    for (int first = 0, stage = 0; first < inputs; first += W::CHANNELS, stage ^= 1) {
-        const int next = first + W::CHANNELS;
-        if (next < inputs) fill(next, min(inputs - next, W::CHANNELS), stage ^ 1);
+    for (int done = 0, stage = 0; done < inputs; done += W::CHANNELS, stage ^= 1) {
+        const int next = done + W::CHANNELS;
+        if (next < inputs) fill(block.first_output, block.count, next, min(inputs - next, W::CHANNELS), stage ^ 1);
         const Role<W> role(opaque_thread());
-        const int channel = role.slice * W::CHUNK, there = works ? min(inputs - first - channel, W::CHUNK) : 0;
+        const bool works = block.first_output + role.channel < outputs && image + role.si < images;
+        const int kernel = works ? block.kernels[role.own] : 0, channel = role.slice * W::CHUNK, there = min(inputs - done - channel, W::CHUNK);
         const float* pixels = tiles + stage * W::TILE + channel * W::PLANE + (role.si * W::ROWS + role.sy) * W::PITCH + 3 + W::STRIDE * role.sx;
         const float* taps = filters + (stage * room + role.own) * W::FILTERS + channel * (TAPS * TAP_PITCH) + role.channel;
         if (kernel == 3) {
@@ -306,20 +318,21 @@ __device__ __forceinline__ void convolve(const float* weights, float* tensors, f
         __syncthreads();
     }
 
-    const int thread = opaque_thread(), lane = thread % WARP;
+    const int thread = opaque_thread(), lane = thread % WARP, first_output = block.first_output;
     const auto [own, slice, part, channel, sy, sx, si] = Role<W>(thread);
+    const bool convolves = block.kernels[own] != 0;
 
     // The slices' sums, two by two.
 #pragma unroll
     for (int half = W::SLICES / 2; half > 0; half /= 2) {
         const int region = slice % half + (half < W::SLICES / 2 ? half : 0);
         float4* place = (float4*)shared + ((own * (W::SLICES / 2) + region) * W::SLICE_WARPS + part) * (WARP * STRIP) + lane;
-        if (kernel != 0 && slice >= half && slice < 2 * half) {
+        if (convolves && slice >= half && slice < 2 * half) {
 #pragma unroll
             for (int x = 0; x < STRIP; ++x) store4((float*)(place + x * WARP), make_float4(acc[x][0], acc[x][1], acc[x][2], acc[x][3]));
         }
         __syncthreads();
-        if (kernel != 0 && slice < half) {
+        if (convolves && slice < half) {
 #pragma unroll
             for (int x = 0; x < STRIP; ++x) {
                 const float4 other = load4((const float*)(place + x * WARP));
@@ -329,11 +342,14 @@ __device__ __forceinline__ void convolve(const float* weights, float* tensors, f
     }
 
     // Outputs, and their statistics, joined by Chan's rule for equal counts.
-    const bool ends = kernel != 0 && slice == 0 && first_output + part / W::STRIP_WARPS * 8 < outputs; // the same in a warp
+    const bool ends = convolves && slice == 0 && first_output + part / W::STRIP_WARPS * 8 < outputs; // the same in a warp
     const int tiles_there = tile_count(W::SIDE, batch);
     float2* moments = (float2*)(shared + 2 * (W::TILE + room * W::FILTERS)) + own * (W::STRIP_WARPS * OUTPUTS); // [STRIP_WARPS, OUTPUTS]
     if (ends) {
-        const size_t at = ((size_t)(image + si) * outputs + first_output + channel) * (W::SIDE * W::SIDE) + (top + sy) * W::SIDE + sx;
+        // Of z, the two lanes of a strip store a channel each half its pixels, so that whole sectors are written.
+        const bool right = lane % 2;
+        const int stored = first_output + part / W::STRIP_WARPS * 8; // and the fifth after it
+        const size_t at = ((size_t)(image + si) * outputs + stored) * (W::SIDE * W::SIDE) + (top + sy) * W::SIDE + sx + (right ? 4 : 0);
         float* z = tensors + slots[own].output + at;
         float2* statistics = (float2*)(sums + slots[own].statistics) + (first_output + channel) * tiles_there + blockIdx.x; // [outputs, tiles]
 #pragma unroll
@@ -359,11 +375,18 @@ __device__ __forceinline__ void convolve(const float* weights, float* tensors, f
                 else if (first_output + channel + o < outputs)
                     statistics[o * tiles_there] = make_float2(mean, squares);
             }
-            if (image + si < images && first_output + channel + o < outputs) {
+            float first[4], second[4];
 #pragma unroll
-                for (int x = 0; x < STRIP; x += 4)
-                    store4(z + o * (W::SIDE * W::SIDE) + x, make_float4(acc[x][o], acc[x + 1][o], acc[x + 2][o], acc[x + 3][o]));
+            for (int x = 0; x < 4; ++x) {
+                const float kept = right ? acc[x + 4][o] : acc[x][o];
+                const float got = __shfl_xor_sync(FULL, right ? acc[x][o] : acc[x + 4][o], 1);
+                first[x] = right ? got : kept;
+                second[x] = right ? kept : got;
             }
+            if (image + si < images && stored + o < outputs)
+                store4(z + o * (W::SIDE * W::SIDE), make_float4(first[0], first[1], first[2], first[3]));
+            if (image + si < images && stored + 4 + o < outputs)
+                store4(z + (4 + o) * (W::SIDE * W::SIDE), make_float4(second[0], second[1], second[2], second[3]));
         }
     }
     if (W::STRIP_WARPS > 1) {
@@ -415,16 +438,16 @@ __device__ __forceinline__ void node(const unsigned* plan, const float* weights,
         float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
         // Poolings come last, so that the others' loads don't wait for them.
 #pragma unroll 1
-        for (int t = 0; t < terms.count; t += TOGETHER) {
-            float4 v[TOGETHER];
-            bool direct[TOGETHER];
+        for (int t = 0; t < terms.count; t += W::TOGETHER) {
+            float4 v[W::TOGETHER];
+            bool direct[W::TOGETHER];
 #pragma unroll
-            for (int i = 0; i < TOGETHER; ++i) {
+            for (int i = 0; i < W::TOGETHER; ++i) {
                 direct[i] = t + i < terms.count && !is_pooling(terms.layers[t + i].x);
                 if (direct[i]) v[i] = load4(tensors + (terms.layers[t + i].y + at));
             }
 #pragma unroll
-            for (int i = 0; i < TOGETHER; ++i)
+            for (int i = 0; i < W::TOGETHER; ++i)
                 if (direct[i]) add(sum, v[i], load4((const float*)(terms.affines + (t + i) * channels + channel)));
         }
 #pragma unroll 1

@@ -46,6 +46,8 @@ const LAST_SIDE: usize = IMAGE / 4;
 const AFFINE: usize = 16;
 /// See [`AFFINE`].
 const LAYERS: usize = 16;
+/// Floats of what the kernels call a Block.
+const BLOCK: usize = 8;
 
 /// What this module's kernels know beside [`CONSTANTS`].
 const OWN: &[Constant] = constants![
@@ -139,7 +141,7 @@ impl Work {
         let rows = self.stride * TILE_ROWS + if self.stride == 1 { 2 } else { 1 };
         let plane = self.images() * rows * (self.input() + 4) + 4;
         let moments = if self.strip_warps() > 1 { 2 * self.strip_warps() * OUTPUTS } else { 0 };
-        2 * self.slices * self.chunk * (plane + slots * TAPS * TAP_PITCH) + slots * moments
+        2 * self.slices * self.chunk * (plane + slots * TAPS * TAP_PITCH) + slots * moments + BLOCK
     }
 
     /// Bytes of shared memory for so many slots and terms.
@@ -154,8 +156,9 @@ impl Work {
         let tiles = tiles(self.side, batch);
         match version {
             Version::Fast => {
-                let room = slots.min(self.slots);
-                let blocks = outputs.div_ceil(OUTPUTS).max(1) * slots.div_ceil(room);
+                let groups = slots.div_ceil(self.slots);
+                let room = slots.div_ceil(groups);
+                let blocks = outputs.div_ceil(OUTPUTS).max(1) * groups;
                 let geometry = Geometry::new([tiles, blocks, lanes], self.threads(room))?;
                 geometry.with_shared(self.shared(room, terms, channels))
             }
@@ -232,7 +235,7 @@ macro_rules! node {
 }
 
 // Shared memory: the two words beside a strip fall into 8 banks, two by two, and so do two rows of a small image. Global memory: 3×3 pooling loads single
-// words left and right of four pixels; z is stored by halves of a sector, and a filter's row begins within one.
+// words left and right of four pixels, and a filter's row begins within a sector.
 node! {
     /// A node of 32×32 pixels and its convolutions.
     Node32: "node_32", "node_32_naive", NODE_32;
@@ -270,7 +273,7 @@ kernel! {
     // The value of a byte is looked up in a table, wherever it may be there.
     expects {
         threads: STEM.threads(STEM.slots),
-        dynamic_shared: STEM.shared(STEM.slots, 0, 0),
+        dynamic_shared: size_of::<f32>() * STEM.floats(STEM.slots),
         blocks: 4,
         arithmetic: 90,
         global_loads: 0,
@@ -317,7 +320,7 @@ kernel! {
         let tiles = tiles(IMAGE, sizes.batch as usize);
         match version {
             Version::Fast => Geometry::new([tiles, outputs.div_ceil(OUTPUTS), lanes], STEM.threads(1))?
-                .with_shared(STEM.shared(1, 0, 0))?,
+                .with_shared(size_of::<f32>() * STEM.floats(1))?,
             Version::Naive => Geometry::new([tiles, 1, lanes], NAIVE_THREADS)?.with_shared(size_of::<f32>() * IMAGE * IMAGE)?,
         }
     }
@@ -333,8 +336,8 @@ kernel! {
         dynamic_shared: 0,
         blocks: 4,
         arithmetic: 0,
-        global_loads: 12,
-        unfused: 48,
+        global_loads: 4,
+        unfused: 0,
         shared_waves: 100,
         global_sectors: 670,
     }
