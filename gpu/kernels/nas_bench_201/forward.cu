@@ -369,12 +369,6 @@ __device__ __forceinline__ void convolve(const float* weights, float* tensors, f
                 squares = fmaf(apart * half, apart, squares + theirs);
                 mean = 0.5f * (mean + other);
             }
-            if (lane < 2) {
-                if (W::STRIP_WARPS > 1)
-                    moments[part % W::STRIP_WARPS * OUTPUTS + channel + o] = make_float2(mean, squares);
-                else if (first_output + channel + o < outputs)
-                    statistics[o * tiles_there] = make_float2(mean, squares);
-            }
             float first[4], second[4];
 #pragma unroll
             for (int x = 0; x < 4; ++x) {
@@ -387,6 +381,12 @@ __device__ __forceinline__ void convolve(const float* weights, float* tensors, f
                 store4(z + o * (W::SIDE * W::SIDE), make_float4(first[0], first[1], first[2], first[3]));
             if (image + si < images && stored + 4 + o < outputs)
                 store4(z + (4 + o) * (W::SIDE * W::SIDE), make_float4(second[0], second[1], second[2], second[3]));
+            if (lane < 2) {
+                if (W::STRIP_WARPS > 1)
+                    moments[part % W::STRIP_WARPS * OUTPUTS + channel + o] = make_float2(mean, squares);
+                else if (first_output + channel + o < outputs)
+                    statistics[o * tiles_there] = make_float2(mean, squares);
+            }
         }
     }
     if (W::STRIP_WARPS > 1) {
@@ -773,22 +773,22 @@ extern "C" __global__ void __launch_bounds__(NAIVE_THREADS) last_node_naive(
     const int image = tile_image(blockIdx.x, SIDE), pixels = tile_pixels(blockIdx.x, SIDE, ask.images);
     for (int channel = threadIdx.x; channel < head.channels; channel += blockDim.x) {
         double mean = 0.0, squares = 0.0;
-        for (int step = 0; step < 2; ++step)
-            for (int i = 0; i < pixels; ++i) {
-                const int plane = (image + i / (SIDE * SIDE)) * head.channels + channel, row = i / SIDE % SIDE, column = i % SIDE;
-                float* value = tensors + head.value + ((size_t)plane * SIDE + row) * SIDE + column;
-                if (step == 1) {
-                    squares += (*value - mean) * (*value - mean);
-                    continue;
-                }
-                float sum = 0.0f;
-                for (int t = 0; t < terms.count; ++t) {
-                    const Affine affine = terms.affines[t * head.channels + channel];
-                    sum += (fetch_naive<SIDE>(terms.layers[t].x, tensors + terms.layers[t].y, plane, row, column) - affine.x) * affine.y + affine.z;
-                }
-                *value = sum;
-                mean += (double)sum / pixels;
+        for (int i = 0; i < pixels; ++i) {
+            const int plane = (image + i / (SIDE * SIDE)) * head.channels + channel, row = i / SIDE % SIDE, column = i % SIDE;
+            float sum = 0.0f;
+            for (int t = 0; t < terms.count; ++t) {
+                const Affine affine = terms.affines[t * head.channels + channel];
+                sum += (fetch_naive<SIDE>(terms.layers[t].x, tensors + terms.layers[t].y, plane, row, column) - affine.x) * affine.y + affine.z;
             }
+            tensors[head.value + ((size_t)plane * SIDE + row) * SIDE + column] = sum;
+            mean += sum;
+        }
+        mean /= pixels;
+        for (int i = 0; i < pixels; ++i) {
+            const int plane = (image + i / (SIDE * SIDE)) * head.channels + channel;
+            const double apart = tensors[head.value + (size_t)plane * (SIDE * SIDE) + i % (SIDE * SIDE)] - mean;
+            squares += apart * apart;
+        }
         ((float2*)(sums + head.statistics))[channel * tile_count(SIDE, sizes.batch) + blockIdx.x] = make_float2((float)mean, (float)squares);
     }
 }
