@@ -1,5 +1,11 @@
 //! The tables of the kernels in `kernels/nas_bench_201`, an operator a file, and what they share with the host: the plan of a pass, see
 //! `kernels/nas_bench_201/plan.cuh`.
+//!
+//! - [`forward`]: the value of a node, and the convolutions that read it
+//! - [`head`]: what is behind the last node
+//! - [`backward`]: the gradient of a node; `∂loss/∂a`
+//! - [`weights`]: gradients of the weights
+//! - [`update`]: clipping, and the step along the gradients
 
 pub mod backward;
 pub mod forward;
