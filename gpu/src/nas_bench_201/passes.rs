@@ -16,7 +16,7 @@ use advantage_nas::network::{Part, Sgd};
 
 use super::arena::{Arena, Reading};
 use super::images::Pictures;
-use crate::device::{Buffer, Device, Graph};
+use crate::device::{Buffer, Device, Graph, Staged};
 use crate::error::Result;
 use crate::kernels::nas_bench_201::backward::{
     self, Answers, Back8, Back16, Back32, BackLast, BackUp16, BackUp32, Targets,
@@ -74,7 +74,7 @@ pub(super) struct Passes {
     answers: Buffer<f64>,
     pieces: Pieces,
     squares: Buffer<f64>,
-    rates: Buffer<f32>,
+    rates: Staged<f32>,
     gradient_norms: Buffer<f64>,
     targets: Targets,
     lists: Vec<List>,
@@ -183,7 +183,7 @@ impl Passes {
             places,
             answers: device.zeros("slopes of edge weights", lanes * EDGES * candidates)?,
             squares: device.zeros("squares of gradients", lanes * pieces.count())?,
-            rates: device.zeros("learning rates", lanes)?,
+            rates: device.staged("learning rates", lanes)?,
             gradient_norms: device.zeros("norms of gradients", lanes)?,
             targets: targets(device, parent, arena)?,
             lists: lists(device, parent, arena)?,
@@ -260,6 +260,7 @@ impl Passes {
         let (tensors, sums, norms, running) = (&mut self.tensors, &mut self.sums, &mut self.norms, &mut self.running);
         let kernels = &modules.forward;
         let Pictures { bytes: images, values, samples, .. } = pictures;
+        let samples = samples.buffer();
         let shape = arena.shapes[0];
         Stem { plan, images, samples, values, weights, tensors, sums, shape }.launch(kernels, version)?;
         macro_rules! launch {
@@ -340,6 +341,7 @@ impl Passes {
         }
         let (slot, outputs) = self.stem;
         let Pictures { bytes: images, values: table, samples, .. } = pictures;
+        let samples = samples.buffer();
         let partials = &mut self.partials;
         WeightsStem { plan, slot, outputs, images, samples, table, tensors, sums, norms, weights, partials }
             .launch(&modules.weights, version)?;
@@ -358,7 +360,7 @@ impl Passes {
     fn submit_update(&mut self) -> Result<()> {
         self.finish(self.sgd.weight_decay as f32)?;
         let (plan, pieces, gradients, squares) = (&self.plan, &self.pieces, &self.gradients, &self.squares);
-        let (rates, velocities, weights) = (&self.rates, &mut self.velocities, &mut self.weights);
+        let (rates, velocities, weights) = (self.rates.buffer(), &mut self.velocities, &mut self.weights);
         let (norms, momentum, clip) = (&mut self.gradient_norms, self.sgd.momentum as f32, self.sgd.clip_norm);
         ClipUpdate { plan, pieces, gradients, squares, rates, velocities, weights, norms, momentum, clip }
             .launch(&self.modules.update, Version::Fast)
@@ -366,8 +368,11 @@ impl Passes {
 
     /// Updates the weights that took part in the last pass, with a rate for every lane.
     pub(super) fn update(&mut self, rates: &[f64]) -> Result<()> {
-        let rates: Vec<f32> = rates.iter().map(|rate| *rate as f32).collect();
-        self.rates.write(&rates)?;
+        let mut all = vec![0.0; self.plan.sizes().lanes as usize];
+        for (all, rate) in all.iter_mut().zip(rates) {
+            *all = *rate as f32;
+        }
+        self.rates.write(&all)?;
         self.unfinished = false;
         self.update.as_ref().expect("prepared with the first pass that has gradients of weights").launch()
     }
