@@ -28,9 +28,8 @@ pub(super) struct Pictures {
 }
 
 impl Pictures {
-    /// Bytes on the device.
-    pub(super) fn memory(data: &Data, lanes: usize, batch: usize) -> usize {
-        let images = data.images.len() + data.test.as_ref().map_or(0, Images::len);
+    /// Bytes on the device for so many images.
+    pub(super) fn memory(images: usize, lanes: usize, batch: usize) -> usize {
         images * PIXELS + size_of::<u32>() * (3 * 256 + lanes * batch * Words::WORDS)
     }
 

@@ -15,7 +15,9 @@ mod plan;
 pub use arena::Memory;
 
 use advantage_nas::network::nas_bench_201::pass::{PassLayout, Selection};
-use advantage_nas::network::nas_bench_201::{Data, Minibatches, Operation, Parent, Sample, evaluation_minibatches};
+use advantage_nas::network::nas_bench_201::{
+    Data, Images, Minibatches, Operation, Parent, Sample, evaluation_minibatches,
+};
 use advantage_nas::network::{Parameter, Part, Sgd, initial_values};
 use advantage_nas::random::Streams;
 use advantage_nas::sharing::{Network, Pass, Precision, WeightSharing};
@@ -79,6 +81,7 @@ pub struct NasBench201Network {
     trials: Vec<Trial>,
     data: Data,
     memory: Memory,
+    image_memory: usize,
     samples: Vec<Sample>,
     /// The minibatch of the first lane, as it was loaded last.
     shown: Shown,
@@ -112,7 +115,14 @@ impl NasBench201Network {
     /// [`Error::Other`] for sizes that kernels can't count.
     pub fn memory_of(parent: &Parent, settings: &Settings, trials: usize) -> Result<Memory> {
         let layout = PassLayout::new(parent, settings.activity);
-        Ok(Arena::new(parent, &layout, settings.activity, settings.batch, trials, trials)?.memory())
+        let arena = Arena::new(parent, &layout, settings.activity, settings.batch, trials, trials)?;
+        Ok(planned(parent, &arena))
+    }
+
+    /// The device memory that images take, with their minibatches.
+    #[must_use]
+    pub fn memory_of_images(images: usize, batch: usize, trials: usize) -> usize {
+        Pictures::memory(images, trials, batch)
     }
 
     /// The networks of the given trials, with their initial weights.
@@ -147,9 +157,10 @@ impl NasBench201Network {
         let lanes = trials.len();
         let layout = PassLayout::new(&parent, activity);
         let arena = Arena::new(&parent, &layout, activity, batch, lanes, trials.len())?;
-        let memory = arena.memory();
-        let needed = memory.total() + Pictures::memory(&data, lanes, batch);
-        device.expect_room("the network with its images", needed as u64)?;
+        let memory = planned(&parent, &arena);
+        let images = data.images.len() + data.test.as_ref().map_or(0, Images::len);
+        let image_memory = Pictures::memory(images, lanes, batch);
+        device.expect_room("the network with its images", (memory.total() + image_memory) as u64)?;
         let pictures = Pictures::new(device, &data, lanes, batch)?;
         let mut passes = Passes::new(device, &parent, &arena, sgd)?;
         for (trial, number) in numbers.iter().enumerate() {
@@ -175,6 +186,7 @@ impl NasBench201Network {
             trials,
             data,
             memory,
+            image_memory,
             samples: vec![Sample::plain(0); batch],
             shown: Shown::default(),
             pending: 0,
@@ -195,6 +207,12 @@ impl NasBench201Network {
     #[must_use]
     pub fn memory(&self) -> &Memory {
         &self.memory
+    }
+
+    /// The device memory of the images, with their minibatches.
+    #[must_use]
+    pub fn image_memory(&self) -> usize {
+        self.image_memory
     }
 
     /// Images of the first lane's minibatch, `[count, 3, 32, 32]`, normalised: as the kernels compute them on their way.
@@ -286,6 +304,12 @@ impl NasBench201Network {
         }
         Ok(())
     }
+}
+
+/// All device memory but that of the images.
+fn planned(parent: &Parent, arena: &Arena) -> Memory {
+    let memory = arena.memory();
+    Memory { rest: memory.rest + Passes::memory(parent, arena), ..memory }
 }
 
 /// The values of an array, in its order.

@@ -196,6 +196,19 @@ impl Passes {
 }
 
 impl Passes {
+    /// Bytes on the device that are no part of the arena: what passes answer, and lists of what they go through.
+    pub(super) fn memory(parent: &Parent, arena: &Arena) -> usize {
+        let [lanes, batch] = [arena.sizes.lanes, arena.sizes.batch].map(|count| count as usize);
+        let candidates = parent.candidates().operations().len();
+        let pieces = Pieces::count_of(arena.parameters.ranges());
+        // Losses of images, outcomes, slopes of edge weights, squares of gradients, norms of gradients; learning rates.
+        let doubles = 2 * batch + OUTCOME * KEPT + EDGES * candidates + pieces + 1;
+        let of_lanes = lanes * (size_of::<f64>() * doubles + size_of::<f32>());
+        let edges = parent.nodes().iter().flat_map(|node| &node.inputs).filter(|input| input.edge.is_some()).count();
+        let slots = arena.places.len() - arena.shapes[0].slots as usize;
+        of_lanes + size_of::<u32>() * (Pieces::WORDS * pieces + Target::WORDS * edges + slots)
+    }
+
     /// Outcomes that the device keeps.
     pub(super) fn outcomes(&self) -> usize {
         self.places

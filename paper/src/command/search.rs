@@ -7,8 +7,8 @@ use advantage_nas::strategy::Method;
 use clap::{Args, Subcommand, value_parser};
 
 use super::data::{CacheFolder, DataFolder};
-use super::print;
 use super::summary::{self, Summary};
+use super::{print, stopped};
 use crate::device::{self, Backend, Choice};
 use crate::error::{Error, Result};
 use crate::experiment::cifar10::{self, CellSearch};
@@ -278,7 +278,9 @@ impl Search {
         };
         let ends = sweep.work(&orders);
         progress.finish();
-        report(&folder, left, &ends?, &stop, &self.resume_command(&settings, own, data, &folder))
+        let resume = self.resume_command(&settings, own, data, &folder);
+        let ends = ends.map_err(|error| stopped(error, &resume))?;
+        report(&folder, left, &ends, &stop, &resume)
     }
 
     fn settings(&self, experiment: settings::Experiment, own: &[Override]) -> Result<Settings> {
