@@ -126,7 +126,7 @@ check() {
 probe() { limited "$binary" gpu probe --json ${small:+--small}; }
 time_() {
   local peers=() line variant
-  limited "$binary" gpu time --json ${small:+--small --times 3 --trials 1,2} >"$out/time.part" || return $?
+  limited "$binary" gpu time --json ${small:+--small --times 2 --trials 1,2 --cifar10-trials 1} >"$out/time.part" || return $?
   for variant in ${PEERS:+manual compile-manual}; do
     if line=$(LD_LIBRARY_PATH=$own_libraries limited "${PEER_PYTHON:-python3}" "$PEERS" --json --fresh --variant $variant --threads 1 \
       --device "${PEER_DEVICE:-cuda}" 2>>"$out/peers.log" | tail -n 1) && [[ $line == '{'* ]]; then

@@ -215,7 +215,7 @@ fn measurements_stand_beside_what_is_assumed() {
         let row = numbers(&probed, what);
         assert!(row.len() == 2 && row[0] > 0.0 && row[1] == assumed, "{what}: {probed}");
     }
-    let timed = emulated(&device, folder.path(), &["gpu", "time", "--small", "--times", "1", "--trials", "2"]).out;
+    let timed = emulated(&device, folder.path(), &["gpu", "time", "--network", "toy", "--small", "--times", "1", "--trials", "2"]).out;
     // Trials, median, predicted, per trial.
     let row = numbers(&timed, "toy_edges, two candidates");
     assert!(row[0] == 2.0 && row[1] > 0.0 && (3.0..5.0).contains(&row[2]), "a launch and next to nothing: {timed}");
@@ -273,7 +273,7 @@ fn acceptance() {
     assert_eq!(count(&checks["searches"]), 12 * 2 * 3);
     assert!(count(&results["probe"]["result"]["measurements"]) > 5);
     let time = &results["time"]["result"];
-    assert!(count(&time["times"]["timings"]) > 20);
+    assert!(count(&time["times"]["toy"]["timings"]) > 20);
     let searches = &results["search-toy"]["result"]["searches"];
     assert_eq!((count(searches), count(&time["peers"])), (7, 2));
     let first = &searches[0];

@@ -118,9 +118,7 @@ pub fn compare_changed(source: &Source, sizes: &[Toy]) {
     let compared = match source.name {
         "toy" => loaded(load(), |kernels| toy::compare(&device, kernels, sizes)),
         "probe" => loaded(load(), |kernels| probe::compare(&device, kernels)),
-        "nas_bench_201_backward" => {
-            loaded(load(), |kernels| backward::compare(&device, kernels, &backward::FEW))
-        }
+        "nas_bench_201_backward" => loaded(load(), |kernels| backward::compare(&device, kernels, &backward::FEW)),
         "nas_bench_201_head" => loaded(load(), |kernels| head::compare(&device, kernels, &head::SIZES)),
         "nas_bench_201_update" => loaded(load(), |kernels| update::compare(&device, kernels, &update::SIZES)),
         "nas_bench_201_weights" => loaded(load(), |kernels| {
