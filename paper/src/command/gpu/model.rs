@@ -44,7 +44,7 @@ struct Predicted {
     iterations: u64,
 }
 
-/// The networks of a step or two kernels.
+/// The toy regression, if it is asked for any trials.
 fn predicted_networks(trials: &[u32]) -> Result<Vec<Predicted>, Error> {
     if trials.is_empty() {
         return Ok(Vec::new());

@@ -1,5 +1,6 @@
 //! `advnas gpu time`: how long does it take, beside what the model predicts?
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use advantage_nas::network::toy::Toy;
@@ -9,7 +10,9 @@ use advantage_nas_gpu::kernels::{self, nas_bench_201 as kernels_of_cells};
 use advantage_nas_gpu::measure::{self, Timing, Work, nas_bench_201 as cifar10};
 use advantage_nas_gpu::model::nas_bench_201::{Arithmetic, Asked, Cells, Mean};
 use advantage_nas_gpu::model::{H100, Step};
+use anyhow::Context;
 use clap::{Args, value_parser};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Common, Networks, SMALL, model, open};
@@ -28,6 +31,57 @@ pub(in crate::command) struct TimeArguments {
     /// A small network
     #[arg(long)]
     small: bool,
+    /// Times of other programs, a JSON line each as `gpu/peers/cifar_torch.py` prints them: how many times as fast is ours?
+    #[arg(long, value_name = "FILE")]
+    peers: Option<PathBuf>,
+}
+
+/// The time of another program's step, of one trial.
+#[derive(Clone, Debug, Deserialize)]
+struct Peer {
+    program: String,
+    variant: String,
+    /// How it multiplies: `fp32` or `tf32`.
+    mode: String,
+    /// The step, as ours is called.
+    what: String,
+    median_ms: f64,
+}
+
+/// How ours multiplies, as peers call it.
+const MODE: &str = "fp32";
+
+/// A step beside another program's in the same mode.
+#[derive(Clone, Debug, Serialize)]
+struct Ratio {
+    what: String,
+    trials: usize,
+    peer: String,
+    mode: &'static str,
+    /// Its time over a trial's share of ours.
+    times_as_fast: f64,
+}
+
+/// Lines of other programs, of which those of other kinds of steps say nothing here.
+fn peers(file: &Path) -> anyhow::Result<Vec<Peer>> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("can't read {}", file.display()))?;
+    Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+}
+
+fn ratios(timings: &[Timing], peers: &[Peer]) -> Vec<Ratio> {
+    let mut ratios = Vec::new();
+    for timing in timings {
+        for peer in peers.iter().filter(|peer| peer.what == timing.what && peer.mode == MODE) {
+            ratios.push(Ratio {
+                what: timing.what.clone(),
+                trials: timing.trials,
+                peer: format!("{}, {}", peer.program, peer.variant),
+                mode: MODE,
+                times_as_fast: 1e3 * peer.median_ms * timing.trials as f64 / timing.median_us,
+            });
+        }
+    }
+    ratios
 }
 
 /// A network's times.
@@ -97,11 +151,14 @@ fn cifar10(device: &Device, size: cifar10::Size, trials: &[u32], times: usize) -
 }
 
 pub(super) fn run(arguments: &TimeArguments) -> anyhow::Result<ExitCode> {
+    // Said before minutes are spent.
+    let peers = arguments.peers.as_deref().map_or(Ok(Vec::new()), peers)?;
     let (device, provenance) = open(&arguments.common)?;
     let (network, size) = if arguments.small { (SMALL, cifar10::SMALL) } else { (Toy::paper(), cifar10::PAPER) };
     let times = arguments.times as usize;
     let toy = toy(&device, network, arguments.networks.toy(), times)?;
     let cifar10 = cifar10(&device, size, arguments.networks.cifar10(), times)?;
+    let ratios = ratios(&cifar10.timings, &peers);
     if arguments.common.json {
         let whole = json!({
             "device": device.info(),
@@ -110,6 +167,7 @@ pub(super) fn run(arguments: &TimeArguments) -> anyhow::Result<ExitCode> {
             "predicted_for": H100.name,
             "toy": toy.json(json!(network)),
             "cifar10": cifar10.json(json!(size)),
+            "ratios": ratios,
             "provenance": provenance,
         });
         print(&format!("{whole:#}\n"))?;
@@ -120,6 +178,12 @@ pub(super) fn run(arguments: &TimeArguments) -> anyhow::Result<ExitCode> {
         if !times.timings.is_empty() {
             out.push_str(&format!("\n{name}\n{}", table(&device, times)));
         }
+    }
+    for Ratio { what, trials, peer, mode, times_as_fast } in &ratios {
+        out.push_str(&format!("\n{what}, trials: {trials}: {times_as_fast:.2} times as fast as {peer}, {mode}"));
+    }
+    if !ratios.is_empty() {
+        out.push('\n');
     }
     out.push_str(
         "\nkernels: device time between events, the second-level cache warm; those of CIFAR-10 with 3x3 convolutions on all edges\n\
