@@ -3,12 +3,14 @@
 //! - `arena`: where everything lies in device memory
 //! - `plan`: what was proposed, as the kernels read it
 //! - `images`: images as bytes, and minibatches
+//! - `order`: the launches of a pass, as data
 //! - `passes`: the kernels of a pass, recorded once per kind of request
 //!
 //! Here: the [`Network`], with the minibatches of its trials.
 
-mod arena;
+pub(crate) mod arena;
 mod images;
+pub(crate) mod order;
 mod passes;
 mod plan;
 
@@ -27,11 +29,12 @@ use advantage_nas::supernet::{Evaluation, Fetch, Request, Set, find_trial};
 use advantage_nas::{Error, OpTable, Result, SearchSpace};
 use ndarray::{Array2, Array4, ArrayD};
 
-use crate::device::Device;
+use crate::device::{Device, Graph};
 use crate::kernels::nas_bench_201::Ask;
 use arena::Arena;
 use images::Pictures;
-use passes::{Kind, OUTCOME, Passes};
+use order::{Kind, Launch, UPDATE, convolutions, launches};
+use passes::{OUTCOME, Passes};
 use plan::Writer;
 
 /// What a supernet is built for, beside the network.
@@ -269,6 +272,25 @@ impl NasBench201Network {
         let mut mean = self.passes.read_running(trial, self.arena.running[index] as usize, 2 * channels)?;
         let variance = mean.split_off(channels);
         Ok([mean, variance])
+    }
+
+    /// Launches of a pass, the first one of every name, with their names; after a pass that trains weights also those of an update.
+    pub(crate) fn launches(&self, kind: Kind) -> Vec<(String, Launch)> {
+        let lists = convolutions(&self.parent, &self.arena);
+        let mut named: Vec<(String, Launch)> = Vec::new();
+        let update = if kind.weights { &UPDATE[..] } else { &[] };
+        for launch in launches(kind, &self.arena, lists.len()).into_iter().chain(update.iter().copied()) {
+            let name = launch.name(&self.arena, &lists);
+            if named.iter().all(|(other, _)| *other != name) {
+                named.push((name, launch));
+            }
+        }
+        named
+    }
+
+    /// Records a launch of the last pass by itself, so many times, see [`Passes::repeat`].
+    pub(crate) fn repeat(&mut self, launch: Launch, times: u32) -> crate::Result<Graph> {
+        self.passes.repeat(launch, times, &self.arena, &self.pictures)
     }
 
     fn find(&self, trial: u32) -> Result<usize> {
