@@ -2,7 +2,7 @@
 
 use advantage_nas::network::nas_bench_201::{Data, Images, PIXELS, Sample};
 
-use crate::device::{Buffer, Device};
+use crate::device::{Buffer, Device, Staged};
 use crate::error::{Error, Result};
 use crate::kernels::nas_bench_201::Sample as Words;
 
@@ -19,7 +19,7 @@ pub(super) struct Pictures {
     /// Normalised values `[3, 256]`.
     pub(super) values: Buffer<f32>,
     /// `[lanes, batch]` [`Words`].
-    pub(super) samples: Buffer<u32>,
+    pub(super) samples: Staged<u32>,
     /// The same on the host.
     words: Vec<u32>,
     batch: usize,
@@ -54,7 +54,7 @@ impl Pictures {
         Ok(Self {
             bytes,
             values: device.upload("normalised values", &values.collect::<Vec<_>>())?,
-            samples: device.upload("samples", &words)?,
+            samples: device.staged("samples", words.len())?,
             words,
             batch,
             first_test: own as u32,

@@ -17,7 +17,7 @@ use advantage_nas::network::{Part, Sgd};
 use super::arena::{Arena, Reading};
 use super::images::Pictures;
 use super::order::{Convolutions, Kind, Launch, UPDATE, convolutions, launches};
-use crate::device::{Buffer, Device, Graph};
+use crate::device::{Buffer, Device, Graph, Staged};
 use crate::error::Result;
 use crate::kernels::nas_bench_201::backward::{
     self, Answers, Back8, Back16, Back32, BackLast, BackUp16, BackUp32, Targets,
@@ -64,7 +64,7 @@ pub(super) struct Passes {
     answers: Buffer<f64>,
     pieces: Pieces,
     squares: Buffer<f64>,
-    rates: Buffer<f32>,
+    rates: Staged<f32>,
     gradient_norms: Buffer<f64>,
     targets: Targets,
     lists: Vec<List>,
@@ -147,7 +147,7 @@ impl Passes {
             places,
             answers: device.zeros("slopes of edge weights", lanes * EDGES * candidates)?,
             squares: device.zeros("squares of gradients", lanes * pieces.count())?,
-            rates: device.zeros("learning rates", lanes)?,
+            rates: device.staged("learning rates", lanes)?,
             gradient_norms: device.zeros("norms of gradients", lanes)?,
             targets: targets(device, parent, arena)?,
             lists: convolutions(parent, arena)
@@ -263,7 +263,7 @@ impl Passes {
             }
             _ => {
                 let Pictures { bytes: images, values, samples, .. } = pictures;
-                let shape = arena.shapes[0];
+                let (samples, shape) = (samples.buffer(), arena.shapes[0]);
                 Stem { plan, images, samples, values, weights, tensors, sums, shape }.launch(kernels, version)
             }
         }
@@ -282,7 +282,7 @@ impl Passes {
                 HeadWeights { plan, head, tensors, sums, norms, partials }.launch(kernels, Version::Fast)
             }
             _ => {
-                let (samples, losses) = (&pictures.samples, &mut self.losses);
+                let (samples, losses) = (pictures.samples.buffer(), &mut self.losses);
                 HeadForward { plan, head, samples, weights, tensors, sums, norms, running, losses }
                     .launch(kernels, Version::Fast)
             }
@@ -338,6 +338,7 @@ impl Passes {
         }
         let (slot, outputs) = self.stem;
         let Pictures { bytes: images, values: table, samples, .. } = pictures;
+        let samples = samples.buffer();
         WeightsStem { plan, slot, outputs, images, samples, table, tensors, sums, norms, weights, partials }
             .launch(kernels, version)
     }
@@ -352,7 +353,7 @@ impl Passes {
 
     fn clip_update(&mut self) -> Result<()> {
         let (plan, pieces, gradients, squares) = (&self.plan, &self.pieces, &self.gradients, &self.squares);
-        let (rates, velocities, weights) = (&self.rates, &mut self.velocities, &mut self.weights);
+        let (rates, velocities, weights) = (self.rates.buffer(), &mut self.velocities, &mut self.weights);
         let (norms, momentum, clip) = (&mut self.gradient_norms, self.sgd.momentum as f32, self.sgd.clip_norm);
         ClipUpdate { plan, pieces, gradients, squares, rates, velocities, weights, norms, momentum, clip }
             .launch(&self.modules.update, Version::Fast)
@@ -360,8 +361,11 @@ impl Passes {
 
     /// Updates the weights that took part in the last pass, with a rate for every lane.
     pub(super) fn update(&mut self, rates: &[f64]) -> Result<()> {
-        let rates: Vec<f32> = rates.iter().map(|rate| *rate as f32).collect();
-        self.rates.write(&rates)?;
+        let mut all = vec![0.0; self.plan.sizes().lanes as usize];
+        for (all, rate) in all.iter_mut().zip(rates) {
+            *all = *rate as f32;
+        }
+        self.rates.write(&all)?;
         self.unfinished = false;
         self.update.as_ref().expect("prepared with the first pass that has gradients of weights").launch()
     }

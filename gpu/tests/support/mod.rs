@@ -8,7 +8,7 @@ use std::process::Command;
 use advantage_nas::comparison::Comparison;
 use advantage_nas::network::toy::Toy;
 use advantage_nas_gpu::Device;
-use advantage_nas_gpu::check::nas_bench_201::{backward, head, update, weights};
+use advantage_nas_gpu::check::nas_bench_201::{backward, forward, head, update, weights};
 use advantage_nas_gpu::check::{probe, toy};
 use advantage_nas_gpu::device::Source;
 use advantage_nas_gpu::kernels::toy::SOURCE;
@@ -118,6 +118,11 @@ pub fn compare_changed(source: &Source, sizes: &[Toy]) {
     let compared = match source.name {
         "toy" => loaded(load(), |kernels| toy::compare(&device, kernels, sizes)),
         "probe" => loaded(load(), |kernels| probe::compare(&device, kernels)),
+        "nas_bench_201_forward" => {
+            // Every kernel once.
+            let few = [0, 2, 4, 7, 9, 11].map(|index| forward::CASES[index]);
+            loaded(load(), |kernels| forward::compare(&device, kernels, &few, &forward::STEMS[..1]))
+        }
         "nas_bench_201_backward" => loaded(load(), |kernels| backward::compare(&device, kernels, &backward::FEW)),
         "nas_bench_201_head" => loaded(load(), |kernels| head::compare(&device, kernels, &head::SIZES)),
         "nas_bench_201_update" => loaded(load(), |kernels| update::compare(&device, kernels, &update::SIZES)),
