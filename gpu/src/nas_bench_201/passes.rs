@@ -276,8 +276,7 @@ impl Passes {
             }
             _ => {
                 let Pictures { bytes: images, values, samples, .. } = pictures;
-                let samples = samples.buffer();
-                let shape = arena.shapes[0];
+                let (samples, shape) = (samples.buffer(), arena.shapes[0]);
                 Stem { plan, images, samples, values, weights, tensors, sums, shape }.launch(kernels, version)
             }
         }

@@ -10,7 +10,7 @@ use advantage_nas::random::Streams;
 use advantage_nas::strategy::{Activity, Method};
 use advantage_nas_cpu::nas_bench_201 as on_cpu;
 use advantage_nas_gpu::check::nas_bench_201::network::{self, Case};
-use advantage_nas_gpu::check::nas_bench_201::{backward, head, update, weights};
+use advantage_nas_gpu::check::nas_bench_201::{backward, forward, head, update, weights};
 use advantage_nas_gpu::check::{self, toy};
 use advantage_nas_gpu::{Device, Result as OnDevice};
 use clap::{Args, value_parser};
@@ -88,11 +88,13 @@ fn cifar10(device: &Device, small: bool, steps: u64) -> OnDevice<Groups> {
         (cases, Method::ALL.to_vec(), few)
     };
     let mut kernels = Vec::new();
+    kernels.extend(forward::kernels(device, &forward::CASES, &forward::STEMS)?);
     kernels.extend(head::kernels(device, &head::SIZES)?);
     kernels.extend(backward::kernels(device)?);
     kernels.extend(weights::kernels(device, &weights::SIZES)?);
     kernels.extend(update::kernels(device, &update::SIZES)?);
     if !small {
+        kernels.extend(forward::kernels(device, &forward::PAPER, &forward::PAPER_STEMS)?);
         kernels.extend(head::kernels(device, &head::PAPER)?);
         kernels.extend(backward::paper(device)?);
         kernels.extend(weights::kernels(device, &weights::PAPER)?);
