@@ -108,6 +108,12 @@ pub fn changed(source: &Source, file: usize, change: impl Fn(&str) -> String) ->
     Source { files: files.leak(), ..*source }
 }
 
+/// The module with what is there in another form, in the first of its files that has it.
+pub fn replaced(source: &Source, from: &str, to: &str) -> Source {
+    let file = source.files.iter().position(|(_, text)| text.contains(from));
+    changed(source, file.unwrap_or_else(|| panic!("{from} is in no file")), |text| text.replacen(from, to, 1))
+}
+
 /// The file with the kernels themselves.
 pub const LAST: usize = SOURCE.files.len() - 1;
 
@@ -118,14 +124,12 @@ pub fn compare_changed(source: &Source, sizes: &[Toy]) {
     let compared = match source.name {
         "toy" => loaded(load(), |kernels| toy::compare(&device, kernels, sizes)),
         "probe" => loaded(load(), |kernels| probe::compare(&device, kernels)),
-        "nas_bench_201_backward" => {
-            loaded(load(), |kernels| backward::compare(&device, kernels, &backward::FEW))
-        }
+        "nas_bench_201_backward" => loaded(load(), |kernels| backward::compare(&device, kernels, &backward::FEW)),
         "nas_bench_201_head" => loaded(load(), |kernels| head::compare(&device, kernels, &head::SIZES)),
         "nas_bench_201_update" => loaded(load(), |kernels| update::compare(&device, kernels, &update::SIZES)),
         "nas_bench_201_weights" => loaded(load(), |kernels| {
             // The naive versions have no barriers, and take most of the time.
-            weights::compare(&device, kernels, &weights::SIZES, &[Version::Fast])
+            weights::compare(&device, kernels, &weights::SIZES, &[Version::Fast, Version::Tf32])
         }),
         other => panic!("no checks for the kernels of module {other}"),
     };
