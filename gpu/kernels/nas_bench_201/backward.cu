@@ -601,7 +601,7 @@ __device__ __forceinline__ void back(const unsigned* plan, const float* weights,
 
 // Sum over a channel of a tile, from global memory, of its gradient, or of that times what a term multiplies; by one thread.
 template <int SIDE>
-__device__ float sum_naive(const Own& own, int channels, int channel, unsigned gradient, const Term* term)
+__device__ __forceinline__ float sum_naive(const Own& own, int channels, int channel, unsigned gradient, const Term* term)
 {
     const float mean = term && term->kind == NORMALIZED ? own.norms[term->norm + channel] : 0.0f;
     float sum = 0.0f;
@@ -626,7 +626,7 @@ __device__ float sum_naive(const Own& own, int channels, int channel, unsigned g
 
 // All sums over a channel of a tile; a thread one of them.
 template <int SIDE>
-__device__ void sum_up_naive(const Own& own, int channels, int channel, unsigned gradient, unsigned gradient_sum)
+__device__ __forceinline__ void sum_up_naive(const Own& own, int channels, int channel, unsigned gradient, unsigned gradient_sum)
 {
     const size_t place = (size_t)channel * own.tiles + own.tile; // [channels, tiles]
     for (int i = threadIdx.x; i <= own.node->terms; i += NAIVE_THREADS) {
@@ -721,7 +721,7 @@ __device__ __forceinline__ void back_naive(const unsigned* plan, const float* we
         static_assert(Cut<SIDE, STRIDE>::THREADS == THREADS_, "threads of a block");                                                        \
         back<Cut<SIDE, STRIDE>>(plan, weights, tensors, sums, norms, sizes, shape, room, factors);                                          \
     }                                                                                                                                       \
-    extern "C" __global__ void __launch_bounds__(NAIVE_THREADS)                                                                             \
+    extern "C" __global__ void __launch_bounds__(NAIVE_THREADS, 4)                                                                             \
         name##_naive(const unsigned* __restrict__ plan, const float* __restrict__ weights, float* tensors, float* sums,                     \
                      const float* __restrict__ norms, const Sizes sizes, const Shape shape)                                                 \
     {                                                                                                                                       \

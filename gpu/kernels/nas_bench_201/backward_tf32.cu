@@ -73,7 +73,7 @@ __device__ __forceinline__ void back_tf32(const unsigned* plan, const float* wei
     for (int i = threadIdx.x; i < 2 * C::PAIRS * (C::LINES + 1); i += C::THREADS) {
         const int line = i % (C::LINES + 1), pair = i / (C::LINES + 1) % C::PAIRS, stage = i / (C::PAIRS * (C::LINES + 1));
         if (line < C::LINES || pair == C::PAIRS - 1 || C::PLANE > 2 * C::LINES * C::PITCH) // or it is the next one's first
-            *(uint4*)(room + stage * C::STAGE + pair * C::PLANE + 2 * line * C::PITCH) = make_uint4(0, 0, 0, 0);
+            store_whole(room + stage * C::STAGE + pair * C::PLANE + 2 * line * C::PITCH, make_uint4(0, 0, 0, 0));
     }
 
     float sum[C::STRIP_ROWS][4];
@@ -103,8 +103,8 @@ __device__ __forceinline__ void back_tf32(const unsigned* plan, const float* wei
                 slope[h][i] = value[h][i] = make_float2(0.0f, 0.0f);
                 if (!there || pair >= C::PAIRS || begin + 2 * pair + i >= outputs) continue;
                 const int at = (image * outputs + 2 * pair + i) * (SIDE * SIDE) + y * SIDE + x;
-                slope[h][i] = *(const float2*)(gradient + at);
-                if (normalized) value[h][i] = *(const float2*)(output + at);
+                slope[h][i] = load_whole<float2>(gradient + at);
+                if (normalized) value[h][i] = load_whole<float2>(output + at);
             }
         }
         // [outputs, channels, taps] from the block's first channels on; four: channels g and g + 8 of output 2t, then of 2t + 1
@@ -123,7 +123,7 @@ __device__ __forceinline__ void back_tf32(const unsigned* plan, const float* wei
                 if (i < C::FOURS) filter[h] = four_of(pair, i % 72 / 9, filters + i % 72, 9 * channels, 72);
             }
         } else if (thread < 8 * C::PAIRS) {
-            filter[0] = four_of(thread / 8, thread % 8, filters + thread % 8, channels, 8);
+            filter[0] = four_of(thread / WARP * 4 + thread % 4, thread % WARP / 4, filters + thread % WARP / 4, channels, 8);
         }
     };
     auto put = [&](const float4* of_slot, int begin, float* stage, int kernel) {
@@ -147,7 +147,7 @@ __device__ __forceinline__ void back_tf32(const unsigned* plan, const float* wei
                     dz.w = through_norm(of, slope[h][1].y, value[h][1].y);
                 }
             }
-            *(uint4*)(stage + pair * C::PLANE + 2 * (line * C::PITCH + 2 + x)) = to_tf32(dz);
+            store_whole(stage + pair * C::PLANE + 2 * (line * C::PITCH + 2 + x), to_tf32(dz));
         }
         float* const taps = stage + C::TAPS;
         if (kernel == 3) {
@@ -155,11 +155,10 @@ __device__ __forceinline__ void back_tf32(const unsigned* plan, const float* wei
             for (int h = 0; h < C::FOURS_HELD; ++h) {
                 const int i = h * C::THREADS + thread, pair = i / 72, c = i % 72 / 9, tap = 8 - i % 9; // turned by half a circle
                 if (i < C::FOURS && begin + pair / 4 * 8 < outputs)
-                    *(uint4*)(taps + (pair / 4 * 9 + tap) * C::TAP_PITCH + (4 * c + pair % 4) * 4) = to_tf32(filter[h]);
+                    store_whole(taps + (pair / 4 * 9 + tap) * C::TAP_PITCH + (4 * c + pair % 4) * 4, to_tf32(filter[h]));
             }
         } else if (thread < 8 * C::PAIRS) {
-            const int pair = thread / 8, c = thread % 8;
-            *(uint4*)(taps + (pair / 4 * 9 + 4) * C::TAP_PITCH + (4 * c + pair % 4) * 4) = to_tf32(filter[0]);
+            if (begin + thread / WARP * 8 < outputs) store_whole(taps + (thread / WARP * 9 + 4) * C::TAP_PITCH + thread % WARP * 4, to_tf32(filter[0]));
         }
     };
     auto multiply_step = [&](int kernel, int begin, const float* stage) {
@@ -167,11 +166,11 @@ __device__ __forceinline__ void back_tf32(const unsigned* plan, const float* wei
         const float* dz = stage + (4 * slice + t) * C::PLANE + 2 * ((si * C::ROWS + sy) * C::PITCH + sx + g + 1);
         const float* taps = stage + C::TAPS + slice * 9 * C::TAP_PITCH + 4 * lane;
         auto filter_of = [&](int tap, unsigned(&a)[4]) {
-            const uint4 four = *(const uint4*)(taps + tap * C::TAP_PITCH);
+            const uint4 four = load_whole<uint4>(taps + tap * C::TAP_PITCH);
             a[0] = four.x, a[1] = four.y, a[2] = four.z, a[3] = four.w;
         };
         auto dz_of = [&](int row, int column, unsigned(&b)[2]) {
-            const uint2 two = *(const uint2*)(dz + 2 * (row * C::PITCH + column));
+            const uint2 two = load_whole<uint2>(dz + 2 * (row * C::PITCH + column));
             b[0] = two.x, b[1] = two.y;
         };
         if (kernel == 3) {
@@ -206,8 +205,8 @@ __device__ __forceinline__ void back_tf32(const unsigned* plan, const float* wei
 #pragma unroll
         for (int row = 0; row < C::STRIP_ROWS; ++row) {
             float* to = room + C::part_of(slice, g, ((si * TILE_ROWS + sy + row) * SIDE + sx) / 4) + 2 * t;
-            *(float2*)to = make_float2(sum[row][0], sum[row][1]);
-            *(float2*)(to + 8 * C::PART) = make_float2(sum[row][2], sum[row][3]);
+            store_whole(to, make_float2(sum[row][0], sum[row][1]));
+            store_whole(to + 8 * C::PART, make_float2(sum[row][2], sum[row][3]));
         }
         __syncthreads();
     }

@@ -32,24 +32,6 @@ constexpr int PADDING = 4;                // black pixels around an image before
 // What a channel of dz is made of.
 struct Channel { float own, other, mean, all; };
 
-// 16 bytes at once; on the software device, too, whose compiler would take them apart, and they would be counted as four accesses.
-__device__ __forceinline__ float4 load_four(const float* from)
-{
-    float4 four = *(const float4*)from;
-#ifdef SOFTWARE_CUDA
-    asm("" : "+m"(four));
-#endif
-    return four;
-}
-
-__device__ __forceinline__ void store_four(float* to, float4 four)
-{
-#ifdef SOFTWARE_CUDA
-    asm("" : "+m"(four));
-#endif
-    *(float4*)to = four;
-}
-
 __device__ __forceinline__ float rectified(float x, bool relu) { return relu && x < 0.0f ? 0.0f : x; } // NaN stays
 
 // A pixel of a sample: flipped if it says so, padded with black, and cropped, as the host's `Images::crop`.
@@ -87,6 +69,7 @@ struct Tile {
     static constexpr int ROUNDS = STRIDE; // in which x is loaded, each as much as there are registers for
     static constexpr int HELD = (INPUTS * IMAGES * ROWS * QUADS + ROUNDS * WEIGHT_THREADS - 1) / (ROUNDS * WEIGHT_THREADS); // of 16 bytes
     static constexpr int DHELD = OUTPUTS * PIXELS / 4 / WEIGHT_THREADS;
+    static constexpr bool HALVES = false; // whether dz is loaded one half after the other, as far as there are registers for it
     // The sums at the end, [OUTPUTS, SUMS]: input channels and groups of outputs of a slice fall into different banks, from one group to the next 16 banks
     // if two have them all, and 4 if four have.
     static constexpr int SUMS = INPUTS * TAPS / 8 * 8 + (LANES == 16 ? 4 : 9);
@@ -113,15 +96,16 @@ struct FromNode {
 
     __device__ __forceinline__ void load(int tile, int round)
     {
-        const int thread = thread_anew(), first = T::image(tile), top = T::row(tile) * T::STRIDE - T::HALO;
+        const int thread = thread_anew(), top = T::row(tile) * T::STRIDE - T::HALO, there = images - T::image(tile);
+        const float* const first = x + (size_t)T::image(tile) * channels * (T::SOURCE * T::SOURCE);
 #pragma unroll
         for (int h = 0; h < T::HELD; ++h) {
             const int i = (round * T::HELD + h) * WEIGHT_THREADS + thread;
             const int quad = i % T::QUADS, line = i / T::QUADS % (T::IMAGES * T::ROWS), c = i / (T::QUADS * T::IMAGES * T::ROWS);
-            const int image = first + line / T::ROWS, y = top + line % T::ROWS;
+            const int image = line / T::ROWS, y = top + line % T::ROWS;
             held[h] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-            if (c < inputs && image < images && y >= 0 && y < T::SOURCE)
-                held[h] = load_four(x + (((size_t)image * channels + c) * T::SOURCE + y) * T::SOURCE + 4 * quad);
+            if (c < inputs && image < there && y >= 0 && y < T::SOURCE)
+                held[h] = load_whole<float4>(first + ((image * channels + c) * T::SOURCE + y) * T::SOURCE + 4 * quad);
         }
     }
 
@@ -141,11 +125,11 @@ struct FromNode {
                 const float next = __shfl_down_sync(FULL, v.x, 1);
                 if (c < T::stored(inputs)) {
                     if (quad == 0) *(float2*)(row + 2) = make_float2(0.0f, v.x);
-                    store_four(row + 4 + 4 * quad, make_float4(v.y, v.z, v.w, quad == T::QUADS - 1 ? 0.0f : next));
+                    store_whole(row + 4 + 4 * quad, make_float4(v.y, v.z, v.w, quad == T::QUADS - 1 ? 0.0f : next));
                 }
             } else if (c < T::stored(inputs)) {
                 if (quad == 0) row[3] = 0.0f;
-                store_four(row + 4 + 4 * quad, v);
+                store_whole(row + 4 + 4 * quad, v);
             }
         }
     }
@@ -227,29 +211,31 @@ struct FromSlot {
     bool normalized;
     float4 slopes[T::DHELD], values[T::DHELD];
 
+    template <int BEGIN, int END>
     __device__ __forceinline__ void load(int tile)
     {
         const int thread = thread_anew();
 #pragma unroll
-        for (int h = 0; h < T::DHELD; ++h) {
+        for (int h = BEGIN; h < END; ++h) {
             const int i = h * WEIGHT_THREADS + thread;
             const int pixel = i % (T::PIXELS / 4) * 4, o = i / (T::PIXELS / 4);
             const int image = T::image(tile) + pixel / (TILE_ROWS * T::SIDE);
             slopes[h] = values[h] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
             if (o < outputs && image < images) {
                 const size_t at = ((size_t)image * all + o) * T::SIDE * T::SIDE + T::row(tile) * T::SIDE + pixel % (TILE_ROWS * T::SIDE);
-                slopes[h] = load_four(g + at);
-                if (normalized) values[h] = load_four(z + at);
+                slopes[h] = load_whole<float4>(g + at);
+                if (normalized) values[h] = load_whole<float4>(z + at);
             }
         }
     }
 
     // to: [OUTPUTS, DPLANE]
+    template <int BEGIN, int END>
     __device__ __forceinline__ void store(float* to, int tile)
     {
         const int thread = thread_anew();
 #pragma unroll
-        for (int h = 0; h < T::DHELD; ++h) {
+        for (int h = BEGIN; h < END; ++h) {
             const int i = h * WEIGHT_THREADS + thread;
             const int pixel = i % (T::PIXELS / 4) * 4, o = i / (T::PIXELS / 4);
             float4 d = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
@@ -260,7 +246,7 @@ struct FromSlot {
                 d.z = slope_of(channel, slopes[h].z, values[h].z);
                 d.w = slope_of(channel, slopes[h].w, values[h].w);
             }
-            store_four(to + o * T::DPLANE + pixel, d);
+            store_whole(to + o * T::DPLANE + pixel, d);
         }
     }
 };
@@ -278,8 +264,16 @@ __device__ __forceinline__ void walk_tiles(From& from, Slopes& slopes, float* xs
             from.load(tile, round);
             from.store(xs, round);
         }
-        slopes.load(tile);
-        slopes.store(ds, tile);
+        if (T::HALVES) {
+            slopes.template load<0, T::DHELD / 2>(tile);
+            slopes.template store<0, T::DHELD / 2>(ds, tile);
+            asm volatile("" ::: "memory");
+            slopes.template load<T::DHELD / 2, T::DHELD>(tile);
+            slopes.template store<T::DHELD / 2, T::DHELD>(ds, tile);
+        } else {
+            slopes.template load<0, T::DHELD>(tile);
+            slopes.template store<0, T::DHELD>(ds, tile);
+        }
         __syncthreads();
         multiply();
     }
@@ -321,7 +315,7 @@ __device__ __forceinline__ void gradient_of(From& from, FromSlot<T>& slopes, con
                     for (int i = 0; i < T::CARRY; ++i) window[line][i] = window[line][T::NEW + i];
 #pragma unroll
                     for (int i = 0; i < T::STRIDE; ++i) {
-                        const float4 v = load_four(row + (T::WIDE == 1 ? line * T::PITCH : line * T::LANES * T::PLANE) + T::STRIDE * pixel + 4 * i);
+                        const float4 v = load_whole<float4>(row + (T::WIDE == 1 ? line * T::PITCH : line * T::LANES * T::PLANE) + T::STRIDE * pixel + 4 * i);
                         window[line][T::CARRY + 4 * i] = v.x;
                         window[line][T::CARRY + 4 * i + 1] = v.y;
                         window[line][T::CARRY + 4 * i + 2] = v.z;
@@ -330,7 +324,7 @@ __device__ __forceinline__ void gradient_of(From& from, FromSlot<T>& slopes, con
                 }
 #pragma unroll
                 for (int o = 0; o < EACH; ++o) {
-                    const float4 d = load_four(slope + o * T::DPLANE + pixel);
+                    const float4 d = load_whole<float4>(slope + o * T::DPLANE + pixel);
 #pragma unroll
                     for (int line = 0; line < T::WIDE * T::KERNEL; ++line)
 #pragma unroll

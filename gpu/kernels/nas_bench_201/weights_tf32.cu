@@ -20,6 +20,7 @@ struct TensorTile : Tile<SIDE_, 1, KERNEL_, WEIGHT_TILE> {
     // From one input channel to the next 8 banks or 24, so that pairs of columns of four fill all banks.
     static constexpr int PLANE = (Plain::IMAGES * Plain::ROWS * Plain::PITCH + 7) / 16 * 16 + 8;
     static constexpr int DPLANE = 2 * Plain::PIXELS + 16;                                   // of two output channels
+    static constexpr bool HALVES = Plain::DHELD > 2;
     static constexpr int SLICES = WEIGHT_THREADS / (2 * WARP);                              // of the lines
     static constexpr int STEPS = Plain::LINES / SLICES * (SIDE_ / 8);                       // products of a tap, of a tile
     static constexpr int TAP_PITCH = WEIGHT_TILE + (KERNEL_ == 1 ? 0 : 2);                  // of a tap's input channels, in the sums
@@ -42,31 +43,34 @@ struct PairsFromSlot {
     bool normalized;
     float2 slopes[T::DHELD][2], values[T::DHELD][2];
 
+    template <int BEGIN, int END>
     __device__ __forceinline__ void load(int tile)
     {
         const int thread = thread_anew();
+        const size_t first = (size_t)T::image(tile) * all * (T::SIDE * T::SIDE) + T::row(tile) * T::SIDE;
 #pragma unroll
-        for (int h = 0; h < T::DHELD; ++h) {
+        for (int h = BEGIN; h < END; ++h) {
             const int i = h * WEIGHT_THREADS + thread;
             const int pixel = i % (T::PIXELS / 2) * 2, pair = i / (T::PIXELS / 2);
-            const int image = T::image(tile) + pixel / (TILE_ROWS * T::SIDE);
-            const size_t at = ((size_t)image * all + 2 * pair) * T::SIDE * T::SIDE + T::row(tile) * T::SIDE + pixel % (TILE_ROWS * T::SIDE);
+            const int image = pixel / (TILE_ROWS * T::SIDE); // of the tile's
+            const int at = (image * all + 2 * pair) * (T::SIDE * T::SIDE) + pixel % (TILE_ROWS * T::SIDE);
 #pragma unroll
             for (int o = 0; o < 2; ++o) {
                 slopes[h][o] = values[h][o] = make_float2(0.0f, 0.0f);
-                if (2 * pair + o >= outputs || image >= images) continue;
-                slopes[h][o] = *(const float2*)(g + at + o * T::SIDE * T::SIDE);
-                if (normalized) values[h][o] = *(const float2*)(z + at + o * T::SIDE * T::SIDE);
+                if (2 * pair + o >= outputs || T::image(tile) + image >= images) continue;
+                slopes[h][o] = load_whole<float2>(g + first + at + o * T::SIDE * T::SIDE);
+                if (normalized) values[h][o] = load_whole<float2>(z + first + at + o * T::SIDE * T::SIDE);
             }
         }
     }
 
     // to: [OUTPUTS / 2, DPLANE]
+    template <int BEGIN, int END>
     __device__ __forceinline__ void store(float* to, int tile)
     {
         const int thread = thread_anew();
 #pragma unroll
-        for (int h = 0; h < T::DHELD; ++h) {
+        for (int h = BEGIN; h < END; ++h) {
             const int i = h * WEIGHT_THREADS + thread;
             const int pixel = i % (T::PIXELS / 2) * 2, pair = i / (T::PIXELS / 2);
             float d[2][2] = {};
@@ -77,8 +81,18 @@ struct PairsFromSlot {
                 d[0][o] = slope_of(channel, slopes[h][o].x, values[h][o].x);
                 d[1][o] = slope_of(channel, slopes[h][o].y, values[h][o].y);
             }
-            *(uint4*)(to + pair * T::DPLANE + 2 * pixel) = make_uint4(to_tf32(d[0][0]), to_tf32(d[0][1]), to_tf32(d[1][0]), to_tf32(d[1][1]));
+            store_whole(to + pair * T::DPLANE + 2 * pixel, make_uint4(to_tf32(d[0][0]), to_tf32(d[0][1]), to_tf32(d[1][0]), to_tf32(d[1][1])));
         }
+    }
+};
+
+// A lane's part in products: its groups of them, the first input channel, the lines.
+struct TensorLane {
+    int g, t, first, slice;
+    static __device__ __forceinline__ TensorLane here()
+    {
+        const int thread = thread_anew(), warp = thread / WARP;
+        return {thread % WARP / 4, thread % 4, warp % 2 * 8, warp / 2};
     }
 };
 
@@ -90,9 +104,6 @@ __device__ __forceinline__ void gradient_of(From& from, PairsFromSlot<T>& slopes
 {
     float* const xs = room;                       // [WEIGHT_TILE, PLANE]
     float* const ds = room + WEIGHT_TILE * T::PLANE; // [OUTPUTS / 2, DPLANE]
-    const int warp = threadIdx.x / WARP, g = threadIdx.x % WARP / 4, t = threadIdx.x % 4;
-    const int first = warp % 2 * 8, slice = warp / 2; // input channels, lines
-    const bool works = first < inputs;
     const int count = T::count(images);
     for (int begin = split; begin == split || begin < count; begin += TENSOR_RUN / T::STEPS * SPLITS) {
         float acc[T::TAPS][4];
@@ -102,23 +113,24 @@ __device__ __forceinline__ void gradient_of(From& from, PairsFromSlot<T>& slopes
             for (int i = 0; i < 4; ++i) acc[tap][i] = 0.0f;
 
         walk_tiles<T, SPLITS>(from, slopes, xs, ds, begin, min(begin + TENSOR_RUN / T::STEPS * SPLITS, count), [&] {
-            if (!works) return;
+            const auto [g, t, first, slice] = TensorLane::here();
+            if (first >= inputs) return;
 #pragma unroll 1
             for (int line = slice; line < T::LINES; line += T::SLICES) {
                 const float* row = xs + (first + g) * T::PLANE + (line / TILE_ROWS * T::ROWS + line % TILE_ROWS) * T::PITCH + T::COLUMN + 2 * t;
                 const float* slope = ds + g * T::DPLANE + 2 * (line * T::SIDE + 2 * t);
 #pragma unroll 2
                 for (int x = 0; x < T::SIDE; x += 8) {
-                    const uint4 four = *(const uint4*)(slope + 2 * x);
+                    const uint4 four = load_whole<uint4>(slope + 2 * x);
                     const unsigned a[4] = {four.x, four.y, four.z, four.w};
 #pragma unroll
                     for (int ky = 0; ky < T::KERNEL; ++ky) {
-                        const uint2 one = *(const uint2*)(row + ky * T::PITCH + x);
+                        const uint2 one = load_whole<uint2>(row + ky * T::PITCH + x);
                         if constexpr (T::KERNEL == 1) {
                             const unsigned b[2] = {one.x, one.y};
                             multiply_add_tf32(acc[0], a, b);
                         } else {
-                            const uint2 two = *(const uint2*)(row + ky * T::PITCH + x + 2);
+                            const uint2 two = load_whole<uint2>(row + ky * T::PITCH + x + 2);
                             const unsigned b[3][2] = {{one.x, one.y}, {one.y, two.x}, {two.x, two.y}};
 #pragma unroll
                             for (int kx = 0; kx < 3; ++kx) multiply_add_tf32(acc[3 * ky + kx], a, b[kx]);
@@ -128,17 +140,22 @@ __device__ __forceinline__ void gradient_of(From& from, PairsFromSlot<T>& slopes
             }
         });
 
+        const auto [g, t, first, slice] = TensorLane::here();
         float* const sums = room + 2 * g * T::SUMS + first + 2 * t; // of [OUTPUTS, SUMS], a tap's input channels side by side
         for (int s = 0; s < T::SLICES; ++s) {
             __syncthreads();
-            if (slice == s && works)
+            if (slice == s && first < inputs)
 #pragma unroll
                 for (int tap = 0; tap < T::TAPS; ++tap)
 #pragma unroll
                     for (int o = 0; o < 2; ++o) {
-                        float2& sum = *(float2*)(sums + o * T::SUMS + tap * T::TAP_PITCH);
-                        const float2 more = make_float2(acc[tap][2 * o], acc[tap][2 * o + 1]);
-                        sum = s == 0 ? more : make_float2(sum.x + more.x, sum.y + more.y);
+                        float* const to = sums + o * T::SUMS + tap * T::TAP_PITCH;
+                        float2 sum = make_float2(acc[tap][2 * o], acc[tap][2 * o + 1]);
+                        if (s > 0) {
+                            const float2 before = load_whole<float2>(to);
+                            sum.x += before.x, sum.y += before.y;
+                        }
+                        store_whole(to, sum);
                     }
         }
         __syncthreads();

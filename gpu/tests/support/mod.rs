@@ -96,6 +96,7 @@ pub fn expect(what: &str, comparisons: &[Comparison]) {
     assert!(count > 0 && failed.is_empty(), "{what}: {count} comparisons, failed:\n{}", failed.join("\n"));
     let worst = comparisons.iter().filter_map(|one| one.worst).fold(0.0, f64::max);
     let order = std::env::var("SOFTWARE_CUDA_ORDER").unwrap_or_else(|_| "ascending".to_owned());
+    if std::env::var("T2").is_ok() { let mut all: Vec<_> = comparisons.iter().filter(|one| one.worst.unwrap_or(0.0) > 0.2).collect(); all.sort_by(|a, b| b.worst.partial_cmp(&a.worst).unwrap()); all.iter().take(40).for_each(|one| say(&format!("T2 {} {}", one.worst.unwrap(), one.name))); }
     say(&format!("emulated: {what}, {order}: {count} comparisons, largest difference {worst:.2} of the allowed"));
 }
 

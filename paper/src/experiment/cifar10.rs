@@ -233,7 +233,7 @@ impl CellSearch {
         plan(settings)?;
         let (data, streams) = (self.data(settings)?, Streams::new(settings.seed));
         let (parent, weights) = (own.parent()?, settings.get("weights")?);
-        let settings = on_device::Settings { batch: own.batch, weights, activity: settings.method.activity() };
+        let settings = on_device::Settings { batch: own.batch, weights, activity: settings.method.activity(), tf32: false };
         Ok(move |device: &Device| on_device::supernet(device, parent, settings, data, &streams, &trials))
     }
 

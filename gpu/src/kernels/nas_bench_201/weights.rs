@@ -65,9 +65,10 @@ macro_rules! entries {
             // SAFETY: the list names slots of the plan; images up to the plan's, at most `sizes.batch`; within a lane or trial at the offsets of the
             // plan, which lie within the sizes; channels up to the slot's.
             unsafe pub struct $launch<'a>: $fast, $naive $(, tf32 $tf32)?;
-            // Filters and gradients of a channel begin within a sector.
-            expects { threads: WEIGHT_THREADS, dynamic_shared: 0, blocks: $blocks, arithmetic: $arithmetic, global_loads: 0, unfused: 0, shared_waves: 110, global_sectors: 150, }
-            $(tf32 expects { threads: WEIGHT_THREADS, dynamic_shared: 0, blocks: 2, arithmetic: $share, global_loads: 0, unfused: 0, shared_waves: 110, global_sectors: 150, })?
+            // Filters and gradients of a channel begin within a sector. Rows of 16 and of 8 numbers are stored two and four at a time, partly to the same banks,
+            // as are their borders; two lanes at a time load the columns that a line begins with, and what is added up in the end.
+            expects { threads: WEIGHT_THREADS, dynamic_shared: 0, blocks: $blocks, arithmetic: $arithmetic, global_loads: 0, unfused: 0, shared_waves: 200, global_sectors: 150, }
+            $(tf32 expects { threads: WEIGHT_THREADS, dynamic_shared: 0, blocks: 2, arithmetic: $share, global_loads: 0, unfused: 0, shared_waves: 200, global_sectors: 150, })?
             given {
                 /// The plan of the pass.
                 plan: &'a Plan,
@@ -107,11 +108,11 @@ macro_rules! entries {
 
 entries! {
     /// Gradients of the filters of convolutions with outputs of 32×32 pixels and stride 1, in [`SPLITS_32`] parts; and of scale and shift behind them.
-    Weights32: "weights_32", "weights_32_naive", SPLITS_32, 2, 91, tf32 "weights_32_tf32", 25;
+    Weights32: "weights_32", "weights_32_naive", SPLITS_32, 2, 91, tf32 "weights_32_tf32", 22;
     /// The same with outputs of 16×16 pixels, in [`SPLITS_16`] parts.
-    Weights16: "weights_16", "weights_16_naive", SPLITS_16, 2, 91, tf32 "weights_16_tf32", 25;
+    Weights16: "weights_16", "weights_16_naive", SPLITS_16, 2, 91, tf32 "weights_16_tf32", 22;
     /// The same with outputs of 8×8 pixels, in [`SPLITS_8`] parts.
-    Weights8: "weights_8", "weights_8_naive", SPLITS_8, 2, 88, tf32 "weights_8_tf32", 25;
+    Weights8: "weights_8", "weights_8_naive", SPLITS_8, 2, 88, tf32 "weights_8_tf32", 22;
     /// The same with outputs of 16×16 pixels and stride 2, in [`SPLITS_16`] parts.
     WeightsDown16: "weights_down_16", "weights_down_16_naive", SPLITS_16, 2, 91;
     /// The same with outputs of 8×8 pixels and stride 2, in [`SPLITS_8`] parts.
