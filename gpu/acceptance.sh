@@ -13,16 +13,20 @@
 #               probe           what the model of times assumes: launches, rates, bandwidths, clock
 #               time            kernels and steps, beside what the model predicts; with PEERS also PyTorch
 #               search-toy      searches of the toy regression, one trial alone and many together
-#               search-cifar10  a search on CIFAR-10
+#               search-cifar10  searches on CIFAR-10 by AdvantageNAS, seed after seed; their cells are looked up in the table if it is there
+#               search-cifar10-together  the same, several trials in one launch
 #               search-ptb      a search on the Penn Treebank
 #
 # A stage takes nine minutes at most. The same command goes on where it stopped: a stage whose OUT/STAGE.json is there is not done again, and
 # searches go on from their checkpoints. Where a search does not run on CUDA yet, its stage says so.
 #
 # environment:
-#   PEERS          the PyTorch program toy_torch.py to compare with; without it there are no ratios
+#   PEERS          the PyTorch programs to compare with, with colons between them: toy_torch.py, cifar_torch.py of peers/ beside this script; without
+#                  them there are no ratios
 #   PEER_PYTHON    a Python that has PyTorch [python3]
 #   PEER_DEVICE    where PyTorch runs [cuda]
+#   SEARCHES       searches on CIFAR-10, one after the other, of seeds 0, 1, … [3; small: 1]
+#   TOGETHER       trials of the search of several ones together [8; small: 2]
 #   STAGE_SECONDS  what a stage takes at most [540]
 #
 # If NVRTC is not on LD_LIBRARY_PATH, the one that comes with PyTorch is taken, or nvrtc.sh beside this script is asked for it. PyTorch's cuBLAS
@@ -32,7 +36,7 @@
 #
 # exit code: 0 if all stages are done and all checks agree, 1 if one does not or something failed, 2 if used wrongly, 3 if something is left to do.
 set -euo pipefail
-stages=(check probe time search-toy search-cifar10 search-ptb)
+stages=(check probe time search-toy search-cifar10 search-cifar10-together search-ptb)
 usage() { sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 fail() { echo "error: $*" >&2; exit "${code:-1}"; }
 [ $# -ge 4 ] || usage
@@ -125,20 +129,52 @@ check() {
 }
 probe() { limited "$binary" gpu probe --json ${small:+--small}; }
 time_() {
-  local peers=() line variant
-  limited "$binary" gpu time --json ${small:+--small --times 3 --trials 1,2} >"$out/time.part" || return $?
-  for variant in ${PEERS:+manual compile-manual}; do
-    if line=$(LD_LIBRARY_PATH=$own_libraries limited "${PEER_PYTHON:-python3}" "$PEERS" --json --fresh --variant $variant --threads 1 \
-      --device "${PEER_DEVICE:-cuda}" 2>>"$out/peers.log" | tail -n 1) && [[ $line == '{'* ]]; then
-      peers+=("$line")
-    else
-      echo "  PyTorch, $variant: failed, see $out/peers.log" >&2
-    fi
-  done
-  printf '%s\n' ${peers[@]+"${peers[@]}"} >"$out/peers.txt"
-  printf '{"peers": [%s],\n"times": ' "$(join "${peers[@]}")"
+  local program lines
+  mkdir -p "$out/peers"
+  # First, so that ours can say how many times as fast they are. Those that are done are not done again.
+  while IFS= read -r program; do
+    case $program in
+      "") ;;
+      *cifar_torch.py) cifar_peers "$program" || return $? ;;
+      *) toy_peers "$program" || return $? ;;
+    esac
+  done < <(tr : '\n' <<<"${PEERS:-}")
+  find "$out/peers" -name '*.json' | sort | xargs -r cat >"$out/peers.txt"
+  limited "$binary" gpu time --json --peers "$out/peers.txt" ${small:+--small --times 2 --trials 1,2 --cifar10-trials 1} >"$out/time.part" || return $?
+  mapfile -t lines <"$out/peers.txt"
+  printf '{"peers": [%s],\n"times": ' "$(join "${lines[@]}")"
   cat "$out/time.part"
   printf '}'
+}
+peer() { # NAME COMMAND…: its JSON line goes to peers/NAME.json
+  local name=$1 line status=0
+  shift
+  [ ! -f "$out/peers/$name.json" ] || return 0
+  line=$(LD_LIBRARY_PATH=$own_libraries limited "${PEER_PYTHON:-python3}" "$@" --device "${PEER_DEVICE:-cuda}" 2>>"$out/peers.log" </dev/null | tail -n 1) ||
+    status=$?
+  ! unfinished "$status" || return 124
+  if [ "$status" = 0 ] && [[ $line == '{'* ]]; then
+    printf '%s\n' "$line" >"$out/peers/$name.json"
+  else
+    echo "  PyTorch, $name: failed, see $out/peers.log" >&2
+  fi
+}
+toy_peers() { # PROGRAM
+  local variant
+  for variant in manual compile-manual; do
+    peer "toy-$variant" "$1" --json --fresh --variant $variant --threads 1 || return $?
+  done
+}
+cifar_peers() { # PROGRAM; both modes, of which each is compared with the same
+  local mode asked variant
+  for mode in "" --tf32; do
+    for asked in w theta; do
+      peer "cifar10-$asked-uniform-eager$mode" "$1" --asked $asked --cells uniform --variant eager $mode ${small:+--small} || return $?
+      for variant in eager compile graphs; do
+        peer "cifar10-$asked-conv3-$variant$mode" "$1" --asked $asked --cells conv3 --variant $variant $mode ${small:+--small} || return $?
+      done
+    done
+  done
 }
 join() { local IFS=,; printf '%s' "$*"; }
 
@@ -164,32 +200,69 @@ one_search() { # METHOD TRIALS
 }
 ratios() { # METHOD STEPS_PER_SECOND: how many times as fast as each peer, which does the same method's step
   [ "$1" = advantage-nas ] && [ -s "$out/peers.txt" ] || return 0
-  sed -n 's/.*"variant": "\([^"]*\)".*"median_ms": \([0-9.e+-]*\).*/\1 \2/p' "$out/peers.txt" |
+  sed -n '/"toy_torch"/s/.*"variant": "\([^"]*\)".*"median_ms": \([0-9.e+-]*\).*/\1 \2/p' "$out/peers.txt" |
     awk -v speed="$2" '{ printf "%s{\"peer\": \"toy_torch %s\", \"times_as_fast\": %.4g}", n++ ? ", " : "", $1, speed * $2 / 1000 }'
 }
 
-search-cifar10() { search_data cifar10; }
-search-ptb() { search_data ptb; }
-search_data() { # EXPERIMENT
-  local status=0 folder=$out/runs/$1 said preset=full
+# Small searches: few steps of the tiny preset.
+length_cifar10=(--preset full)
+[ -z "$small" ] || length_cifar10=(--preset tiny --set cifar10.channels=2 --set cifar10.batch=4 --set cifar10.images=80
+  --set cifar10.test_images=20 --set cifar10.compared_cells=1)
+search-cifar10() {
+  local seed searches=${SEARCHES:-3}
+  [ -z "$small" ] || searches=${SEARCHES:-1}
+  for ((seed = 0; seed < searches; seed++)); do
+    search_data cifar10 "cifar10-$seed" --method advantage-nas --seed "$seed" "${length_cifar10[@]}" || return $?
+  done
+  results_of cifar10-
+}
+search-cifar10-together() {
+  local trials=${TOGETHER:-8}
+  [ -z "$small" ] || trials=${TOGETHER:-2}
+  search_data cifar10 "cifar10s-$trials" --method advantage-nas --trials "$trials" "${length_cifar10[@]}" || return $?
+  results_of "cifar10s-$trials"
+}
+search-ptb() {
+  local preset=full
   [ -z "$small" ] || preset=tiny
-  local options=(--preset "$preset" --device cuda --out "$folder" --resume --quiet)
-  [ "$data" = - ] || options+=(--data "$data")
-  limited "$binary" search "$1" "${options[@]}" >"$out/$1.txt" 2>"$out/$1.log" || status=$?
-  said=$(cat "$out/$1.log")
+  search_data ptb ptb --preset "$preset" || return $?
+  results_of ptb
+}
+search_data() { # EXPERIMENT FOLDER OPTIONS…: runs one unless it is done; leaves FOLDER.said where it does not run on CUDA devices or has no data
+  local status=0 experiment=$1 name=$2 said
+  shift 2
+  rm -f "$out/$name.said"
+  [ ! -f "$out/$name.done" ] || return 0
+  if [ "$data" = - ]; then
+    echo "  SKIPPED: $experiment needs a folder of data" >&2
+    echo "no folder of data was named" >"$out/$name.said"
+    return 0
+  fi
+  limited "$binary" search "$experiment" "$@" --device cuda --out "$out/runs/$name" --resume --quiet --data "$data" >"$out/$name.txt" 2>"$out/$name.log" ||
+    status=$?
+  said=$(cat "$out/$name.log")
   if [[ $status = 2 && $said == *"runs on the CPU only"* ]]; then
-    echo "  NOT SUPPORTED: advnas search $1 does not run on CUDA devices yet; it says: $said" >&2
-    printf '{"supported": false, "said": %s}' "$(text "$said")"
+    echo "  NOT SUPPORTED: advnas search $experiment does not run on CUDA devices yet; it says: $said" >&2
+    printf '%s\n' "$said" >"$out/$name.said"
     return 0
   fi
   [ "$status" = 0 ] || { unfinished "$status" || echo "  $said" >&2; return "$status"; }
-  local speed seconds
-  speed=$(sed -n 's/.*"steps_per_second": \([0-9.e+-]*\).*/\1/p' "$folder/result.json")
-  seconds=$(sed -n 's/.*"wall_seconds": \([0-9.e+-]*\).*/\1/p' "$folder/result.json")
-  echo "  $1, preset $preset: $seconds s, $speed steps/s" >&2
-  printf '{"supported": true, "preset": "%s", "result": ' "$preset"
-  cat "$folder/result.json"
-  printf '}'
+  touch "$out/$name.done"
+  local result
+  while IFS= read -r result; do
+    number() { sed -n "s/.*\"$1\": \([0-9.e+-]*\).*/\1/p" "$result" | head -n 1; }
+    echo "  $name, ${result#"$out/runs/"}: $(number wall_seconds) s, $(number steps_per_second) steps/s" >&2
+  done < <(find "$out/runs/$name" -name result.json | sort)
+}
+results_of() { # BEGIN: of all runs whose folders begin so
+  local said results=() result
+  said=$(cat "$out/$1"*.said 2>/dev/null | head -n 1 || true)
+  while IFS= read -r result; do results+=("$(cat "$result")"); done < <(find "$out/runs" -path "$out/runs/$1*" -name result.json 2>/dev/null | sort)
+  if [ ${#results[@]} = 0 ] && [ -n "$said" ]; then
+    printf '{"supported": %s, "said": %s}' "$([[ $said == *"CPU only"* ]] && echo false || echo true)" "$(text "$said")"
+  else
+    printf '{"supported": true, "results": [%s]}' "$(join "${results[@]}")"
+  fi
 }
 
 # What there is of all stages.

@@ -10,19 +10,45 @@
 //! the order of the seats, so that nothing depends on the threads.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use advantage_nas::state::State;
 use advantage_nas::strategy::{Activity, Feedback, Step};
 use advantage_nas::supernet::{Evaluation, Fetch, Request, expect_feedback};
 use advantage_nas::{Error, Result, SearchSpace, Supernet};
 
-/// The thread that a supernet lives on; it ends with the last seat.
+/// The thread that a supernet lives on; it ends with the last seat, and whoever drops that waits until the supernet is gone: the memory of
+/// its device is free for another one then.
 #[derive(Debug)]
 pub struct Table {
-    sender: Sender<Message>,
+    server: Arc<Serving>,
     facts: Facts,
+}
+
+/// The way to a supernet's thread.
+#[derive(Debug)]
+struct Serving {
+    /// Gone before the thread is waited for, which ends without it.
+    sender: Option<Sender<Message>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Serving {
+    fn send(&self, message: Message) -> Result<()> {
+        self.sender.as_ref().and_then(|sender| sender.send(message).ok()).ok_or_else(gone)
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        drop(self.sender.take());
+        if let Some(thread) = self.thread.take() {
+            // A supernet that panicked was reported to whoever asked it.
+            let _ = thread.join();
+        }
+    }
 }
 
 /// The place of one search at a [`Table`]: a supernet like any other, which has one trial.
@@ -30,7 +56,7 @@ pub struct Table {
 /// While it is held, the others wait for it to ask: drop it when the search is over.
 #[derive(Debug)]
 pub struct Seat {
-    sender: Sender<Message>,
+    server: Arc<Serving>,
     replies: Receiver<Result<Reply>>,
     facts: Facts,
     number: usize,
@@ -115,9 +141,10 @@ impl Table {
                 }
             }
         };
-        thread::Builder::new().name("supernet".to_owned()).spawn(serve).map_err(Error::other)?;
+        let thread = thread::Builder::new().name("supernet".to_owned()).spawn(serve).map_err(Error::other)?;
+        let server = Arc::new(Serving { sender: Some(sender), thread: Some(thread) });
         let facts = facts.recv().map_err(|_| gone())??;
-        Ok(Self { sender, facts })
+        Ok(Self { server, facts })
     }
 
     /// A place for the search of a trial. Seats are taken one after the other, before the searches begin, where requests
@@ -129,9 +156,9 @@ impl Table {
     pub fn seat(&self, trial: u32) -> Result<Seat> {
         let (reply, replies) = channel();
         let (sits, number) = channel();
-        self.sender.send(Message::Sits(trial, reply, sits)).map_err(|_| gone())?;
+        self.server.send(Message::Sits(trial, reply, sits))?;
         let number = number.recv().map_err(|_| gone())??;
-        Ok(Seat { sender: self.sender.clone(), replies, facts: self.facts.clone(), number, trial })
+        Ok(Seat { server: self.server.clone(), replies, facts: self.facts.clone(), number, trial })
     }
 }
 
@@ -343,7 +370,7 @@ impl Place {
 
 impl Seat {
     fn ask(&self, question: Question) -> Result<Reply> {
-        self.sender.send(Message::Asks(self.number, question)).map_err(|_| gone())?;
+        self.server.send(Message::Asks(self.number, question))?;
         self.replies.recv().map_err(|_| gone())?
     }
 
@@ -362,7 +389,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let _ = self.sender.send(Message::Leaves(self.number));
+        let _ = self.server.send(Message::Leaves(self.number));
     }
 }
 

@@ -163,6 +163,21 @@ pub enum Error {
     #[error(transparent)]
     Search(advantage_nas::Error),
 
+    /// A run that failed on its way; what it has written is intact.
+    #[error(
+        "{} stopped, {}",
+        path.display(),
+        saved_at.map_or_else(|| "before its first checkpoint".to_owned(), |step| format!("its checkpoint of step {step} is intact"))
+    )]
+    Stopped {
+        /// Its folder.
+        path: PathBuf,
+        /// The step of its last checkpoint, if there is one.
+        saved_at: Option<u64>,
+        /// Why.
+        source: Box<Self>,
+    },
+
     /// A device that is not there, or fails.
     #[error(transparent)]
     Device(advantage_nas_gpu::Error),

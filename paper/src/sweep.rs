@@ -71,7 +71,7 @@ impl<'a, E: Experiment> Sweep<'a, E> {
             at_once,
             experiment.shared_memory(),
         )?;
-        let shared = experiment.share(&left.collect::<Vec<_>>())?;
+        let shared = experiment.share(&left.collect::<Vec<_>>(), at_once)?;
         if let Some(first) = tasks.first_mut() {
             first.run = Some(first.claim(resume)?);
         }

@@ -13,19 +13,19 @@ use serde_json::Value;
 const SINGLE: f64 = 1e-6;
 
 #[derive(Debug)]
-struct Tensor {
-    dtype: Dtype,
-    shape: Vec<usize>,
-    values: Vec<f64>,
+pub struct Tensor {
+    pub dtype: Dtype,
+    pub shape: Vec<usize>,
+    pub values: Vec<f64>,
 }
 
-struct File {
-    tensors: BTreeMap<String, Tensor>,
-    notes: Value,
+pub struct File {
+    pub tensors: BTreeMap<String, Tensor>,
+    pub notes: Value,
 }
 
 impl File {
-    fn read(path: &Path) -> Self {
+    pub fn read(path: &Path) -> Self {
         let bytes = fs::read(path).unwrap();
         let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
         let notes = serde_json::from_str(&header.metadata().as_ref().unwrap()["advnas"]).unwrap();

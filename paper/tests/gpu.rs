@@ -5,6 +5,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
+use advantage_nas::network::nas_bench_201::{Cell, Operation};
+
 use crate::support::{self, Answer, advnas, files, result, small};
 use advantage_nas_software_cuda::{Checks, SoftwareDevice};
 
@@ -15,12 +17,12 @@ fn bare(arguments: &[&str]) -> Answer {
 }
 
 /// Says something whether or not the test's output is captured.
-fn say(text: &str) {
+pub fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// The software device, or nothing after having said why not.
-fn software_device(test: &str) -> Option<SoftwareDevice> {
+pub fn software_device(test: &str) -> Option<SoftwareDevice> {
     if let Some(why) = SoftwareDevice::missing() {
         say(&format!("SKIPPED {test}: {why}"));
         return None;
@@ -28,13 +30,20 @@ fn software_device(test: &str) -> Option<SoftwareDevice> {
     Some(SoftwareDevice::install().unwrap().checks(Checks::None))
 }
 
+/// What a command says on standard error, but for what is compiled at first use and what the software device says itself.
+pub fn complaints(answer: &Answer) -> String {
+    let others = ["INFO compiling the kernels of ", "emulated CUDA device: "];
+    let said = answer.err.lines().filter(|line| !others.iter().any(|other| line.trim_start().starts_with(other)));
+    said.map(|line| format!("{line}\n")).collect()
+}
+
 /// The command on the software device, with a cache for kernels; must succeed.
 #[track_caller]
-fn emulated(device: &SoftwareDevice, cache: &Path, arguments: &[&str]) -> Answer {
+pub fn emulated(device: &SoftwareDevice, cache: &Path, arguments: &[&str]) -> Answer {
     let mut command = advnas(arguments);
     command.env("ADVNAS_CACHE", cache);
     let answer: Answer = device.apply(&mut command).output().unwrap().into();
-    assert_eq!((answer.code, answer.err.as_str()), (Some(0), ""), "{arguments:?}: {answer:?}");
+    assert_eq!((answer.code, complaints(&answer).as_str()), (Some(0), ""), "{arguments:?}: {answer:?}");
     answer
 }
 
@@ -85,6 +94,17 @@ fn times_are_predicted_without_a_device() {
         let sum: f64 = kernels.iter().map(|kernel| kernel["predicted"]["microseconds"].as_f64().unwrap()).sum();
         assert!((sum + 1e6 * trip - step["microseconds"].as_f64().unwrap()).abs() < 1e-9 * sum, "{step}");
     }
+    // The launches of a step of the network of section 5.2, and the aims of its searches.
+    assert!(text.out.contains("node_32, 3 edges out") && text.out.contains("weights_down_8"), "{}", text.out);
+    let steps = json["cifar10"]["steps"].as_array().unwrap();
+    assert_eq!(steps.len(), 2 * 2 * 2 * 3, "arithmetic, trials, cells, what is asked");
+    let launches = |what: &str| steps.iter().find(|step| step["what"] == what).unwrap()["launches"].as_u64();
+    assert_eq!((launches("w step, all 3x3"), launches("theta step, all 3x3")), (Some(116), Some(108)));
+    let searches = json["cifar10"]["searches"].as_array().unwrap();
+    let aims: Vec<Option<f64>> = searches.iter().map(|search| search["aim"].as_f64()).collect();
+    assert_eq!(aims, [100.0, 100.0, 85.0, 85.0, 65.0, 65.0, 45.0, 45.0].map(Some));
+    let only = bare(&["gpu", "model", "--network", "toy"]).out;
+    assert!(only.contains("toy_edges") && !only.contains("node_32"), "{only}");
     support::fail(2, &["gpu", "model", "--trials", "0"], &["0 is not in 1..=10000"]);
 }
 
@@ -215,17 +235,29 @@ fn measurements_stand_beside_what_is_assumed() {
         let row = numbers(&probed, what);
         assert!(row.len() == 2 && row[0] > 0.0 && row[1] == assumed, "{what}: {probed}");
     }
-    let timed = emulated(&device, folder.path(), &["gpu", "time", "--small", "--times", "1", "--trials", "2"]).out;
+    let timed = emulated(
+        &device,
+        folder.path(),
+        &["gpu", "time", "--network", "toy", "--small", "--times", "1", "--trials", "2"],
+    )
+    .out;
     // Trials, median, predicted, per trial.
     let row = numbers(&timed, "toy_edges, two candidates");
     assert!(row[0] == 2.0 && row[1] > 0.0 && (3.0..5.0).contains(&row[2]), "a launch and next to nothing: {timed}");
     assert!(timed.contains("second-level cache warm"), "{timed}");
 }
 
-/// A made-up Python: has no packages, and prints of a peer what `toy_torch.py` would.
+/// A made-up Python: has no packages, and prints of a peer what `toy_torch.py` or `cifar_torch.py` would.
 const PEER: &str = r#"#!/bin/sh
-[ "$1" != - ] || exit 1
-printf '{"program": "toy_torch", "variant": "%s", "median_ms": 2.0}\n' "$5"
+case "$1" in
+  -) exit 1 ;;
+  *toy_torch.py) printf '{"program": "toy_torch", "variant": "%s", "median_ms": 2.0}\n' "$5" ;;
+  *)
+    mode=fp32 cells="all 3x3"
+    case "$*" in *--tf32*) mode=tf32 ;; esac
+    [ "$5" = conv3 ] || cells="uniform cells"
+    printf '{"program": "cifar_torch", "variant": "%s", "mode": "%s", "what": "%s step, %s", "median_ms": 8.0}\n' "$7" $mode "$3" "$cells" ;;
+esac
 "#;
 
 fn put_program(path: &Path, text: &str) {
@@ -234,13 +266,40 @@ fn put_program(path: &Path, text: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// `gpu/acceptance.sh` with a command, tiny.
-fn acceptance_of(binary: &Path, out: &Path, stages: &[&str]) -> Command {
+/// `gpu/acceptance.sh` with a command and a folder of data, tiny.
+fn acceptance_of(binary: &Path, data: &Path, out: &Path, stages: &[&str]) -> Command {
     let mut command = Command::new("bash");
     command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../gpu/acceptance.sh"));
-    command.arg(binary).args(["-", "20"]).arg(out).arg("small").args(stages);
-    command.env_remove("PEERS").env_remove("STAGE_SECONDS").env_remove("PEER_PYTHON");
+    command.arg(binary).arg(data).arg("20").arg(out).arg("small").args(stages);
+    for variable in ["PEERS", "STAGE_SECONDS", "PEER_PYTHON", "SEARCHES", "TOGETHER"] {
+        command.env_remove(variable);
+    }
     command
+}
+
+/// A folder with the official files of CIFAR-10, all images of a class alike, and a table in which every cell has an accuracy of its own.
+fn pictures(folder: &Path) {
+    let (images, table) = (folder.join("cifar10"), folder.join("nas-bench-201"));
+    fs::create_dir_all(&images).unwrap();
+    fs::create_dir_all(&table).unwrap();
+    let file = fs::File::create(images.join("official.tar.zst")).unwrap();
+    let mut archive = tar::Builder::new(zstd::Encoder::new(file, 1).unwrap());
+    let record = |class: u8| std::iter::once(class).chain((0..3072).map(move |at| 25 * class + (at % 7) as u8));
+    let records: Vec<u8> = (0..10).flat_map(record).collect::<Vec<_>>().repeat(1000);
+    for name in ["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(records.len() as u64);
+        archive.append_data(&mut header, format!("cifar-10-batches-bin/{name}.bin"), &records[..]).unwrap();
+    }
+    archive.into_inner().unwrap().finish().unwrap();
+    let mut text =
+        "index,architecture,cifar10_test_accuracy,cifar100_test_accuracy,imagenet16_120_test_accuracy\n".to_owned();
+    for index in 0..15_625 {
+        let operations = std::array::from_fn(|edge| Operation::ALL[index / 5_usize.pow(edge as u32) % 5]);
+        let accuracy = 50.0 + index as f64 * 1e-3;
+        text.push_str(&format!("{index},{},{accuracy},{accuracy},{accuracy}\n", Cell::new(operations).unwrap()));
+    }
+    fs::write(table.join("table.csv"), text).unwrap();
 }
 
 fn json(path: &Path) -> serde_json::Value {
@@ -254,10 +313,12 @@ fn acceptance() {
     let folder = tempfile::tempdir().unwrap();
     let (out, peer) = (folder.path().join("out"), folder.path().join("python"));
     put_program(&peer, PEER);
-    let binary = Path::new(env!("CARGO_BIN_EXE_advnas"));
+    let (binary, data) = (Path::new(env!("CARGO_BIN_EXE_advnas")), folder.path().join("data"));
+    pictures(&data);
     let call = |out: &Path| -> Answer {
-        let mut command = acceptance_of(binary, out, &[]);
-        command.env("PEERS", "toy_torch.py").env("PEER_PYTHON", &peer).env("ADVNAS_CACHE", folder.path());
+        let mut command = acceptance_of(binary, &data, out, &[]);
+        command.env("PEERS", "toy_torch.py:peers/cifar_torch.py").env("PEER_PYTHON", &peer);
+        command.env("ADVNAS_CACHE", folder.path().join("cache"));
         device.apply(&mut command).output().unwrap().into()
     };
     let answer = call(&out);
@@ -271,26 +332,46 @@ fn acceptance() {
     assert!(count(&checks["kernels"]) > 100);
     // Twelve methods, two trials; architectures, edge weights, losses.
     assert_eq!(count(&checks["searches"]), 12 * 2 * 3);
+    // Of the small network two methods' searches.
+    assert!(count(&checks["cifar10_kernels"]) > 500 && count(&checks["cifar10_steps"]) > 500);
+    assert_eq!(count(&checks["cifar10_searches"]), 2 * 3);
     assert!(count(&results["probe"]["result"]["measurements"]) > 5);
     let time = &results["time"]["result"];
-    assert!(count(&time["times"]["timings"]) > 20);
+    assert!(count(&time["times"]["toy"]["timings"]) > 20);
     let searches = &results["search-toy"]["result"]["searches"];
-    assert_eq!((count(searches), count(&time["peers"])), (7, 2));
+    // Of CIFAR-10 two modes, two kinds of steps; uniform cells by one program, 3x3 convolutions by three.
+    assert_eq!((count(searches), count(&time["peers"])), (7, 2 + 2 * 2 * 4));
+    let cells = &time["times"]["cifar10"];
+    assert!(count(&cells["timings"]) > 40);
+    assert!(cells["predicted_us"].as_array().unwrap().iter().all(|time| time.as_f64().unwrap() >= 3.0), "{cells}");
+    // In the same mode only.
+    assert_eq!(count(&time["times"]["ratios"]), 2 * 4);
+    let ratio = &time["times"]["ratios"][0];
+    let timed = |timing: &&serde_json::Value| timing["what"] == ratio["what"];
+    let ours = cells["timings"].as_array().unwrap().iter().find(timed).unwrap()["median_us"].as_f64().unwrap();
+    assert!((ratio["times_as_fast"].as_f64().unwrap() * ours / 8000.0 - 1.0).abs() < 1e-6, "{ratio}");
     let first = &searches[0];
     let (speed, ratio) = (&first["steps_per_second"], &first["ratios"][0]["times_as_fast"]);
     // Of a peer that takes 2 ms per step.
     let expected = speed.as_f64().unwrap() * 2e-3;
     assert!((ratio.as_f64().unwrap() / expected - 1.0).abs() < 1e-3, "{first}");
-    // The command says itself where it does not run on CUDA yet, and the stage does not pretend.
-    for experiment in ["search-cifar10", "search-ptb"] {
-        let result = &results[experiment]["result"];
-        if result["supported"] == false {
-            assert!(answer.err.contains("NOT SUPPORTED"), "{answer:?}");
-            assert!(result["said"].as_str().unwrap().contains("runs on the CPU only, got --device cuda"), "{result}");
+    // Cells are looked up; several trials leave a result each.
+    for (stage, trials) in [("search-cifar10", 1), ("search-cifar10-together", 2)] {
+        let found = results[stage]["result"]["results"].as_array().unwrap();
+        assert_eq!(found.len(), trials, "{stage}");
+        for one in found {
+            assert!(one["argmax"]["table"]["tasks"][0]["test_accuracy"].as_f64().unwrap() >= 50.0, "{one}");
+            assert!(one["provenance"]["device"].as_str().unwrap().starts_with("cuda:0 emulated"), "{one}");
         }
     }
+    // The command says itself where it does not run on CUDA yet, and the stage does not pretend.
+    let result = &results["search-ptb"]["result"];
+    if result["supported"] == false {
+        assert!(answer.err.contains("NOT SUPPORTED"), "{answer:?}");
+        assert!(result["said"].as_str().unwrap().contains("runs on the CPU only, got --device cuda"), "{result}");
+    }
     let again = call(&out);
-    assert_eq!((again.code, again.out.matches(": done before\n").count()), (Some(0), 6), "{again:?}");
+    assert_eq!((again.code, again.out.matches(": done before\n").count()), (Some(0), 7), "{again:?}");
     assert_eq!(json(&out.join("acceptance.json")), results);
     // A folder with something else is not touched.
     let answer = call(folder.path());
@@ -340,7 +421,7 @@ fn acceptance_in_parts() {
         fs::write(path, "").unwrap();
     }
     let call = |out: &Path, seconds: &str, stages: &[&str]| -> Answer {
-        let mut command = acceptance_of(&binary, out, stages);
+        let mut command = acceptance_of(&binary, folder.path(), out, stages);
         command.env("PYTHONPATH", place("packages")).env("LD_LIBRARY_PATH", "/own").env("STAGE_SECONDS", seconds);
         command.output().unwrap().into()
     };
@@ -364,9 +445,15 @@ fn acceptance_in_parts() {
     assert_eq!(done(&out).len(), 2);
     let answer = call(&out, "100", &["search-cifar10", "search-ptb"]);
     assert!(answer.code == Some(1) && answer.err.contains("no room") && answer.out.contains("FAILED"), "{answer:?}");
-    assert!(answer.err.contains("cifar10, preset tiny: 2.5 s, 4.0 steps/s"), "{answer:?}");
+    assert!(answer.err.contains("cifar10-0, cifar10-0/result.json: 2.5 s, 4.0 steps/s"), "{answer:?}");
     assert_eq!(done(&out), ["check", "probe", "search-cifar10"]);
-    assert_eq!(json(&out.join("search-cifar10.json"))["result"]["result"]["wall_seconds"], 2.5);
+    assert_eq!(json(&out.join("search-cifar10.json"))["result"]["results"][0]["wall_seconds"], 2.5);
+
+    // Without data nothing is searched, and nothing is wrong.
+    let mut bare = acceptance_of(&binary, Path::new("-"), &place("bare"), &["search-cifar10"]);
+    let answer: Answer = bare.env("LD_LIBRARY_PATH", "/own").output().unwrap().into();
+    assert!(answer.code == Some(3) && answer.err.contains("SKIPPED: cifar10 needs a folder of data"), "{answer:?}");
+    assert!(json(&place("bare/search-cifar10.json"))["result"]["said"].is_string());
 
     // Checks that do not agree are a result, and not a good one.
     fs::write(place("passes"), "false").unwrap();

@@ -3,6 +3,8 @@
 mod support;
 
 mod cifar10;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod cifar10_on_cuda;
 mod cli;
 mod data;
 mod dump;

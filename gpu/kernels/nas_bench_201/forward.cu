@@ -22,15 +22,32 @@
 // so that this holds as well. Taps are 20 floats apart, an odd multiple of 4, and stored by 8 taps x 4 channels.
 //
 // Written on the host, in src/kernels/nas_bench_201: what plan.cuh says, and, in forward.rs, STRIP, OUTPUTS, IMAGE, PIXELS, PADDING, COLOURS, LAST_SIDE,
-// the SLOTS, SLICES and CHUNK of every node kernel, and FLOATS, the floats of its shared memory before the terms.
+// the SLOTS, SLICES and CHUNK of every node kernel, and FLOATS, the floats of its shared memory beside the terms.
 
 // Added to variances, and what a minibatch adds to running statistics: NORM_EPSILON and NORM_MOMENTUM of network::nas_bench_201::parent.
 constexpr double NORM_EPSILON = 1e-5, NORM_MOMENTUM = 0.1;
 constexpr int NAIVE_THREADS = 256;
 constexpr int LAST_CHANNELS = 8; // of a block of last_node
-constexpr int TOGETHER = 3;      // terms that are loaded before the first of them is added
 constexpr int TAPS = 9, CENTRE = 4;
 constexpr int TAP_PITCH = OUTPUTS + 4;
+
+// Four floats at once. The software device's compiler would take them apart, and count four requests.
+__device__ __forceinline__ float4 load4(const float* from)
+{
+    float4 v = *(const float4*)from;
+#ifdef SOFTWARE_CUDA
+    asm("" : "+m"(v));
+#endif
+    return v;
+}
+
+__device__ __forceinline__ void store4(float* to, float4 v)
+{
+#ifdef SOFTWARE_CUDA
+    asm("" : "+m"(v));
+#endif
+    *(float4*)to = v;
+}
 
 // ---------------------------------------------------------------- terms
 
@@ -60,16 +77,19 @@ __device__ __forceinline__ Affine affine_of(const Term& term, int channel, int c
     return make_float4((float)mean, (float)(scale * inverse), (float)shift, 0.0f);
 }
 
-// Output of a term's layer at four neighbouring pixels.
-// data: [batch, channels, SIDE, SIDE], plane: image * channels + channel; with HALVE twice the side
+__device__ __forceinline__ bool is_pooling(int kind) { return kind == POOL || kind == HALVE; }
+
+// Output of a pooling at four neighbouring pixels.
+// data: [batch, channels, SIDE, SIDE], with HALVE of twice the side; plane: image * channels + channel
 template <int SIDE>
-__device__ __forceinline__ float4 fetch(int kind, const float* data, int plane, int row, int column)
+__device__ __forceinline__ float4 pool(int kind, const float* data, int plane, int row, int column)
 {
     if (kind == POOL) {
         const float* source = data + (size_t)plane * SIDE * SIDE + column;
         float sums[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+#pragma unroll 1
         for (int y = max(row - 1, 0); y <= min(row + 1, SIDE - 1); ++y) {
-            const float4 middle = *(const float4*)(source + y * SIDE);
+            const float4 middle = load4(source + y * SIDE);
             const float left = column > 0 ? source[y * SIDE - 1] : 0.0f, right = column + 4 < SIDE ? source[y * SIDE + 4] : 0.0f;
             sums[0] += left + middle.x + middle.y;
             sums[1] += middle.x + middle.y + middle.z;
@@ -79,14 +99,11 @@ __device__ __forceinline__ float4 fetch(int kind, const float* data, int plane, 
         return make_float4(sums[0] * pooled_share(row, column, SIDE), sums[1] * pooled_share(row, column + 1, SIDE),
                            sums[2] * pooled_share(row, column + 2, SIDE), sums[3] * pooled_share(row, column + 3, SIDE));
     }
-    if (kind == HALVE) {
-        const float* source = data + (size_t)plane * (4 * SIDE * SIDE) + 4 * row * SIDE + 2 * column;
-        const float4 a = *(const float4*)source, b = *(const float4*)(source + 4);
-        const float4 c = *(const float4*)(source + 2 * SIDE), d = *(const float4*)(source + 2 * SIDE + 4);
-        return make_float4(0.25f * (a.x + a.y + c.x + c.y), 0.25f * (a.z + a.w + c.z + c.w), 0.25f * (b.x + b.y + d.x + d.y),
-                           0.25f * (b.z + b.w + d.z + d.w));
-    }
-    return *(const float4*)(data + (size_t)plane * SIDE * SIDE + row * SIDE + column);
+    const float* source = data + (size_t)plane * (4 * SIDE * SIDE) + 4 * row * SIDE + 2 * column;
+    const float4 a = load4(source), b = load4(source + 4);
+    const float4 c = load4(source + 2 * SIDE), d = load4(source + 2 * SIDE + 4);
+    return make_float4(0.25f * (a.x + a.y + c.x + c.y), 0.25f * (a.z + a.w + c.z + c.w), 0.25f * (b.x + b.y + d.x + d.y),
+                       0.25f * (b.z + b.w + d.z + d.w));
 }
 
 __device__ __forceinline__ void add(float4& sum, const float4& v, const Affine& affine)
@@ -126,7 +143,7 @@ __device__ __forceinline__ Terms prepare(float4* shared, const unsigned* plan, c
                                keeps && threadIdx.x % WARP == 0);
         }
         if (threadIdx.x % WARP == 0) {
-            terms.affines[i] = affine;
+            store4((float*)(terms.affines + i), affine);
             if (channel == 0) terms.layers[i / shape.channels] = make_uint2(term.kind, term.data);
         }
     }
@@ -134,6 +151,15 @@ __device__ __forceinline__ Terms prepare(float4* shared, const unsigned* plan, c
 }
 
 // ---------------------------------------------------------------- convolutions
+
+// The thread's number, as something that the compiler knows nothing of: what follows from it is computed where it is needed, and takes no registers of the
+// loop that does the work.
+__device__ __forceinline__ int opaque_thread()
+{
+    int thread = threadIdx.x;
+    asm volatile("" : "+r"(thread));
+    return thread;
+}
 
 // The shape of a block's work on convolutions whose outputs have SIDE x SIDE pixels.
 template <int SIDE_, int STRIDE_, int SLOTS_, int SLICES_, int CHUNK_, int FLOATS>
@@ -151,28 +177,48 @@ struct Work {
     static constexpr int MOMENTS = STRIP_WARPS > 1 ? 2 * STRIP_WARPS * OUTPUTS : 0;      // floats of one slot
     static_assert(STRIDE == 1 || STRIDE == 2, "the strides of the network");
     static_assert(IMAGES * TILE_ROWS * SIDE % (16 * STRIP) == 0 && SIDE % STRIP == 0 && TILE_ROWS == 8, "whole warps, each of all rows");
-    static_assert(2 * (TILE + SLOTS * FILTERS) + SLOTS * MOMENTS == FLOATS, "the host makes room for it");
+    static constexpr int BLOCK = 8; // floats of Block
+    // Terms that are loaded before the first of them is added, as many as there are registers for; with small images, there are more threads than pixels.
+    static constexpr int TOGETHER = SIDE < 16 ? 1 : 2;
+    static_assert(2 * (TILE + SLOTS * FILTERS) + SLOTS * MOMENTS + BLOCK == FLOATS && SLOTS <= 6, "the host makes room for it");
     static_assert(SLOTS * (SLICES / 2) * SLICE_WARPS * WARP * STRIP * 4 <= 2 * (TILE + SLOTS * FILTERS), "sums of slices take the place of the chunks");
 
     // Where a row stands among those of its image.
     static __device__ __forceinline__ int place(int row) { return STRIDE == 1 ? row : row % 2 * (TILE_ROWS + 1) + row / 2; }
 };
 
+// What a thread has of a block's work.
+template <class W>
+struct Role {
+    int own, slice, part;    // slot among the block's, slice of the channels, warp of the slice
+    int channel, sy, sx, si; // first output channel; row and column of the tile, image of the tile
+
+    __device__ __forceinline__ explicit Role(int thread)
+    {
+        const int warp = thread / WARP, lane = thread % WARP, strip = warp % W::STRIP_WARPS * 16 + lane / 2;
+        own = warp / W::SLOT_WARPS, slice = warp / W::SLICE_WARPS % W::SLICES, part = warp % W::SLICE_WARPS;
+        channel = part / W::STRIP_WARPS * 8 + lane % 2 * 4;
+        sy = strip % TILE_ROWS, sx = strip / TILE_ROWS % (W::SIDE / STRIP) * STRIP, si = strip / (TILE_ROWS * (W::SIDE / STRIP));
+    }
+};
+
+// What the threads of a block ask for wherever they need it, so that it takes no registers of the loop that does the work.
+struct Block {
+    int first_output, count; // the first of its output channels, its slots that there are
+    int kernels[6];          // [slots that it has warps for]: 0 of one that takes no part
+};
+
 // All slots of a block: z and its statistics.
-// slots: [count], those of them that take no part have kernel 0; the block has warps for as many at least
+// slots: [slot_count], those of them that take no part have kernel 0; the block has warps for as many at least; first: output channel
 // load(channel, image, row, column, owned): four neighbouring pixels of what is convolved; `owned` if no other block has them
 template <class W, class Load>
-__device__ __forceinline__ void convolve(const float* weights, float* tensors, float* sums, const Slot* slots, int count, int inputs, int outputs,
-                                         int first_output, int images, int batch, float* shared, Load load)
+__device__ __forceinline__ void convolve(const float* weights, float* tensors, float* sums, const Slot* slots, int slot_count, int inputs, int outputs,
+                                         int first, int images, int batch, float* shared, Load load)
 {
     constexpr int QUADS = W::INPUT / 4, GROUPS = (W::CHANNELS * TAPS + 7) / 8;
-    const int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, room = blockDim.x / (WARP * W::SLOT_WARPS);
-    const int own = warp / W::SLOT_WARPS, slice = warp / W::SLICE_WARPS % W::SLICES, part = warp % W::SLICE_WARPS;
-    const int strip = part % W::STRIP_WARPS * 16 + lane / 2, channel = part / W::STRIP_WARPS * 8 + lane % 2 * 4;
-    const int sy = strip % TILE_ROWS, sx = strip / TILE_ROWS % (W::SIDE / STRIP) * STRIP, si = strip / (TILE_ROWS * (W::SIDE / STRIP));
+    const int room = blockDim.x / (WARP * W::SLOT_WARPS);
     const int image = tile_image(blockIdx.x, W::SIDE), top = tile_row(blockIdx.x, W::SIDE);
-    const int kernel = own < count ? slots[own].kernel : 0;
-    const bool works = kernel != 0 && first_output + channel < outputs && image + si < images;
+    Block& block = *(Block*)(shared + 2 * (W::TILE + room * W::FILTERS) + room * W::MOMENTS);
     float* const tiles = shared;                        // [2, CHANNELS, PLANE]
     float* const filters = shared + 2 * W::TILE;        // [2, room, CHANNELS, TAPS, TAP_PITCH]
 
@@ -183,16 +229,19 @@ __device__ __forceinline__ void convolve(const float* weights, float* tensors, f
         for (int o = 0; o < 4; ++o) acc[x][o] = 0.0f;
 
     // Fills a stage with channels from `first` on, of which there are `there`.
-    auto fill = [&](int first, int there, int stage) {
-        for (int i = threadIdx.x; i < there * (W::IMAGES * W::ROWS * QUADS); i += blockDim.x) {
+    auto fill = [&](int first_output, int count, int first, int there, int stage) {
+        const int thread = opaque_thread();
+#pragma unroll 1
+        for (int i = thread; i < there * (W::IMAGES * W::ROWS * QUADS); i += blockDim.x) {
             const int q = i % QUADS, y = i / QUADS % W::ROWS, n = i / (QUADS * W::ROWS) % W::IMAGES, c = i / (QUADS * W::ROWS * W::IMAGES);
             const int row = W::STRIDE * top + y - 1;
             float4 v = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
             if (row >= 0 && row < W::INPUT && image + n < images) v = load(first + c, image + n, row, 4 * q, y > 0 && y <= W::STRIDE * TILE_ROWS);
-            *(float4*)(tiles + stage * W::TILE + c * W::PLANE + (n * W::ROWS + W::place(y)) * W::PITCH + 4 + 4 * q) = v;
+            store4(tiles + stage * W::TILE + c * W::PLANE + (n * W::ROWS + W::place(y)) * W::PITCH + 4 + 4 * q, v);
         }
-        for (int w = warp; w < count * (OUTPUTS / 4 * GROUPS); w += blockDim.x / WARP) {
-            const int k = w % GROUPS * 8 + lane % 8, o = w / GROUPS % (OUTPUTS / 4) * 4 + lane / 8, s = w / (GROUPS * (OUTPUTS / 4));
+#pragma unroll 1
+        for (int w = thread / WARP; w < count * (OUTPUTS / 4 * GROUPS); w += blockDim.x / WARP) {
+            const int lane = thread % WARP, k = w % GROUPS * 8 + lane % 8, o = w / GROUPS % (OUTPUTS / 4) * 4 + lane / 8, s = w / (GROUPS * (OUTPUTS / 4));
             if (first_output + o >= outputs) continue;
             const Slot& slot = slots[s];
             const float* from = weights + slot.filters; // [outputs, inputs, kernel, kernel]
@@ -205,15 +254,22 @@ __device__ __forceinline__ void convolve(const float* weights, float* tensors, f
     // What is beside the rows stays zero.
     constexpr int BESIDE = W::IMAGES * W::ROWS + 1;
     for (int i = threadIdx.x; i < 2 * W::CHANNELS * BESIDE; i += blockDim.x)
-        *(float4*)(tiles + i / BESIDE * W::PLANE + i % BESIDE * W::PITCH) = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-    fill(0, min(inputs, W::CHANNELS), 0);
+        store4(tiles + i / BESIDE * W::PLANE + i % BESIDE * W::PITCH, make_float4(0.0f, 0.0f, 0.0f, 0.0f));
+    if (threadIdx.x < room) block.kernels[threadIdx.x] = threadIdx.x < slot_count ? slots[threadIdx.x].kernel : 0;
+    if (threadIdx.x == 0) {
+        block.first_output = first;
+        block.count = slot_count;
+    }
+    fill(first, slot_count, 0, min(inputs, W::CHANNELS), 0);
     __syncthreads();
-    for (int first = 0, stage = 0; first < inputs; first += W::CHANNELS, stage ^= 1) {
-        const int next = first + W::CHANNELS;
-        if (next < inputs) fill(next, min(inputs - next, W::CHANNELS), stage ^ 1);
-        const int there = works ? min(inputs - first - slice * W::CHUNK, W::CHUNK) : 0;
-        const float* pixels = tiles + stage * W::TILE + slice * W::CHUNK * W::PLANE + (si * W::ROWS + sy) * W::PITCH + 3 + W::STRIDE * sx;
-        const float* taps = filters + (stage * room + own) * W::FILTERS + slice * W::CHUNK * TAPS * TAP_PITCH + channel;
+    for (int done = 0, stage = 0; done < inputs; done += W::CHANNELS, stage ^= 1) {
+        const int next = done + W::CHANNELS;
+        if (next < inputs) fill(block.first_output, block.count, next, min(inputs - next, W::CHANNELS), stage ^ 1);
+        const Role<W> role(opaque_thread());
+        const bool works = block.first_output + role.channel < outputs && image + role.si < images;
+        const int kernel = works ? block.kernels[role.own] : 0, channel = role.slice * W::CHUNK, there = min(inputs - done - channel, W::CHUNK);
+        const float* pixels = tiles + stage * W::TILE + channel * W::PLANE + (role.si * W::ROWS + role.sy) * W::PITCH + 3 + W::STRIDE * role.sx;
+        const float* taps = filters + (stage * room + role.own) * W::FILTERS + channel * (TAPS * TAP_PITCH) + role.channel;
         if (kernel == 3) {
 #pragma unroll 1
             for (int c = 0; c < there; ++c, pixels += W::PLANE, taps += TAPS * TAP_PITCH) {
@@ -225,13 +281,13 @@ __device__ __forceinline__ void convolve(const float* weights, float* tensors, f
                     px[0] = row[0];
 #pragma unroll
                     for (int x = 1; x + 3 < COUNT; x += 4) {
-                        const float4 v = *(const float4*)(row + x);
+                        const float4 v = load4(row + x);
                         px[x] = v.x; px[x + 1] = v.y; px[x + 2] = v.z; px[x + 3] = v.w;
                     }
                     if (COUNT % 4 == 2) px[COUNT - 1] = row[COUNT - 1];
 #pragma unroll
                     for (int kx = 0; kx < 3; ++kx) {
-                        const float4 w = *(const float4*)(taps + (3 * ky + kx) * TAP_PITCH);
+                        const float4 w = load4(taps + (3 * ky + kx) * TAP_PITCH);
 #pragma unroll
                         for (int x = 0; x < STRIP; ++x) {
                             const float p = px[W::STRIDE * x + kx];
@@ -245,10 +301,10 @@ __device__ __forceinline__ void convolve(const float* weights, float* tensors, f
 #pragma unroll 1
             for (int c = 0; c < there; ++c, pixels += W::PLANE, taps += TAPS * TAP_PITCH) {
                 const float* row = pixels + W::place(1) * W::PITCH + 1;
-                const float4 w = *(const float4*)(taps + CENTRE * TAP_PITCH);
+                const float4 w = load4(taps + CENTRE * TAP_PITCH);
 #pragma unroll
                 for (int x = 0; x < STRIP; x += 4 / W::STRIDE) {
-                    const float4 v = *(const float4*)(row + W::STRIDE * x);
+                    const float4 v = load4(row + W::STRIDE * x);
                     const float p[4] = {v.x, v.y, v.z, v.w};
 #pragma unroll
                     for (int i = 0; i < 4 / W::STRIDE; ++i) {
@@ -262,31 +318,38 @@ __device__ __forceinline__ void convolve(const float* weights, float* tensors, f
         __syncthreads();
     }
 
+    const int thread = opaque_thread(), lane = thread % WARP, first_output = block.first_output;
+    const auto [own, slice, part, channel, sy, sx, si] = Role<W>(thread);
+    const bool convolves = block.kernels[own] != 0;
+
     // The slices' sums, two by two.
 #pragma unroll
     for (int half = W::SLICES / 2; half > 0; half /= 2) {
         const int region = slice % half + (half < W::SLICES / 2 ? half : 0);
         float4* place = (float4*)shared + ((own * (W::SLICES / 2) + region) * W::SLICE_WARPS + part) * (WARP * STRIP) + lane;
-        if (kernel != 0 && slice >= half && slice < 2 * half) {
+        if (convolves && slice >= half && slice < 2 * half) {
 #pragma unroll
-            for (int x = 0; x < STRIP; ++x) place[x * WARP] = make_float4(acc[x][0], acc[x][1], acc[x][2], acc[x][3]);
+            for (int x = 0; x < STRIP; ++x) store4((float*)(place + x * WARP), make_float4(acc[x][0], acc[x][1], acc[x][2], acc[x][3]));
         }
         __syncthreads();
-        if (kernel != 0 && slice < half) {
+        if (convolves && slice < half) {
 #pragma unroll
             for (int x = 0; x < STRIP; ++x) {
-                const float4 other = place[x * WARP];
+                const float4 other = load4((const float*)(place + x * WARP));
                 acc[x][0] += other.x; acc[x][1] += other.y; acc[x][2] += other.z; acc[x][3] += other.w;
             }
         }
     }
 
     // Outputs, and their statistics, joined by Chan's rule for equal counts.
-    const bool ends = kernel != 0 && slice == 0 && first_output + part / W::STRIP_WARPS * 8 < outputs; // the same in a warp
+    const bool ends = convolves && slice == 0 && first_output + part / W::STRIP_WARPS * 8 < outputs; // the same in a warp
     const int tiles_there = tile_count(W::SIDE, batch);
     float2* moments = (float2*)(shared + 2 * (W::TILE + room * W::FILTERS)) + own * (W::STRIP_WARPS * OUTPUTS); // [STRIP_WARPS, OUTPUTS]
     if (ends) {
-        const size_t at = ((size_t)(image + si) * outputs + first_output + channel) * (W::SIDE * W::SIDE) + (top + sy) * W::SIDE + sx;
+        // Of z, the two lanes of a strip store a channel each half its pixels, so that whole sectors are written.
+        const bool right = lane % 2;
+        const int stored = first_output + part / W::STRIP_WARPS * 8; // and the fifth after it
+        const size_t at = ((size_t)(image + si) * outputs + stored) * (W::SIDE * W::SIDE) + (top + sy) * W::SIDE + sx + (right ? 4 : 0);
         float* z = tensors + slots[own].output + at;
         float2* statistics = (float2*)(sums + slots[own].statistics) + (first_output + channel) * tiles_there + blockIdx.x; // [outputs, tiles]
 #pragma unroll
@@ -306,32 +369,41 @@ __device__ __forceinline__ void convolve(const float* weights, float* tensors, f
                 squares = fmaf(apart * half, apart, squares + theirs);
                 mean = 0.5f * (mean + other);
             }
+            float first[4], second[4];
+#pragma unroll
+            for (int x = 0; x < 4; ++x) {
+                const float kept = right ? acc[x + 4][o] : acc[x][o];
+                const float got = __shfl_xor_sync(FULL, right ? acc[x][o] : acc[x + 4][o], 1);
+                first[x] = right ? got : kept;
+                second[x] = right ? kept : got;
+            }
+            if (image + si < images && stored + o < outputs)
+                store4(z + o * (W::SIDE * W::SIDE), make_float4(first[0], first[1], first[2], first[3]));
+            if (image + si < images && stored + 4 + o < outputs)
+                store4(z + (4 + o) * (W::SIDE * W::SIDE), make_float4(second[0], second[1], second[2], second[3]));
             if (lane < 2) {
                 if (W::STRIP_WARPS > 1)
                     moments[part % W::STRIP_WARPS * OUTPUTS + channel + o] = make_float2(mean, squares);
                 else if (first_output + channel + o < outputs)
                     statistics[o * tiles_there] = make_float2(mean, squares);
             }
-            if (works && first_output + channel + o < outputs) {
-#pragma unroll
-                for (int x = 0; x < STRIP; x += 4)
-                    *(float4*)(z + o * (W::SIDE * W::SIDE) + x) = make_float4(acc[x][o], acc[x + 1][o], acc[x + 2][o], acc[x + 3][o]);
-            }
         }
     }
     if (W::STRIP_WARPS > 1) {
         __syncthreads();
-        const int o = part * WARP + lane;
-        if (kernel != 0 && slice == 0 && o < OUTPUTS && first_output + o < outputs) {
-            float2 all = moments[o];
+        if (ends && lane < 2 && part % W::STRIP_WARPS == 0) {
+            float2* statistics = (float2*)(sums + slots[own].statistics) + (first_output + channel) * tiles_there + blockIdx.x;
+            for (int o = 0; o < 4 && first_output + channel + o < outputs; ++o) {
+                float2 all = moments[channel + o];
 #pragma unroll
-            for (int w = 1; w < W::STRIP_WARPS; ++w) {
-                const float2 other = moments[w * OUTPUTS + o];
-                const float apart = other.x - all.x, share = 1.0f / (w + 1);
-                all.y += other.y + apart * apart * (16 * STRIP * w * share);
-                all.x = fmaf(apart, share, all.x);
+                for (int w = 1; w < W::STRIP_WARPS; ++w) {
+                    const float2 other = moments[w * OUTPUTS + channel + o];
+                    const float apart = other.x - all.x, share = 1.0f / (w + 1);
+                    all.y += other.y + apart * apart * (16 * STRIP * w * share);
+                    all.x = fmaf(apart, share, all.x);
+                }
+                statistics[o * tiles_there] = all;
             }
-            ((float2*)(sums + slots[own].statistics))[(first_output + o) * tiles_there + blockIdx.x] = all;
         }
     }
 }
@@ -354,28 +426,36 @@ __device__ __forceinline__ void node(const unsigned* plan, const float* weights,
     tensors += (size_t)blockIdx.z * sizes.tensors;
     sums += (size_t)blockIdx.z * sizes.sums;
     norms += (size_t)blockIdx.z * sizes.norms;
-    float* work = (float*)shared;
-    shared += (2 * (W::TILE + room * W::FILTERS) + room * W::MOMENTS) / 4;
+    float* work = (float*)(shared + sizes.terms * shape.channels + (sizes.terms + 1) / 2); // behind affines and layers
     const Terms terms = prepare<W::INPUT>(shared, plan, weights, sums, norms, running, sizes, shape, ask, blockIdx.x == 0 && blockIdx.y == 0);
     __syncthreads();
 
     const int channels = shape.channels;
     const bool rectified = shape.relu;
-    float* value = tensors + shape.value; // [batch, channels, INPUT, INPUT]
     auto load = [&](int channel, int image, int row, int column, bool owned) {
         const int plane = image * channels + channel;
+        const unsigned at = (plane * W::INPUT + row) * W::INPUT + column;
         float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        // Poolings come last, so that the others' loads don't wait for them.
 #pragma unroll 1
-        for (int t = 0; t < terms.count; t += TOGETHER) {
-            float4 v[TOGETHER];
+        for (int t = 0; t < terms.count; t += W::TOGETHER) {
+            float4 v[W::TOGETHER];
+            bool direct[W::TOGETHER];
 #pragma unroll
-            for (int i = 0; i < TOGETHER; ++i)
-                if (t + i < terms.count) v[i] = fetch<W::INPUT>(terms.layers[t + i].x, tensors + terms.layers[t + i].y, plane, row, column);
+            for (int i = 0; i < W::TOGETHER; ++i) {
+                direct[i] = t + i < terms.count && !is_pooling(terms.layers[t + i].x);
+                if (direct[i]) v[i] = load4(tensors + (terms.layers[t + i].y + at));
+            }
 #pragma unroll
-            for (int i = 0; i < TOGETHER; ++i)
-                if (t + i < terms.count) add(sum, v[i], terms.affines[(t + i) * channels + channel]);
+            for (int i = 0; i < W::TOGETHER; ++i)
+                if (direct[i]) add(sum, v[i], load4((const float*)(terms.affines + (t + i) * channels + channel)));
         }
-        if (owned && blockIdx.y == 0) *(float4*)(value + ((size_t)plane * W::INPUT + row) * W::INPUT + column) = sum;
+#pragma unroll 1
+        for (int t = 0; t < terms.count; ++t)
+            if (is_pooling(terms.layers[t].x))
+                add(sum, pool<W::INPUT>(terms.layers[t].x, tensors + terms.layers[t].y, plane, row, column),
+                    load4((const float*)(terms.affines + t * channels + channel)));
+        if (owned && blockIdx.y == 0) store4(tensors + (shape.value + at), sum);
         if (rectified) sum = make_float4(relu(sum.x), relu(sum.y), relu(sum.z), relu(sum.w));
         return sum;
     };
@@ -426,7 +506,7 @@ __device__ Terms prepare_naive(float4* shared, const unsigned* plan, const float
             affine = affine_of(term, channel, channels, ask.images * SIDE * SIDE, mean, squares, ask, weights, norms, running, keeps);
         }
         terms.affines[i] = affine;
-        terms.layers[i / channels] = make_uint2(term.kind, term.data);
+        if (channel == 0) terms.layers[i / channels] = make_uint2(term.kind, term.data);
     }
     return terms;
 }
@@ -552,7 +632,7 @@ using Stem = Work<32, 1, SLOTS_STEM, SLICES_STEM, CHUNK_STEM, FLOATS_STEM>;
         double* __restrict__ running,        /* [trials, sizes.running] */                                                                  \
         const Sizes sizes, const Shape shape)                                                                                               \
     {                                                                                                                                       \
-        extern __shared__ float4 shared[]; /* what Work says, then affines [sizes.terms, channels], then layers [sizes.terms] */             \
+        extern __shared__ float4 shared[]; /* affines [sizes.terms, channels], layers [sizes.terms, even], what Work says */                  \
         node<W>(plan, weights, tensors, sums, norms, running, sizes, shape, shared);                                                        \
     }                                                                                                                                       \
     extern "C" __global__ void __launch_bounds__(NAIVE_THREADS) name##_naive(                                                               \
@@ -639,6 +719,7 @@ extern "C" __global__ void __launch_bounds__(WARP* LAST_CHANNELS) last_node(
     norms += (size_t)blockIdx.z * sizes.norms;
     const bool there = image < ask.images;
     const int plane = image * channels + channel, row = lane / QUADS % SIDE, column = lane % QUADS * 4, stride = tile_count(SIDE, sizes.batch);
+    const int at = (plane * SIDE + row) * SIDE + column;
     const Term* terms = terms_of(plan, sizes, blockIdx.z, head.node);
     float4 v = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
     for (int t = 0; t < node_of(plan, sizes, blockIdx.z, head.node).terms; ++t) {
@@ -650,9 +731,11 @@ extern "C" __global__ void __launch_bounds__(WARP* LAST_CHANNELS) last_node(
             affine = affine_of(term, channel, channels, ask.images * SIDE * SIDE, mean, squares, ask, weights, norms, running,
                                blockIdx.x == 0 && lane == 0);
         }
-        if (there) add(v, fetch<SIDE>(term.kind, tensors + term.data, plane, row, column), affine);
+        if (!there) continue;
+        const float* data = tensors + term.data;
+        add(v, is_pooling(term.kind) ? pool<SIDE>(term.kind, data, plane, row, column) : load4(data + at), affine);
     }
-    if (there) *(float4*)(tensors + head.value + ((size_t)plane * SIDE + row) * SIDE + column) = v;
+    if (there) store4(tensors + head.value + at, v);
     float mean = 0.25f * (v.x + v.y + v.z + v.w);
     float squares = 0.0f, half = 2.0f;
     squares = fmaf(v.x - mean, v.x - mean, squares);
@@ -690,22 +773,22 @@ extern "C" __global__ void __launch_bounds__(NAIVE_THREADS) last_node_naive(
     const int image = tile_image(blockIdx.x, SIDE), pixels = tile_pixels(blockIdx.x, SIDE, ask.images);
     for (int channel = threadIdx.x; channel < head.channels; channel += blockDim.x) {
         double mean = 0.0, squares = 0.0;
-        for (int step = 0; step < 2; ++step)
-            for (int i = 0; i < pixels; ++i) {
-                const int plane = (image + i / (SIDE * SIDE)) * head.channels + channel, row = i / SIDE % SIDE, column = i % SIDE;
-                float* value = tensors + head.value + ((size_t)plane * SIDE + row) * SIDE + column;
-                if (step == 1) {
-                    squares += (*value - mean) * (*value - mean);
-                    continue;
-                }
-                float sum = 0.0f;
-                for (int t = 0; t < terms.count; ++t) {
-                    const Affine affine = terms.affines[t * head.channels + channel];
-                    sum += (fetch_naive<SIDE>(terms.layers[t].x, tensors + terms.layers[t].y, plane, row, column) - affine.x) * affine.y + affine.z;
-                }
-                *value = sum;
-                mean += (double)sum / pixels;
+        for (int i = 0; i < pixels; ++i) {
+            const int plane = (image + i / (SIDE * SIDE)) * head.channels + channel, row = i / SIDE % SIDE, column = i % SIDE;
+            float sum = 0.0f;
+            for (int t = 0; t < terms.count; ++t) {
+                const Affine affine = terms.affines[t * head.channels + channel];
+                sum += (fetch_naive<SIDE>(terms.layers[t].x, tensors + terms.layers[t].y, plane, row, column) - affine.x) * affine.y + affine.z;
             }
+            tensors[head.value + ((size_t)plane * SIDE + row) * SIDE + column] = sum;
+            mean += sum;
+        }
+        mean /= pixels;
+        for (int i = 0; i < pixels; ++i) {
+            const int plane = (image + i / (SIDE * SIDE)) * head.channels + channel;
+            const double apart = tensors[head.value + (size_t)plane * (SIDE * SIDE) + i % (SIDE * SIDE)] - mean;
+            squares += apart * apart;
+        }
         ((float2*)(sums + head.statistics))[channel * tile_count(SIDE, sizes.batch) + blockIdx.x] = make_float2((float)mean, (float)squares);
     }
 }

@@ -24,6 +24,8 @@ pub(crate) struct Device {
     engine: Engine,
     /// Those loaded: their variables are device memory too.
     modules: Vec<Weak<Module>>,
+    /// Kernels that ran.
+    kernels: u64,
     /// The error that killed the context, if one did: every later call returns it.
     sticky: Status,
 }
@@ -155,6 +157,10 @@ impl Device {
         match work {
             Work::Kernel { module, kernel, grid, block, dynamic, arguments } => {
                 let (grid, block, dynamic) = (*grid, *block, *dynamic);
+                if let Some(lost) = settings().lost.filter(|lost| self.kernels >= *lost) {
+                    return Err(Fault(DEVICE_UNAVAILABLE, format!("the device is lost after {lost} kernels")));
+                }
+                self.kernels += 1;
                 // SAFETY: the kernel lives as long as its module.
                 let kernel = unsafe { &**kernel }.name();
                 self.engine.run(Grid { module, kernel, grid, block, dynamic, arguments }, &self.memory)
@@ -394,7 +400,7 @@ fn initialise() -> Result<(), Fault> {
     if device.is_none() {
         let none = || Fault(OUT_OF_MEMORY, "the system refuses to reserve addresses for device memory".into());
         let (memory, engine) = Memory::new().zip(Engine::new()).ok_or_else(none)?;
-        *device = Some(Device { memory, engine, modules: Vec::new(), sticky: SUCCESS });
+        *device = Some(Device { memory, engine, modules: Vec::new(), kernels: 0, sticky: SUCCESS });
     }
     Ok(())
 }

@@ -119,6 +119,12 @@ impl SoftwareDevice {
         self.set("SOFTWARE_CUDA_MEMORY", bytes)
     }
 
+    /// Kernels after which the device is lost, as if it had been pulled out; never unless set.
+    #[must_use]
+    pub fn lost_after(self, kernels: u64) -> Self {
+        self.set("SOFTWARE_CUDA_LOST", kernels)
+    }
+
     /// Number of devices; 1 unless set.
     #[must_use]
     pub fn devices(self, count: u32) -> Self {

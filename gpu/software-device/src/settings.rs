@@ -35,6 +35,8 @@ pub(crate) struct Settings {
     pub threads: usize,
     /// Device memory, bytes.
     pub memory: usize,
+    /// Kernels after which the device is lost, if it is.
+    pub lost: Option<u64>,
     /// What `cuInit` returns, if it is no success.
     pub init: i32,
     pub devices: i32,
@@ -72,6 +74,7 @@ pub(crate) static SETTINGS: LazyLock<Result<Settings, String>> = LazyLock::new(|
             text.parse().ok().filter(|threads| (1..=MOST_THREADS).contains(threads))
         })?,
         memory: parse("SOFTWARE_CUDA_MEMORY", 4 << 30, |text| text.parse().ok())?,
+        lost: parse("SOFTWARE_CUDA_LOST", None, |text| text.parse().ok().map(Some))?,
         init: parse("SOFTWARE_CUDA_INIT", 0, |text| text.parse().ok())?,
         devices: parse("SOFTWARE_CUDA_DEVICES", 1, |text| text.parse().ok())?,
         driver: parse("SOFTWARE_CUDA_DRIVER", 13000, |text| text.parse().ok())?,

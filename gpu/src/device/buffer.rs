@@ -1,6 +1,8 @@
 //! Typed device memory of a fixed length. It is accounted for before it is allocated, and has a name for messages.
 
-use cudarc::driver::{CudaSlice, ValidAsZeroBits};
+use std::fmt;
+
+use cudarc::driver::{CudaSlice, PinnedHostSlice, ValidAsZeroBits};
 
 use super::{Device, DeviceType, failed};
 use crate::error::{Error, Result};
@@ -43,6 +45,67 @@ impl Device {
         let mut buffer = self.zeros(name, values.len())?;
         buffer.write(values)?;
         Ok(buffer)
+    }
+}
+
+/// Copies of [`Staged`] that may be under way: so many steps the host is ahead of the device at most.
+const UNDER_WAY: usize = 4;
+
+/// Device memory that the host writes anew for every step, without waiting for the steps before.
+///
+/// The values go through memory of the host that the driver can copy from by itself, in turn through several pieces of it; the host waits only for the
+/// copy that used a piece before.
+pub struct Staged<T> {
+    buffer: Buffer<T>,
+    pieces: Vec<PinnedHostSlice<T>>,
+    next: usize,
+}
+
+impl<T> fmt::Debug for Staged<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Staged").field("name", &self.buffer.name).field("length", &self.buffer.slice.len()).finish()
+    }
+}
+
+impl Device {
+    /// So many zeros that are written anew over and over. `name` says what for.
+    ///
+    /// # Errors
+    /// As [`Device::zeros`].
+    pub fn staged<T: Number>(&self, name: &'static str, length: usize) -> Result<Staged<T>> {
+        let buffer = self.zeros(name, length)?;
+        let pieces = (0..UNDER_WAY).map(|_| {
+            // SAFETY: nothing is read of it before it was written.
+            let piece = unsafe { self.context.alloc_pinned(buffer.len()) };
+            piece.map_err(failed(|| format!("allocate memory of the host for {name}")))
+        });
+        let pieces = pieces.collect::<Result<_>>()?;
+        Ok(Staged { buffer, pieces, next: 0 })
+    }
+}
+
+impl<T: Number> Staged<T> {
+    /// Copies values to all places, in order with what was submitted. They may be changed at once.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] for another number of values than there are places, or what the driver says.
+    pub fn write(&mut self, values: &[T]) -> Result<()> {
+        let (name, count) = (self.buffer.name, values.len());
+        if count != self.buffer.len() {
+            return Err(Error::TooLarge { what: name, got: count as u64, most: self.buffer.len() as u64 });
+        }
+        let piece = &mut self.pieces[self.next];
+        self.next = (self.next + 1) % UNDER_WAY;
+        let wait = failed(|| format!("wait for a copy to {name}"));
+        piece.as_mut_slice().map_err(wait)?.copy_from_slice(values);
+        let copied = self.buffer.device.stream.memcpy_htod(piece, &mut self.buffer.slice);
+        copied.map_err(failed(|| format!("copy {count} values to {name}")))
+    }
+
+    /// On the device.
+    #[must_use]
+    pub fn buffer(&self) -> &Buffer<T> {
+        &self.buffer
     }
 }
 

@@ -27,7 +27,7 @@ use cudarc::driver::sys::{CUdevice_attribute_enum as Attribute, CUevent_flags_en
 use cudarc::driver::{CudaContext, CudaStream, DriverError, result};
 use serde::Serialize;
 
-pub use buffer::Buffer;
+pub use buffer::{Buffer, Staged};
 pub use graph::Graph;
 pub use launch::Geometry;
 pub(crate) use launch::programmatic;

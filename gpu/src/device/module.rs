@@ -76,6 +76,12 @@ impl Device {
         let module = match cached {
             Some(module) => module,
             None => {
+                let folder = self.cache.join("kernels");
+                tracing::info!(
+                    "compiling the kernels of {} for {architecture}, once: they are kept in {}",
+                    source.name,
+                    folder.display()
+                );
                 let cubin = compile(source, &architecture, &[])?.cubin;
                 // A cache that can't be written costs time, nothing else.
                 let _ = store(&path, &cubin);

@@ -34,9 +34,10 @@ const MMA: (&str, &str) = ("mma.cuh", include_str!("../../kernels/mma.cuh"));
 pub const ASYNC: (&str, &str) = ("async.cuh", include_str!("../../kernels/async.cuh"));
 
 /// All modules.
-pub const ALL: [Source; 6] = [
+pub const ALL: [Source; 7] = [
     toy::SOURCE,
     probe::SOURCE,
+    nas_bench_201::forward::SOURCE,
     nas_bench_201::head::SOURCE,
     nas_bench_201::backward::SOURCE,
     nas_bench_201::update::SOURCE,

@@ -4,9 +4,12 @@
 //! network, named as the network. Nothing here needs a device.
 //!
 //! # Formula
-//! `t = t₀ + max(FP32 / (rate · efficiency), TF32 / (rate · efficiency), integers / rate, FP64 / rate, L2 bytes / bandwidth, memory bytes / bandwidth)`,
-//! where rates count only the multiprocessors that have a block, and `t₀` is that of a dependent launch or of a programmatic one.
+//! `t = t₀ + j/w + max(FP32 / (rate · efficiency), TF32 / (rate · efficiency), integers / rate, FP64 / rate, L2 bytes / bandwidth, memory bytes / bandwidth)`,
+//! where rates count only the multiprocessors that have a block, and `t₀` is that of a dependent launch or of a programmatic one. `j`
+//! is the time of the [joins](Joins), with which every block begins: while the first of `w` waves of blocks joins, there is nothing else to do; the
+//! joins of the others are among the FP64 and the bytes of the maximum.
 
+pub mod nas_bench_201;
 pub mod toy;
 
 use serde::Serialize;
@@ -43,6 +46,8 @@ pub struct Machine {
     pub tf32: Assumption,
     /// Bandwidth of the second-level cache.
     pub l2: Assumption,
+    /// Size of the second-level cache.
+    pub l2_size: Assumption,
     /// Bandwidth of the memory.
     pub memory: Assumption,
     /// What a kernel of a graph takes that waits for the one before, beside its work.
@@ -80,6 +85,7 @@ pub const H100: Machine = Machine {
         source: "assumed: half of what wgmma has by the datasheet",
     },
     l2: Assumption { what: "L2 bandwidth", value: 4.5e12, unit: "B/s", source: "assumed, sustained" },
+    l2_size: Assumption { what: "L2 size", value: 50e6, unit: "B", source: "NVIDIA, H100 datasheet" },
     memory: Assumption {
         what: "memory bandwidth",
         value: 2.8e12,
@@ -104,10 +110,10 @@ pub const H100: Machine = Machine {
 impl Machine {
     /// All its numbers.
     #[must_use]
-    pub fn assumptions(&self) -> [Assumption; 11] {
-        let Self { multiprocessors, clock, fp32, integers, fp64, tf32, l2, memory, .. } = *self;
+    pub fn assumptions(&self) -> [Assumption; 12] {
+        let Self { multiprocessors, clock, fp32, integers, fp64, tf32, l2, l2_size, memory, .. } = *self;
         let [dependent, programmatic, trip] = [self.dependent_launch, self.programmatic_launch, self.round_trip];
-        [multiprocessors, clock, fp32, integers, fp64, tf32, l2, memory, dependent, programmatic, trip]
+        [multiprocessors, clock, fp32, integers, fp64, tf32, l2, l2_size, memory, dependent, programmatic, trip]
     }
 
     /// What a kernel should take.
@@ -116,19 +122,43 @@ impl Machine {
         // A multiprocessor without a block does nothing.
         let busy = self.multiprocessors.value.min(work.blocks as f64);
         let cycles = |amount: f64, rate: Assumption| amount / (rate.value * busy * self.clock.value);
+        let Joins { fp64, l2_bytes } = work.joins;
+        let first = cycles(fp64, self.fp64).max(l2_bytes / self.l2.value) / work.waves;
+        let later = 1.0 - 1.0 / work.waves;
         let times = [
             (Bound::Fp32, cycles(work.fp32 / work.efficiency, self.fp32)),
             (Bound::Tf32, cycles(work.tf32 / work.efficiency, self.tf32)),
             (Bound::Integers, cycles(work.integers, self.integers)),
-            (Bound::Fp64, cycles(work.fp64, self.fp64)),
-            (Bound::L2, work.l2_bytes / self.l2.value),
+            (Bound::Fp64, cycles(work.fp64 + later * fp64, self.fp64)),
+            (Bound::L2, (work.l2_bytes + later * l2_bytes) / self.l2.value),
             (Bound::Memory, work.memory_bytes / self.memory.value),
         ];
-        let (bound, busy) = times.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)).expect("six of them");
+        let (bound, rest) = times.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)).expect("six of them");
         let launch = if work.programmatic { self.programmatic_launch } else { self.dependent_launch }.value;
-        let bound = if busy < launch { Bound::Launch } else { bound };
-        Prediction { microseconds: 1e6 * (launch + busy), busy_microseconds: 1e6 * busy, bound }
+        let bound = if rest.max(first) < launch {
+            Bound::Launch
+        } else if first > rest {
+            Bound::Joins
+        } else {
+            bound
+        };
+        let seconds = first + rest;
+        Prediction {
+            microseconds: 1e6 * (launch + seconds),
+            busy_microseconds: 1e6 * seconds,
+            joins_microseconds: 1e6 * first,
+            bound,
+        }
     }
+}
+
+/// What every block of a launch computes anew before it can begin, from what the blocks of earlier launches left behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Joins {
+    /// FP64 instructions of all blocks.
+    pub fp64: f64,
+    /// Bytes from the second-level cache for all blocks.
+    pub l2_bytes: f64,
 }
 
 /// What a kernel has to do in one launch.
@@ -154,6 +184,10 @@ pub struct Work {
     pub l2_bytes: f64,
     /// Bytes from and to memory.
     pub memory_bytes: f64,
+    /// With what all its blocks begin.
+    pub joins: Joins,
+    /// Waves of blocks: how many times as many there are as multiprocessors have room for, at least 1.
+    pub waves: f64,
 }
 
 impl Work {
@@ -171,6 +205,8 @@ impl Work {
             fp64: 0.0,
             l2_bytes: 0.0,
             memory_bytes: 0.0,
+            joins: Joins::default(),
+            waves: 1.0,
         }
     }
 }
@@ -193,6 +229,8 @@ pub enum Bound {
     L2,
     /// Memory.
     Memory,
+    /// The [`Joins`] of the first wave take longer than all the rest.
+    Joins,
 }
 
 impl Bound {
@@ -207,6 +245,7 @@ impl Bound {
             Self::Fp64 => "FP64",
             Self::L2 => "L2",
             Self::Memory => "memory",
+            Self::Joins => "joins",
         }
     }
 }
@@ -218,11 +257,13 @@ pub struct Prediction {
     pub microseconds: f64,
     /// Without.
     pub busy_microseconds: f64,
+    /// Of those, what goes by before the first blocks can begin.
+    pub joins_microseconds: f64,
     /// What bounds it.
     pub bound: Bound,
 }
 
-/// A step: kernels one after the other, in one graph.
+/// A step: kernels one after the other, in graphs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Step {
     /// What is asked: as in the list of times.
@@ -231,14 +272,37 @@ pub struct Step {
     pub trials: usize,
     /// Its kernels.
     pub kernels: Vec<Work>,
+    /// What it takes beside them.
+    pub around: Around,
+}
+
+/// What a step takes beside its kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Around {
+    /// The host waits for its answer: a round trip.
+    RoundTrip,
+    /// Nobody waits, but so many copies to the device go before its kernels, each like a dependent kernel.
+    Copies(usize),
 }
 
 impl Step {
-    /// What it should take, in microseconds: all kernels, and a round trip from and to the host.
+    /// What it should take, in microseconds: all kernels, and what is around them.
     #[must_use]
     pub fn microseconds(&self, machine: &Machine) -> f64 {
         let kernels: f64 = self.kernels.iter().map(|work| machine.predict(work).microseconds).sum();
-        kernels + 1e6 * machine.round_trip.value
+        kernels + self.around.microseconds(machine)
+    }
+}
+
+impl Around {
+    /// How long it should take.
+    #[must_use]
+    pub fn microseconds(self, machine: &Machine) -> f64 {
+        match self {
+            Self::RoundTrip => 1e6 * machine.round_trip.value,
+            Self::Copies(count) => 1e6 * count as f64 * machine.dependent_launch.value,
+        }
     }
 }
 
@@ -268,6 +332,20 @@ mod tests {
         assert_eq!(predict(Work { memory_bytes: 2.8e7, l2_bytes: 4.6e7, ..nothing() }).bound, Bound::L2);
         assert_eq!(predict(Work { integers: 1e9, fp64: 0.9e9, ..nothing() }).bound, Bound::Integers);
         assert_eq!(predict(Work { integers: 0.9e9, fp64: 1e9, ..nothing() }).bound, Bound::Fp64);
+    }
+
+    #[test]
+    fn the_first_wave_joins_before_anything_else() {
+        // 132 · 64 · 1.7 GHz is 14.3616 tera-instructions a second.
+        let joins = Joins { fp64: 14.3616e7, l2_bytes: 4.5e6 };
+        let work = |waves: f64, fp32: f64| Work { joins, waves, fp32, ..Work::new("joins".to_owned(), 132) };
+        let one = H100.predict(&work(1.0, 28.7232e7));
+        assert_eq!(one.bound, Bound::Fp32);
+        assert!((one.microseconds - 23.0).abs() < 1e-9, "{one:?}");
+        assert_eq!(H100.predict(&work(1.0, 0.0)).bound, Bound::Joins);
+        let many = H100.predict(&work(10.0, 28.7232e7));
+        assert!((many.joins_microseconds - 1.0).abs() < 1e-9 && (many.microseconds - 14.0).abs() < 1e-9, "{many:?}");
+        assert_eq!(many.bound, Bound::Fp32);
     }
 
     #[test]

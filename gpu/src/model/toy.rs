@@ -3,7 +3,7 @@
 use advantage_nas::network::toy::{PIXELS, POSITIONS, TAPS, Toy};
 use advantage_nas::strategy::Activity;
 
-use super::{Step, Work};
+use super::{Around, Step, Work};
 use crate::kernels::CHACHA_WORDS;
 use crate::kernels::toy::{Sizes, THREADS, TILE};
 
@@ -67,7 +67,8 @@ fn step(toy: Toy, trials: usize, name: &str, slots: usize, again: usize, rows: u
             + (8 * trials * sizes.sums(rows)) as f64,
         ..work("toy_answers", trials)
     };
-    Step { what: format!("step, {name}"), trials, kernels: vec![images, edges, answers] }
+    let kernels = vec![images, edges, answers];
+    Step { what: format!("step, {name}"), trials, kernels, around: Around::RoundTrip }
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::kernels::nas_bench_201::{Head, NOWHERE, SPLITS_8, SPLITS_16, SPLITS_3
 const ALIGNMENT: usize = 4;
 
 /// Slices of a gradient of weights in front of tensors of a side.
-pub(super) const fn splits(side: usize) -> usize {
+pub(crate) const fn splits(side: usize) -> usize {
     match side {
         32 => SPLITS_32,
         16 => SPLITS_16,
@@ -25,18 +25,18 @@ pub(super) const fn splits(side: usize) -> usize {
 
 /// Room for a convolution that reads a node.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     /// The node that its output is added to.
-    pub(super) node: usize,
-    pub(super) output: u32,
-    pub(super) statistics: u32,
-    pub(super) norm: u32,
-    pub(super) partial: u32,
+    pub(crate) node: usize,
+    pub(crate) output: u32,
+    pub(crate) statistics: u32,
+    pub(crate) norm: u32,
+    pub(crate) partial: u32,
 }
 
 /// A launch over a node that convolutions read: how their outputs lie to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reading {
+pub(crate) enum Reading {
     /// They have the node's side, or there are none.
     Same,
     /// They have half of it.
@@ -45,22 +45,22 @@ pub(super) enum Reading {
 
 /// All places.
 #[derive(Clone, Debug)]
-pub(super) struct Arena {
-    pub(super) sizes: Sizes,
+pub(crate) struct Arena {
+    pub(crate) sizes: Sizes,
     /// Node 0, the images, has no value and no gradient.
-    pub(super) shapes: Vec<Shape>,
-    pub(super) readings: Vec<Reading>,
-    pub(super) head: Head,
+    pub(crate) shapes: Vec<Shape>,
+    pub(crate) readings: Vec<Reading>,
+    pub(crate) head: Head,
     /// In the order of the device: slots that read the same node stand together.
-    pub(super) places: Vec<Place>,
+    pub(crate) places: Vec<Place>,
     /// The place of every slot of the layout.
-    pub(super) place_of: Vec<usize>,
+    pub(crate) place_of: Vec<usize>,
     /// Of every node, where sums for its terms begin, and the length of one of them.
-    pub(super) sums: Vec<(u32, u32)>,
+    pub(crate) sums: Vec<(u32, u32)>,
     /// Of every batch norm with running statistics, where they begin in a trial's part.
-    pub(super) running: Vec<u32>,
+    pub(crate) running: Vec<u32>,
     /// Of every parameter, in a trial's weights.
-    pub(super) parameters: Layout,
+    pub(crate) parameters: Layout,
 }
 
 /// Bytes on the device that a network takes, beside its images.
@@ -128,7 +128,7 @@ const PARTIALS: &str = "floats of the partial gradients of a trial";
 const WEIGHTS: &str = "floats of the weights of a trial";
 
 impl Arena {
-    pub(super) fn new(
+    pub(crate) fn new(
         parent: &Parent,
         layout: &PassLayout,
         activity: Activity,
@@ -269,7 +269,7 @@ impl Arena {
     }
 
     /// What it takes.
-    pub(super) fn memory(&self) -> Memory {
+    pub(crate) fn memory(&self) -> Memory {
         let Sizes { plan, tensors, sums, norms, partials, weights, running, lanes, trials, .. } = self.sizes;
         let [lanes, trials] = [lanes, trials].map(|count| count as usize);
         let bytes = |floats: u32, count: usize| size_of::<f32>() * floats as usize * count;

@@ -2,7 +2,7 @@
 
 use advantage_nas::network::nas_bench_201::{Data, Images, PIXELS, Sample};
 
-use crate::device::{Buffer, Device};
+use crate::device::{Buffer, Device, Staged};
 use crate::error::{Error, Result};
 use crate::kernels::nas_bench_201::Sample as Words;
 
@@ -19,7 +19,7 @@ pub(super) struct Pictures {
     /// Normalised values `[3, 256]`.
     pub(super) values: Buffer<f32>,
     /// `[lanes, batch]` [`Words`].
-    pub(super) samples: Buffer<u32>,
+    pub(super) samples: Staged<u32>,
     /// The same on the host.
     words: Vec<u32>,
     batch: usize,
@@ -28,9 +28,8 @@ pub(super) struct Pictures {
 }
 
 impl Pictures {
-    /// Bytes on the device.
-    pub(super) fn memory(data: &Data, lanes: usize, batch: usize) -> usize {
-        let images = data.images.len() + data.test.as_ref().map_or(0, Images::len);
+    /// Bytes on the device for so many images.
+    pub(super) fn memory(images: usize, lanes: usize, batch: usize) -> usize {
         images * PIXELS + size_of::<u32>() * (3 * 256 + lanes * batch * Words::WORDS)
     }
 
@@ -54,7 +53,7 @@ impl Pictures {
         Ok(Self {
             bytes,
             values: device.upload("normalised values", &values.collect::<Vec<_>>())?,
-            samples: device.upload("samples", &words)?,
+            samples: device.staged("samples", words.len())?,
             words,
             batch,
             first_test: own as u32,

@@ -3,19 +3,23 @@
 //! - `arena`: where everything lies in device memory
 //! - `plan`: what was proposed, as the kernels read it
 //! - `images`: images as bytes, and minibatches
+//! - `order`: the launches of a pass, as data
 //! - `passes`: the kernels of a pass, recorded once per kind of request
 //!
 //! Here: the [`Network`], with the minibatches of its trials.
 
-mod arena;
+pub(crate) mod arena;
 mod images;
+pub(crate) mod order;
 mod passes;
 mod plan;
 
 pub use arena::Memory;
 
 use advantage_nas::network::nas_bench_201::pass::{PassLayout, Selection};
-use advantage_nas::network::nas_bench_201::{Data, Minibatches, Operation, Parent, Sample, evaluation_minibatches};
+use advantage_nas::network::nas_bench_201::{
+    Data, Images, Minibatches, Operation, Parent, Sample, evaluation_minibatches,
+};
 use advantage_nas::network::{Parameter, Part, Sgd, initial_values};
 use advantage_nas::random::Streams;
 use advantage_nas::sharing::{Network, Pass, Precision, WeightSharing};
@@ -25,11 +29,12 @@ use advantage_nas::supernet::{Evaluation, Fetch, Request, Set, find_trial};
 use advantage_nas::{Error, OpTable, Result, SearchSpace};
 use ndarray::{Array2, Array4, ArrayD};
 
-use crate::device::Device;
+use crate::device::{Device, Graph};
 use crate::kernels::nas_bench_201::Ask;
 use arena::Arena;
 use images::Pictures;
-use passes::{Kind, OUTCOME, Passes};
+use order::{Kind, Launch, UPDATE, convolutions, launches};
+use passes::{OUTCOME, Passes};
 use plan::Writer;
 
 /// What a supernet is built for, beside the network.
@@ -81,6 +86,7 @@ pub struct NasBench201Network {
     trials: Vec<Trial>,
     data: Data,
     memory: Memory,
+    image_memory: usize,
     samples: Vec<Sample>,
     /// The minibatch of the first lane, as it was loaded last.
     shown: Shown,
@@ -114,7 +120,14 @@ impl NasBench201Network {
     /// [`Error::Other`] for sizes that kernels can't count.
     pub fn memory_of(parent: &Parent, settings: &Settings, trials: usize) -> Result<Memory> {
         let layout = PassLayout::new(parent, settings.activity);
-        Ok(Arena::new(parent, &layout, settings.activity, settings.batch, trials, trials)?.memory())
+        let arena = Arena::new(parent, &layout, settings.activity, settings.batch, trials, trials)?;
+        Ok(planned(parent, &arena))
+    }
+
+    /// The device memory that images take, with their minibatches.
+    #[must_use]
+    pub fn memory_of_images(images: usize, batch: usize, trials: usize) -> usize {
+        Pictures::memory(images, trials, batch)
     }
 
     /// The networks of the given trials, with their initial weights.
@@ -149,9 +162,10 @@ impl NasBench201Network {
         let lanes = trials.len();
         let layout = PassLayout::new(&parent, activity);
         let arena = Arena::new(&parent, &layout, activity, batch, lanes, trials.len())?;
-        let memory = arena.memory();
-        let needed = memory.total() + Pictures::memory(&data, lanes, batch);
-        device.expect_room("the network with its images", needed as u64)?;
+        let memory = planned(&parent, &arena);
+        let images = data.images.len() + data.test.as_ref().map_or(0, Images::len);
+        let image_memory = Pictures::memory(images, lanes, batch);
+        device.expect_room("the network with its images", (memory.total() + image_memory) as u64)?;
         let pictures = Pictures::new(device, &data, lanes, batch)?;
         let mut passes = Passes::new(device, &parent, &arena, sgd, tf32)?;
         for (trial, number) in numbers.iter().enumerate() {
@@ -177,6 +191,7 @@ impl NasBench201Network {
             trials,
             data,
             memory,
+            image_memory,
             samples: vec![Sample::plain(0); batch],
             shown: Shown::default(),
             pending: 0,
@@ -197,6 +212,12 @@ impl NasBench201Network {
     #[must_use]
     pub fn memory(&self) -> &Memory {
         &self.memory
+    }
+
+    /// The device memory of the images, with their minibatches.
+    #[must_use]
+    pub fn image_memory(&self) -> usize {
+        self.image_memory
     }
 
     /// Images of the first lane's minibatch, `[count, 3, 32, 32]`, normalised: as the kernels compute them on their way.
@@ -255,6 +276,25 @@ impl NasBench201Network {
         Ok([mean, variance])
     }
 
+    /// Launches of a pass, the first one of every name, with their names; after a pass that trains weights also those of an update.
+    pub(crate) fn launches(&self, kind: Kind) -> Vec<(String, Launch)> {
+        let lists = convolutions(&self.parent, &self.arena);
+        let mut named: Vec<(String, Launch)> = Vec::new();
+        let update = if kind.weights { &UPDATE[..] } else { &[] };
+        for launch in launches(kind, &self.arena, lists.len()).into_iter().chain(update.iter().copied()) {
+            let name = launch.name(&self.arena, &lists);
+            if named.iter().all(|(other, _)| *other != name) {
+                named.push((name, launch));
+            }
+        }
+        named
+    }
+
+    /// Records a launch of the last pass by itself, so many times, see [`Passes::repeat`].
+    pub(crate) fn repeat(&mut self, launch: Launch, times: u32) -> crate::Result<Graph> {
+        self.passes.repeat(launch, times, &self.arena, &self.pictures)
+    }
+
     fn find(&self, trial: u32) -> Result<usize> {
         find_trial(&self.numbers, trial)
     }
@@ -288,6 +328,12 @@ impl NasBench201Network {
         }
         Ok(())
     }
+}
+
+/// All device memory but that of the images.
+fn planned(parent: &Parent, arena: &Arena) -> Memory {
+    let memory = arena.memory();
+    Memory { rest: memory.rest + Passes::memory(parent, arena), ..memory }
 }
 
 /// The values of an array, in its order.

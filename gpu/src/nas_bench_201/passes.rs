@@ -16,7 +16,8 @@ use advantage_nas::network::{Part, Sgd};
 
 use super::arena::{Arena, Reading};
 use super::images::Pictures;
-use crate::device::{Buffer, Device, Graph};
+use super::order::{Convolutions, Kind, Launch, UPDATE, convolutions, launches};
+use crate::device::{Buffer, Device, Graph, Staged};
 use crate::error::Result;
 use crate::kernels::nas_bench_201::backward::{
     self, Answers, Back8, Back16, Back32, BackLast, BackUp16, BackUp32, Targets,
@@ -25,7 +26,7 @@ use crate::kernels::nas_bench_201::forward::{self, LastNode, Node8, Node16, Node
 use crate::kernels::nas_bench_201::head::{self, HeadFinish, HeadForward, HeadWeights};
 use crate::kernels::nas_bench_201::update::{self, ClipUpdate, FinishGradient, Pieces};
 use crate::kernels::nas_bench_201::weights::{
-    self, Channels, Weights8, Weights16, Weights32, WeightsDown8, WeightsDown16, WeightsStem,
+    self, Weights8, Weights16, Weights32, WeightsDown8, WeightsDown16, WeightsStem,
 };
 use crate::kernels::nas_bench_201::{Plan, Shape, Target};
 use crate::kernels::{Kernels, Version};
@@ -34,17 +35,6 @@ use crate::kernels::{Kernels, Version};
 pub(super) const OUTCOME: usize = 2;
 /// Passes of all lanes whose outcomes the device keeps.
 const KEPT: usize = 256;
-
-/// What is recorded together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Kind {
-    /// Whether the way back is gone.
-    pub(super) backward: bool,
-    /// Whether the gradients of the weights are computed.
-    pub(super) weights: bool,
-    /// Whether `∂loss/∂a` is added up.
-    pub(super) edges: bool,
-}
 
 /// Everything on the device but the images, and the kernels.
 #[derive(Debug)]
@@ -74,7 +64,7 @@ pub(super) struct Passes {
     answers: Buffer<f64>,
     pieces: Pieces,
     squares: Buffer<f64>,
-    rates: Buffer<f32>,
+    rates: Staged<f32>,
     gradient_norms: Buffer<f64>,
     targets: Targets,
     lists: Vec<List>,
@@ -99,37 +89,11 @@ fn targets(device: &Device, parent: &Parent, arena: &Arena) -> Result<Targets> {
     Targets::new(device, EDGES, parent.candidates().operations().len(), &targets)
 }
 
-/// Convolutions whose gradients one launch computes: of a stride, with outputs of a side.
+/// Convolutions whose gradients one launch computes, on the device.
 #[derive(Debug)]
 struct List {
-    reading: Reading,
-    side: usize,
+    of: Convolutions,
     slots: Buffer<u32>,
-    channels: Channels,
-}
-
-/// The lists of all convolutions but the one that reads the images.
-fn lists(device: &Device, parent: &Parent, arena: &Arena) -> Result<Vec<List>> {
-    let mut lists: Vec<(Reading, usize, Vec<u32>, Channels)> = Vec::new();
-    for (number, shape) in arena.shapes.iter().enumerate().skip(1) {
-        for slot in shape.first_slot..shape.first_slot + shape.slots {
-            let side = parent.nodes()[arena.places[slot as usize].node].side;
-            let reading = arena.readings[number];
-            let (inputs, outputs) = (shape.channels as usize, shape.outputs as usize);
-            match lists.iter_mut().find(|(other, other_side, ..)| (*other, *other_side) == (reading, side)) {
-                Some((.., slots, channels)) => {
-                    slots.push(slot.unsigned_abs());
-                    channels.inputs = channels.inputs.max(inputs);
-                    channels.outputs = channels.outputs.max(outputs);
-                }
-                None => lists.push((reading, side, vec![slot.unsigned_abs()], Channels { inputs, outputs })),
-            }
-        }
-    }
-    let upload = |(reading, side, slots, channels): (Reading, usize, Vec<u32>, Channels)| {
-        Ok(List { reading, side, slots: device.upload("slots of convolutions", &slots)?, channels })
-    };
-    lists.into_iter().map(upload).collect()
 }
 
 #[derive(Debug)]
@@ -187,10 +151,13 @@ impl Passes {
             places,
             answers: device.zeros("slopes of edge weights", lanes * EDGES * candidates)?,
             squares: device.zeros("squares of gradients", lanes * pieces.count())?,
-            rates: device.zeros("learning rates", lanes)?,
+            rates: device.staged("learning rates", lanes)?,
             gradient_norms: device.zeros("norms of gradients", lanes)?,
             targets: targets(device, parent, arena)?,
-            lists: lists(device, parent, arena)?,
+            lists: convolutions(parent, arena)
+                .into_iter()
+                .map(|of| Ok(List { slots: device.upload("slots of convolutions", &of.slots)?, of }))
+                .collect::<Result<_>>()?,
             stem: (arena.shapes[0].first_slot.unsigned_abs(), arena.shapes[0].outputs as usize),
             pieces,
             unfinished: false,
@@ -200,6 +167,19 @@ impl Passes {
 }
 
 impl Passes {
+    /// Bytes on the device that are no part of the arena: what passes answer, and lists of what they go through.
+    pub(super) fn memory(parent: &Parent, arena: &Arena) -> usize {
+        let [lanes, batch] = [arena.sizes.lanes, arena.sizes.batch].map(|count| count as usize);
+        let candidates = parent.candidates().operations().len();
+        let pieces = Pieces::count_of(arena.parameters.ranges());
+        // Losses of images, outcomes, slopes of edge weights, squares of gradients, norms of gradients; learning rates.
+        let doubles = 2 * batch + OUTCOME * KEPT + EDGES * candidates + pieces + 1;
+        let of_lanes = lanes * (size_of::<f64>() * doubles + size_of::<f32>());
+        let edges = parent.nodes().iter().flat_map(|node| &node.inputs).filter(|input| input.edge.is_some()).count();
+        let slots = arena.places.len() - arena.shapes[0].slots as usize;
+        of_lanes + size_of::<u32>() * (Pieces::WORDS * pieces + Target::WORDS * edges + slots)
+    }
+
     /// Outcomes that the device keeps.
     pub(super) fn outcomes(&self) -> usize {
         self.places
@@ -233,7 +213,10 @@ impl Passes {
         }
         if kind.weights && self.update.is_none() {
             let name = self.modules.update.describe("NAS-Bench-201, update");
-            self.update = Some(device.record(name, || self.submit_update())?);
+            self.update =
+                Some(device.record(name, || {
+                    UPDATE.into_iter().try_for_each(|launch| self.submit_one(launch, arena, pictures))
+                })?);
         }
         Ok(())
     }
@@ -249,106 +232,133 @@ impl Passes {
 
     /// Submits the kernels of a pass.
     fn submit(&mut self, kind: Kind, arena: &Arena, pictures: &Pictures) -> Result<()> {
-        self.forward(arena, pictures)?;
-        if kind.backward {
-            self.backward(arena, kind.edges)?;
-        }
-        if kind.weights {
-            self.weight_gradients(arena, pictures)?;
-        }
-        Ok(())
+        let order = launches(kind, arena, self.lists.len());
+        order.into_iter().try_for_each(|launch| self.submit_one(launch, arena, pictures))
     }
 
-    fn forward(&mut self, arena: &Arena, pictures: &Pictures) -> Result<()> {
-        let (modules, version, plan, weights) = (&self.modules, self.version, &self.plan, &self.weights);
-        let (tensors, sums, norms, running) = (&mut self.tensors, &mut self.sums, &mut self.norms, &mut self.running);
-        let kernels = &modules.forward;
-        let Pictures { bytes: images, values, samples, .. } = pictures;
-        let shape = arena.shapes[0];
-        Stem { plan, images, samples, values, weights, tensors, sums, shape }.launch(kernels, version)?;
-        macro_rules! launch {
-            ($launch:ident, $shape:expr) => {{
-                let (tensors, sums, norms, running) = (&mut *tensors, &mut *sums, &mut *norms, &mut *running);
-                $launch { plan, weights, tensors, sums, norms, running, shape: $shape }.launch(kernels, version)?
-            }};
+    /// Records a kernel by itself, so many times: for the plans of the last pass, whose results it writes anew. Updates go on with the gradients of the
+    /// last pass.
+    pub(super) fn repeat(&mut self, launch: Launch, times: u32, arena: &Arena, pictures: &Pictures) -> Result<Graph> {
+        let device = self.device.clone();
+        let name = format!("NAS-Bench-201, {launch:?}, {times} times (flags {})", device.flags());
+        device.record(name, || (0..times).try_for_each(|_| self.submit_one(launch, arena, pictures)))
+    }
+
+    /// Submits one of the kernels.
+    pub(super) fn submit_one(&mut self, launch: Launch, arena: &Arena, pictures: &Pictures) -> Result<()> {
+        match launch {
+            Launch::Stem | Launch::Node(_) | Launch::LastNode => self.submit_forward(launch, arena, pictures),
+            Launch::HeadForward | Launch::HeadFinish | Launch::HeadWeights => self.submit_head(launch, arena, pictures),
+            Launch::BackLast | Launch::Back(_) | Launch::Answers => self.submit_back(launch, arena),
+            Launch::Weights(_) | Launch::WeightsStem => self.submit_weights(launch, pictures),
+            Launch::FinishGradient => self.finish(self.sgd.weight_decay as f32),
+            Launch::ClipUpdate => self.clip_update(),
         }
-        let last = arena.shapes.len() - 1;
-        for (&shape, reading) in arena.shapes[..last].iter().zip(&arena.readings).skip(1) {
-            match (reading, shape.side) {
-                (Reading::Same, 32) => launch!(Node32, shape),
-                (Reading::Same, 16) => launch!(Node16, shape),
-                (Reading::Same, _) => launch!(Node8, shape),
-                (Reading::Half, 32) => launch!(NodeDown16, shape),
-                (Reading::Half, _) => launch!(NodeDown8, shape),
+    }
+
+    fn submit_forward(&mut self, launch: Launch, arena: &Arena, pictures: &Pictures) -> Result<()> {
+        let (version, plan, weights, kernels) = (self.version, &self.plan, &self.weights, &self.modules.forward);
+        let (tensors, sums, norms, running) = (&mut self.tensors, &mut self.sums, &mut self.norms, &mut self.running);
+        macro_rules! launch {
+            ($launch:ident, $shape:expr) => {
+                $launch { plan, weights, tensors, sums, norms, running, shape: $shape }.launch(kernels, version)
+            };
+        }
+        match launch {
+            Launch::Node(node) => {
+                let shape = arena.shapes[node];
+                match (arena.readings[node], shape.side) {
+                    (Reading::Same, 32) => launch!(Node32, shape),
+                    (Reading::Same, 16) => launch!(Node16, shape),
+                    (Reading::Same, _) => launch!(Node8, shape),
+                    (Reading::Half, 32) => launch!(NodeDown16, shape),
+                    (Reading::Half, _) => launch!(NodeDown8, shape),
+                }
+            }
+            Launch::LastNode => {
+                LastNode { plan, weights, tensors, sums, norms, running, head: arena.head }.launch(kernels, version)
+            }
+            _ => {
+                let Pictures { bytes: images, values, samples, .. } = pictures;
+                let samples = samples.buffer();
+                let shape = arena.shapes[0];
+                Stem { plan, images, samples, values, weights, tensors, sums, shape }.launch(kernels, version)
             }
         }
-        let head = arena.head;
-        LastNode { plan, weights, tensors, sums, norms, running, head }.launch(kernels, version)?;
-        let (kernels, losses) = (&modules.head, &mut self.losses);
-        let (tensors, sums, norms, running) = (&mut self.tensors, &mut self.sums, &mut self.norms, &mut self.running);
-        HeadForward { plan, head, samples, weights, tensors, sums, norms, running, losses }
-            .launch(kernels, Version::Fast)?;
-        let (losses, places, outcomes) = (&self.losses, self.places, &mut self.outcomes);
-        HeadFinish { plan, losses, places, outcomes }.launch(kernels, Version::Fast)
     }
 
-    fn backward(&mut self, arena: &Arena, edges: bool) -> Result<()> {
+    fn submit_head(&mut self, launch: Launch, arena: &Arena, pictures: &Pictures) -> Result<()> {
+        let (plan, head, weights, kernels) = (&self.plan, arena.head, &self.weights, &self.modules.head);
+        let (tensors, sums, norms, running) = (&mut self.tensors, &mut self.sums, &mut self.norms, &mut self.running);
+        match launch {
+            Launch::HeadFinish => {
+                let (losses, places, outcomes) = (&self.losses, self.places, &mut self.outcomes);
+                HeadFinish { plan, losses, places, outcomes }.launch(kernels, Version::Fast)
+            }
+            Launch::HeadWeights => {
+                let partials = &mut self.partials;
+                HeadWeights { plan, head, tensors, sums, norms, partials }.launch(kernels, Version::Fast)
+            }
+            _ => {
+                let (samples, losses) = (pictures.samples.buffer(), &mut self.losses);
+                HeadForward { plan, head, samples, weights, tensors, sums, norms, running, losses }
+                    .launch(kernels, Version::Fast)
+            }
+        }
+    }
+
+    fn submit_back(&mut self, launch: Launch, arena: &Arena) -> Result<()> {
         let (kernels, version, plan, weights) = (&self.modules.backward, self.version, &self.plan, &self.weights);
         let (tensors, sums, norms) = (&mut self.tensors, &mut self.sums, &self.norms);
         macro_rules! launch {
-            ($launch:ident, $shape:expr) => {{
-                let (tensors, sums) = (&mut *tensors, &mut *sums);
-                $launch { plan, weights, tensors, sums, norms, shape: $shape }.launch(kernels, version)?
-            }};
+            ($launch:ident, $shape:expr) => {
+                $launch { plan, weights, tensors, sums, norms, shape: $shape }.launch(kernels, version)
+            };
         }
-        {
-            let (tensors, sums, head) = (&mut *tensors, &mut *sums, arena.head);
-            BackLast { plan, weights, tensors, sums, norms, head }.launch(kernels, version)?;
-        }
-        let last = arena.shapes.len() - 1;
-        for (&shape, reading) in arena.shapes[..last].iter().zip(&arena.readings).skip(1).rev() {
-            match (reading, shape.side) {
-                (Reading::Same, 32) => launch!(Back32, shape),
-                (Reading::Same, 16) => launch!(Back16, shape),
-                (Reading::Same, _) => launch!(Back8, shape),
-                (Reading::Half, 32) => launch!(BackUp32, shape),
-                (Reading::Half, _) => launch!(BackUp16, shape),
+        match launch {
+            Launch::Back(node) => {
+                let shape = arena.shapes[node];
+                match (arena.readings[node], shape.side) {
+                    (Reading::Same, 32) => launch!(Back32, shape),
+                    (Reading::Same, 16) => launch!(Back16, shape),
+                    (Reading::Same, _) => launch!(Back8, shape),
+                    (Reading::Half, 32) => launch!(BackUp32, shape),
+                    (Reading::Half, _) => launch!(BackUp16, shape),
+                }
             }
+            Launch::Answers => {
+                let (targets, out) = (&self.targets, &mut self.answers);
+                Answers { plan, targets, sums, norms, out }.launch(kernels, Version::Fast)
+            }
+            _ => BackLast { plan, weights, tensors, sums, norms, head: arena.head }.launch(kernels, version),
         }
-        if edges {
-            let (targets, sums, out) = (&self.targets, &self.sums, &mut self.answers);
-            Answers { plan, targets, sums, norms, out }.launch(kernels, Version::Fast)?;
-        }
-        Ok(())
     }
 
-    fn weight_gradients(&mut self, arena: &Arena, pictures: &Pictures) -> Result<()> {
-        let (modules, version, plan, head) = (&self.modules, self.version, &self.plan, arena.head);
+    fn submit_weights(&mut self, launch: Launch, pictures: &Pictures) -> Result<()> {
+        let (kernels, version, plan) = (&self.modules.weights, self.version, &self.plan);
         let (tensors, sums, norms, weights) = (&self.tensors, &self.sums, &self.norms, &self.weights);
+        let partials = &mut self.partials;
         macro_rules! launch {
             ($launch:ident, $list:ident) => {{
-                let List { slots, channels, .. } = $list;
-                let (channels, partials) = (*channels, &mut self.partials);
-                $launch { plan, slots, channels, tensors, sums, norms, weights, partials }
-                    .launch(&modules.weights, version)?
+                let (slots, channels) = (&$list.slots, $list.of.channels);
+                $launch { plan, slots, channels, tensors, sums, norms, weights, partials }.launch(kernels, version)
             }};
         }
-        for list in &self.lists {
-            match (list.reading, list.side) {
+        if let Launch::Weights(list) = launch {
+            let list = &self.lists[list];
+            return match (list.of.reading, list.of.side) {
                 (Reading::Same, 32) => launch!(Weights32, list),
                 (Reading::Same, 16) => launch!(Weights16, list),
                 (Reading::Same, _) => launch!(Weights8, list),
                 (Reading::Half, 16) => launch!(WeightsDown16, list),
                 (Reading::Half, _) => launch!(WeightsDown8, list),
-            }
+            };
         }
         let (slot, outputs) = self.stem;
         let Pictures { bytes: images, values: table, samples, .. } = pictures;
-        let partials = &mut self.partials;
+        let samples = samples.buffer();
         WeightsStem { plan, slot, outputs, images, samples, table, tensors, sums, norms, weights, partials }
-            .launch(&modules.weights, version)?;
-        let partials = &mut self.partials;
-        HeadWeights { plan, head, tensors, sums, norms, partials }.launch(&modules.head, Version::Fast)
+            .launch(kernels, version)
     }
 
     /// Adds up the parts of the gradients, with so much decay.
@@ -359,10 +369,9 @@ impl Passes {
             .launch(&self.modules.update, Version::Fast)
     }
 
-    fn submit_update(&mut self) -> Result<()> {
-        self.finish(self.sgd.weight_decay as f32)?;
+    fn clip_update(&mut self) -> Result<()> {
         let (plan, pieces, gradients, squares) = (&self.plan, &self.pieces, &self.gradients, &self.squares);
-        let (rates, velocities, weights) = (&self.rates, &mut self.velocities, &mut self.weights);
+        let (rates, velocities, weights) = (self.rates.buffer(), &mut self.velocities, &mut self.weights);
         let (norms, momentum, clip) = (&mut self.gradient_norms, self.sgd.momentum as f32, self.sgd.clip_norm);
         ClipUpdate { plan, pieces, gradients, squares, rates, velocities, weights, norms, momentum, clip }
             .launch(&self.modules.update, Version::Fast)
@@ -370,8 +379,11 @@ impl Passes {
 
     /// Updates the weights that took part in the last pass, with a rate for every lane.
     pub(super) fn update(&mut self, rates: &[f64]) -> Result<()> {
-        let rates: Vec<f32> = rates.iter().map(|rate| *rate as f32).collect();
-        self.rates.write(&rates)?;
+        let mut all = vec![0.0; self.plan.sizes().lanes as usize];
+        for (all, rate) in all.iter_mut().zip(rates) {
+            *all = *rate as f32;
+        }
+        self.rates.write(&all)?;
         self.unfinished = false;
         self.update.as_ref().expect("prepared with the first pass that has gradients of weights").launch()
     }

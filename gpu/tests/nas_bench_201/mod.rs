@@ -2,6 +2,7 @@
 
 mod backward;
 mod faults;
+mod forward;
 mod head;
 mod network;
 mod update;

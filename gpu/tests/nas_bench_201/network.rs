@@ -1,11 +1,13 @@
 //! The whole network on the software device against the supernet on the CPU.
 
 use advantage_nas::Result;
+use advantage_nas::conformance::SupernetSuite;
 
 use advantage_nas::random::Streams;
 use advantage_nas::strategy::{Activity, Method};
 use advantage_nas_cpu::nas_bench_201::{NasBench201Supernet, Settings, supernet};
 use advantage_nas_gpu::check::nas_bench_201::network::{self, Case};
+use advantage_nas_gpu::nas_bench_201;
 
 use crate::support::{all_orders, device, expect, in_child, numbers_only};
 
@@ -68,4 +70,21 @@ fn searches_equal_the_cpu() {
         let checks = network::searches(&device(), case, &Method::ALL, 20, &on_cpu).unwrap();
         expect("searches", &checks);
     }
+}
+
+/// What every supernet must do, with lanes of two trials and one candidate of an edge at a time. (With all candidates it was run by hand: two minutes.)
+#[test]
+fn the_network_conforms() {
+    if !in_child("nas_bench_201::network::the_network_conforms", numbers_only) {
+        return;
+    }
+    let streams = Streams::new(2);
+    let trials = [3, 0];
+    let case = Case { batch: 2, channels: 1, activity: Activity::One, ..SMALL };
+    let device = device();
+    let report = SupernetSuite::new(trials).run(|| {
+        let (parent, data) = (case.parent()?, case.data(&streams)?);
+        nas_bench_201::supernet(&device, parent, case.settings(), data, &streams, &trials)
+    });
+    report.assert();
 }

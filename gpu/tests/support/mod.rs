@@ -8,7 +8,7 @@ use std::process::Command;
 use advantage_nas::comparison::Comparison;
 use advantage_nas::network::toy::Toy;
 use advantage_nas_gpu::Device;
-use advantage_nas_gpu::check::nas_bench_201::{backward, head, update, weights};
+use advantage_nas_gpu::check::nas_bench_201::{backward, forward, head, update, weights};
 use advantage_nas_gpu::check::{probe, toy};
 use advantage_nas_gpu::device::Source;
 use advantage_nas_gpu::kernels::toy::SOURCE;
@@ -96,7 +96,6 @@ pub fn expect(what: &str, comparisons: &[Comparison]) {
     assert!(count > 0 && failed.is_empty(), "{what}: {count} comparisons, failed:\n{}", failed.join("\n"));
     let worst = comparisons.iter().filter_map(|one| one.worst).fold(0.0, f64::max);
     let order = std::env::var("SOFTWARE_CUDA_ORDER").unwrap_or_else(|_| "ascending".to_owned());
-    if std::env::var("T2").is_ok() { let mut all: Vec<_> = comparisons.iter().filter(|one| one.worst.unwrap_or(0.0) > 0.2).collect(); all.sort_by(|a, b| b.worst.partial_cmp(&a.worst).unwrap()); all.iter().take(40).for_each(|one| say(&format!("T2 {} {}", one.worst.unwrap(), one.name))); }
     say(&format!("emulated: {what}, {order}: {count} comparisons, largest difference {worst:.2} of the allowed"));
 }
 
@@ -125,6 +124,11 @@ pub fn compare_changed(source: &Source, sizes: &[Toy]) {
     let compared = match source.name {
         "toy" => loaded(load(), |kernels| toy::compare(&device, kernels, sizes)),
         "probe" => loaded(load(), |kernels| probe::compare(&device, kernels)),
+        "nas_bench_201_forward" => {
+            // Every kernel once.
+            let few = [0, 2, 4, 7, 9, 11].map(|index| forward::CASES[index]);
+            loaded(load(), |kernels| forward::compare(&device, kernels, &few, &forward::STEMS[..1]))
+        }
         "nas_bench_201_backward" => loaded(load(), |kernels| backward::compare(&device, kernels, &backward::FEW)),
         "nas_bench_201_head" => loaded(load(), |kernels| head::compare(&device, kernels, &head::SIZES)),
         "nas_bench_201_update" => loaded(load(), |kernels| update::compare(&device, kernels, &update::SIZES)),

@@ -143,11 +143,13 @@ fn log(verbose: u8) {
         1 => LevelFilter::INFO,
         _ => LevelFilter::DEBUG,
     };
+    // What takes seconds at first use only is always said.
+    let usual = || Targets::new().with_default(level).with_target("advantage_nas_gpu", level.max(LevelFilter::INFO));
     let wanted = std::env::var("RUST_LOG").ok().filter(|wanted| !wanted.is_empty());
     let (filter, refused) = match wanted.as_deref().map(str::parse::<Targets>) {
         Some(Ok(filter)) => (filter, None),
-        Some(Err(error)) => (Targets::new().with_default(level), Some(error)),
-        None => (Targets::new().with_default(level), None),
+        Some(Err(error)) => (usual(), Some(error)),
+        None => (usual(), None),
     };
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
@@ -160,6 +162,14 @@ fn log(verbose: u8) {
             "RUST_LOG is not understood ({error}); it takes levels, such as debug or advantage_nas_paper=debug,warn"
         );
     }
+}
+
+/// What failed in a run, with how it goes on.
+fn stopped(error: Error, how: &str) -> anyhow::Error {
+    if !matches!(error, Error::Stopped { .. }) {
+        return error.into();
+    }
+    anyhow::anyhow!("{:#}; to go on: {how}", anyhow::Error::new(error))
 }
 
 /// Writes to standard output. A reader that has seen enough, such as `head`, is no failure.

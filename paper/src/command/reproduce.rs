@@ -9,9 +9,9 @@ use anyhow::Context;
 use clap::{Args, Subcommand, value_parser};
 
 use super::data::{CacheFolder, DataFolder};
-use super::print;
 use super::search::{CHECKPOINT_EVERY, LARGEST, RUNS, Workers, available_threads};
 use super::summary::announce;
+use super::{print, stopped};
 use crate::data::nas_bench_201::Benchmark;
 use crate::device::{Backend, Choice};
 use crate::experiment::Experiment as _;
@@ -71,8 +71,8 @@ pub(super) enum Subject {
     AppendixH(Cells),
     /// Table 1's memory (claim C20): what sparse and dense methods need beside the weights, for 2 to 32 candidates an edge
     ///
-    /// Leaves memory.csv and memory.md in the folder. Every number is measured in a process of its own, which only Linux can; no data
-    /// set is needed. Takes some minutes and 3 GB.
+    /// Leaves memory.csv and memory.md in the folder. Every number is measured in a process of its own, which on the CPU only Linux can; no
+    /// data set is needed. Takes some minutes and 3 GB, on cuda of the device's memory.
     #[command(name = "memory")]
     Memory(Memory),
     /// One measurement of `memory`, in this process
@@ -147,6 +147,9 @@ pub(super) struct Cells {
     /// Where the networks run: cpu, cuda, cuda:N, or auto for cuda if there is one
     #[arg(long, value_name = "DEVICE", default_value_t)]
     device: Choice,
+    /// On a CUDA device, convolutions by tensor cores with factors that are rounded to TF32: faster, less exact
+    #[arg(long)]
+    tf32: bool,
     /// Folder for the files [default: runs/cifar10-PRESET, with the zero operation runs/cifar10-PRESET-zero]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -205,7 +208,10 @@ pub(super) struct Memory {
     all: bool,
     #[command(flatten)]
     sizes: Sizes,
-    /// Folder for the files [default: runs/memory]
+    /// Where the networks run and memory is measured: cpu, cuda, cuda:N, or auto for cuda if there is one
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    device: Choice,
+    /// Folder for the files [default: runs/memory, on cuda runs/memory-cuda]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// No progress bar
@@ -221,6 +227,9 @@ struct Sizes {
     /// Cells of every stage
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u16).range(1..=100))]
     cells: u16,
+    /// Channels of the first stage
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = value_parser!(u16).range(1..=256))]
+    channels: u16,
 }
 
 #[derive(Debug, Args)]
@@ -230,6 +239,8 @@ pub(super) struct MemoryOf {
     candidates: u16,
     #[command(flatten)]
     sizes: Sizes,
+    #[arg(long, default_value_t)]
+    device: Choice,
 }
 
 pub(super) fn run(subject: Subject) -> anyhow::Result<ExitCode> {
@@ -276,7 +287,7 @@ impl Cells {
             Path::new(RUNS).join(format!("cifar10-{}{zero}", self.preset))
         });
         let (jobs, threads) = self.workers.share(all.len(), None);
-        let backend = Backend::open(self.device)?;
+        let backend = Backend::open_with(self.device, self.tf32)?;
         // Without it, there is nothing to show.
         let benchmark = Benchmark::load(&self.folder.data)?;
         let experiment = CellSearch::load(&self.folder.data, &self.cache.cache(), threads, backend)?;
@@ -291,7 +302,7 @@ impl Cells {
         let orders = Orders { stop: &stop, stop_after: None, checkpoint_every: CHECKPOINT_EVERY, progress: &progress };
         let ends = sweep.work(&orders);
         progress.finish();
-        ends?;
+        ends.map_err(|error| stopped(error, "the same command"))?;
         if stop.is_interrupted() {
             print("interrupted; the same command goes on\n")?;
             return Ok(ExitCode::from(EXIT_INTERRUPTED));
@@ -417,7 +428,7 @@ impl Table3 {
         let orders = Orders { stop, stop_after: None, checkpoint_every: CHECKPOINT_EVERY, progress: &progress };
         let ends = sweep.work(&orders);
         progress.finish();
-        ends?;
+        ends.map_err(|error| stopped(error, "the same command"))?;
         Ok(!stop.is_interrupted())
     }
 }
@@ -449,26 +460,37 @@ fn section_4_4(section: &Section44) -> anyhow::Result<ExitCode> {
 }
 
 fn memory(arguments: &Memory) -> anyhow::Result<ExitCode> {
-    let folder = arguments.out.clone().unwrap_or_else(|| Path::new(RUNS).join("memory"));
+    // A device that is not there is said before anything is written; it is closed again, as it takes memory itself.
+    let device = match Backend::open(arguments.device)? {
+        Backend::Cpu => Choice::Cpu,
+        Backend::Cuda { device, .. } => Choice::Cuda(device.info().ordinal),
+    };
+    let folder = arguments
+        .out
+        .clone()
+        .unwrap_or_else(|| Path::new(RUNS).join(if device == Choice::Cpu { "memory" } else { "memory-cuda" }));
     fs::create_dir_all(&folder).with_context(|| format!("can't create {}", folder.display()))?;
     let methods = if arguments.all { Method::ALL.to_vec() } else { memory::METHODS.to_vec() };
-    let (batch, cells) = (arguments.sizes.batch, arguments.sizes.cells);
+    let Sizes { batch, cells, channels } = arguments.sizes;
     let progress = Progress::over((methods.len() * memory::COUNTS.len()) as u64, arguments.quiet);
     let program = env::current_exe().context("can't find this program")?;
     let mut rows = Vec::new();
     for &method in &methods {
         for count in memory::COUNTS {
             progress.say(format!("{method}, {count} candidates"));
-            let numbers = [count.to_string(), format!("--batch={batch}"), format!("--cells={cells}")];
+            let sizes = [("batch", batch), ("cells", cells), ("channels", channels)];
+            let sizes = sizes.map(|(name, size)| format!("--{name}={size}"));
             let output = process::Command::new(&program)
                 .args(["reproduce", "memory-of", method.name()])
-                .args(numbers)
+                .arg(count.to_string())
+                .args(sizes)
+                .arg(format!("--device={device}"))
                 .output()
                 .context("can't start a process to measure")?;
             if !output.status.success() {
                 progress.finish();
                 let said = String::from_utf8_lossy(&output.stderr);
-                let problem = said.lines().next().unwrap_or_default().trim_start_matches("error: ");
+                let problem = said.lines().last().unwrap_or_default().trim_start_matches("error: ");
                 anyhow::bail!("{method} with {count} candidates: {} ({problem})", output.status);
             }
             rows.push(serde_json::from_slice::<Measured>(&output.stdout).context("can't read a measurement")?);
@@ -476,16 +498,18 @@ fn memory(arguments: &Memory) -> anyhow::Result<ExitCode> {
         }
     }
     progress.finish();
-    let table = memory::table(&rows, cells.into(), batch.into());
+    let table = memory::table(&rows, cells.into(), channels.into(), batch.into());
     write(&folder, &[("memory.csv", memory::csv(&rows)), ("memory.md", table.clone())])?;
     print(&format!("{table}\nmemory.csv and memory.md are in {}\n", folder.display()))?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn memory_of(arguments: &MemoryOf) -> anyhow::Result<ExitCode> {
-    let Sizes { batch, cells } = arguments.sizes;
-    let (candidates, cells, batch) = (arguments.candidates.into(), cells.into(), batch.into());
-    let measured = memory::measure(&Question { method: arguments.method, candidates, cells, batch })?;
+    let Sizes { batch, cells, channels } = arguments.sizes;
+    let (candidates, cells, channels, batch) =
+        (arguments.candidates.into(), cells.into(), channels.into(), batch.into());
+    let question = Question { method: arguments.method, candidates, cells, channels, batch };
+    let measured = memory::measure(&question, &Backend::open(arguments.device)?)?;
     print(&format!("{}\n", serde_json::to_string(&measured)?))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -518,7 +542,7 @@ fn figure_1(figure: &Figure1) -> anyhow::Result<ExitCode> {
     let orders = Orders { stop: &stop, stop_after: None, checkpoint_every: CHECKPOINT_EVERY, progress: &progress };
     let ends = sweep.work(&orders);
     progress.finish();
-    ends?;
+    ends.map_err(|error| stopped(error, "the same command"))?;
     if stop.is_interrupted() {
         print("interrupted; the same command goes on\n")?;
         return Ok(ExitCode::from(EXIT_INTERRUPTED));

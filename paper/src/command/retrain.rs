@@ -7,6 +7,7 @@ use clap::{Args, Subcommand, ValueEnum, value_parser};
 
 use super::data::DataFolder;
 use super::search::{CHECKPOINT_EVERY, LARGEST, RUNS, available_threads, report};
+use super::stopped;
 use super::summary::announce;
 use crate::error::{Error, Result};
 use crate::experiment::Experiment as _;
@@ -110,7 +111,9 @@ pub(super) fn run(experiment: Experiment) -> anyhow::Result<ExitCode> {
     };
     let ends = sweep.work(&orders);
     progress.finish();
-    report(&folder, left, &ends?, &stop, &arguments.resume_command(&folder))
+    let resume = arguments.resume_command(&folder);
+    let ends = ends.map_err(|error| stopped(error, &resume))?;
+    report(&folder, left, &ends, &stop, &resume)
 }
 
 impl Ptb {

@@ -144,6 +144,9 @@ impl Summary for Cifar10Result {
             line("supernet", agreement(comparison));
         }
         line("speed", format!("{:.2} steps/s, {}", self.steps_per_second, duration(self.wall_seconds)));
+        if !self.provenance.is_on_cpu() {
+            line("device", self.provenance.device.clone());
+        }
         line("files", folder.display().to_string());
         out
     }
@@ -170,6 +173,9 @@ impl Summary for Cifar10Result {
         }
         if results.len() < trials {
             writeln!(out, "\n{} of {trials} trials are finished", results.len()).expect(FITS);
+        }
+        if !first.provenance.is_on_cpu() {
+            writeln!(out, "device {}", first.provenance.device).expect(FITS);
         }
         writeln!(out, "files in {}, one folder per trial", folder.display()).expect(FITS);
         out

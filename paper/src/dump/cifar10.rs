@@ -25,6 +25,8 @@ use crate::settings::Settings;
 
 /// Differences of gradients, relative to their norms, that single precision explains without a ReLU that changed its side.
 const ROUNDING: f64 = 3e-5;
+/// The same of gradients that vanish beside the others, relative to the norm of all of them.
+const VANISHING: f64 = 1e-7;
 /// Relative size of the disturbances that must not change a side.
 const DISTURBANCE: f64 = 3e-7;
 /// How often a step is disturbed.
@@ -49,9 +51,9 @@ const STEPS: u64 = 50;
 pub fn dump(experiment: &CellSearch, settings: &Settings, after: u64, kind: StepKind) -> Result<(Dump, u64)> {
     match &experiment.backend {
         Backend::Cpu => of_network(experiment, settings, after, kind, || experiment.supernet(settings)),
-        Backend::Cuda(device) => of_network(experiment, settings, after, kind, || {
+        Backend::Cuda { device, .. } => of_network(experiment, settings, after, kind, || {
             let build = experiment.device_supernet(settings, vec![settings.trial])?;
-            build(device).map_err(Error::Settings)
+            Ok(build(device)?)
         }),
     }
 }
@@ -77,14 +79,15 @@ fn of_network<S: Inspected>(
         on_cpu.restore(&saved)?;
         let (_, requests, mut single) = on_cpu.ask(kind)?;
         if is_steady(&mut single, &mut double, &requests[0])? {
-            let mut here = new()?;
-            here.restore(&saved)?;
-            let (step, requests, supernet) = here.ask(kind)?;
+            let (step, requests, supernet) = search.ask(kind)?;
             let dump = of_step(experiment, settings, (position, &step, &requests[0], true), supernet)?;
             return Ok((dump, position));
         }
     }
-    tracing::warn!("no step among {STEPS} has steady gradients; the first is taken");
+    let looked_at = steps.min(after + STEPS) - after;
+    tracing::warn!("no step among {looked_at} has steady gradients; the first is taken");
+    // One network at a time: a device may have no room for two.
+    drop(search);
     let mut search = new()?;
     search.run(Some(after), &mut ())?;
     let (step, requests, supernet) = search.ask(kind)?;
@@ -223,7 +226,7 @@ fn all_close(gradients: &[ArrayD<f64>], exact: &[ArrayD<f64>]) -> bool {
     let whole = norm(&mut exact.iter().flatten().copied());
     gradients.iter().zip(exact).all(|(gradient, exact)| {
         let apart = norm(&mut gradient.iter().zip(exact).map(|(one, other)| one - other));
-        apart <= ROUNDING * norm(&mut exact.iter().copied()).max(1e-6 * whole)
+        apart <= (ROUNDING * norm(&mut exact.iter().copied())).max(VANISHING * whole)
     })
 }
 

@@ -1,5 +1,6 @@
 //! Architecture search on CIFAR-10, section 5.2: a cell of NAS-Bench-201 is searched, and looked up in its table.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -33,6 +34,7 @@ use crate::statistics::{kendall, mean, spearman};
 pub type Cifar10Network = NasBench201Supernet<f32>;
 /// The supernet on a CUDA device.
 pub type Cifar10OnDevice = on_device::NasBench201Supernet;
+use on_device::NasBench201Network as NasBench201OnDevice;
 
 /// The settings of the network, its data, and how long they are used: the table `[cifar10]` of a preset.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -233,8 +235,37 @@ impl CellSearch {
         plan(settings)?;
         let (data, streams) = (self.data(settings)?, Streams::new(settings.seed));
         let (parent, weights) = (own.parent()?, settings.get("weights")?);
-        let settings = on_device::Settings { batch: own.batch, weights, activity: settings.method.activity(), tf32: false };
+        let (activity, tf32) = (settings.method.activity(), self.backend.tf32());
+        let settings = on_device::Settings { batch: own.batch, weights, activity, tf32 };
         Ok(move |device: &Device| on_device::supernet(device, parent, settings, data, &streams, &trials))
+    }
+
+    /// Makes sure that a device has room for the networks of searches, `at_once` of these at the same time.
+    fn expect_room(&self, device: &Device, runs: &[&Settings], at_once: usize) -> Result<()> {
+        let mut networks: BTreeMap<String, (&Settings, BTreeSet<u32>)> = BTreeMap::new();
+        for settings in runs {
+            let (_, trials) = networks.entry(Self::key(settings)?).or_insert((settings, BTreeSet::new()));
+            trials.insert(settings.trial);
+        }
+        let needed = networks.values().map(|(settings, trials)| {
+            let (own, weights) = (settings.own::<Cifar10Settings>()?, settings.get("weights")?);
+            let images = own.images + own.test_images;
+            let (activity, tf32) = (settings.method.activity(), self.backend.tf32());
+            let network = on_device::Settings { batch: own.batch, weights, activity, tf32 };
+            let memory = NasBench201OnDevice::memory_of(&own.parent()?, &network, trials.len())?;
+            let images = NasBench201OnDevice::memory_of_images(images, own.batch, trials.len());
+            Ok((memory.total() + images) as u64)
+        });
+        let mut needed = needed.collect::<Result<Vec<u64>>>()?;
+        // The largest may meet.
+        needed.sort_unstable_by(|one, other| other.cmp(one));
+        needed.truncate(at_once);
+        let what = match needed.len() {
+            0 => return Ok(()),
+            1 => "the network with its images".to_owned(),
+            networks => format!("the {networks} networks at the same time with their images"),
+        };
+        device.expect_room(&what, needed.iter().sum()).map_err(Error::Device)
     }
 
     /// What searches have in common that may share a network.
@@ -573,7 +604,10 @@ impl Experiment for CellSearch {
     type Record = Watched;
     type Outcome = Cifar10Result;
 
-    fn share(&self, runs: &[&Settings]) -> Result<Supernets> {
+    fn share(&self, runs: &[&Settings], at_once: usize) -> Result<Supernets> {
+        if let Backend::Cuda { device, .. } = &self.backend {
+            self.expect_room(device, runs, at_once)?;
+        }
         Supernets::new(&self.backend, runs, Self::key, |settings, trials| self.on_device(settings, trials))
     }
 
@@ -611,7 +645,7 @@ impl Experiment for CellSearch {
     fn memory(&self, settings: &Settings) -> Result<usize> {
         let own: Cifar10Settings = settings.own()?;
         let planned = self.planned(settings)?;
-        if matches!(self.backend, Backend::Cuda(_)) {
+        if matches!(self.backend, Backend::Cuda { .. }) {
             // Checkpoints pass through this machine's memory.
             return Ok(4 * planned.parameters + (own.images + own.test_images) * PIXELS);
         }
@@ -621,7 +655,7 @@ impl Experiment for CellSearch {
     }
 
     fn estimate(&self, settings: &Settings) -> Result<Option<Estimate>> {
-        if matches!(self.backend, Backend::Cuda(_)) {
+        if matches!(self.backend, Backend::Cuda { .. }) {
             // It would need the memory of another network on the device.
             return Ok(None);
         }

@@ -34,11 +34,11 @@ pub trait Experiment: Sync {
     /// What `result.json` says.
     type Outcome: Serialize + DeserializeOwned + Clone + Send;
 
-    /// What these runs are going to share.
+    /// What these runs are going to share, `at_once` of them at the same time.
     ///
     /// # Errors
     /// What the device reports.
-    fn share(&self, runs: &[&Settings]) -> Result<Self::Shared>;
+    fn share(&self, runs: &[&Settings], at_once: usize) -> Result<Self::Shared>;
 
     /// The process before its first step.
     ///
@@ -140,7 +140,7 @@ fn at_checkpoint<E: Experiment>(
     let checkpoint = run
         .checkpoint()?
         .ok_or_else(|| Error::Usage(format!("{}: there is no checkpoint yet to measure", folder.display())))?;
-    let mut process = experiment.build(settings, &experiment.share(&[settings])?)?;
+    let mut process = experiment.build(settings, &experiment.share(&[settings], 1)?)?;
     restore(&mut process, &checkpoint.state)
         .map_err(|error| Error::damaged(&run.checkpoint_path(), format!("not a usable checkpoint: {error}")))?;
     let network = checkpoint.state.below(&format!("supernet/trial-{}", settings.trial));

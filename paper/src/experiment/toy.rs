@@ -122,7 +122,7 @@ impl Experiment for ToyRegression {
     type Record = Watched;
     type Outcome = ToyResult;
 
-    fn share(&self, runs: &[&Settings]) -> Result<Supernets> {
+    fn share(&self, runs: &[&Settings], _at_once: usize) -> Result<Supernets> {
         Supernets::new(&self.backend, runs, key, on_cuda)
     }
 

@@ -1,7 +1,8 @@
 //! The memory of Table 1 (claim C20): what a method needs beside the weights and their optimiser, by number of candidates.
 //!
 //! Measured, not planned: every row is a process of its own that builds NAS-Bench-201's supernet, searches a few steps, and asks the
-//! system how much memory it had resident at most. Beside it stands what the supernet had planned.
+//! system how much memory it had resident at most; on a CUDA device, asks the driver how much of it is not free. Beside it stands what the
+//! supernet had planned.
 
 use std::fmt::Write;
 
@@ -11,8 +12,10 @@ use advantage_nas::search::{Plan, ProcessBest};
 use advantage_nas::strategy::{Method, MethodSettings};
 use advantage_nas::{Search, Supernet};
 use advantage_nas_cpu::nas_bench_201::{self, Settings};
+use advantage_nas_gpu::{Device, nas_bench_201 as on_device};
 use serde::{Deserialize, Serialize};
 
+use crate::device::Backend;
 use crate::error::{Error, Result};
 
 /// The methods that are shown by default: one-hot by forward passes, one-hot by gradients, two-hot, dense.
@@ -34,13 +37,17 @@ pub struct Question {
     pub candidates: usize,
     /// Cells of every stage.
     pub cells: usize,
+    /// Channels of the first stage.
+    pub channels: usize,
     /// Images of a minibatch.
     pub batch: usize,
 }
 
 /// What was measured, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Measured {
+    /// The device, if it is not this processor.
+    pub device: Option<String>,
     /// The method.
     pub method: Method,
     /// Candidates of every edge.
@@ -49,11 +56,13 @@ pub struct Measured {
     pub parameters: u64,
     /// Their gradients and velocities.
     pub optimizer: u64,
-    /// What the supernet planned beside them.
+    /// What the supernet planned beside them, on a device with the images.
     pub planned: u64,
-    /// Resident before the supernet was built: the program and its data.
+    /// Resident before the supernet was built: the program and its data; on a device, what was not free there.
     pub before: u64,
-    /// The most that was ever resident.
+    /// The same when it was built, before the first step.
+    pub built: u64,
+    /// The most that was ever resident; on a device, what was not free after the last step. Nothing is given back there.
     pub peak: u64,
 }
 
@@ -76,20 +85,59 @@ pub fn proposals(method: Method) -> &'static str {
 ///
 /// # Errors
 /// What the supernet refuses, and [`Error::Process`] where the system does not tell.
-pub fn measure(question: &Question) -> Result<Measured> {
-    let &Question { method, candidates, cells, batch } = question;
+pub fn measure(question: &Question, backend: &Backend) -> Result<Measured> {
+    let &Question { method, candidates, cells, channels, batch } = question;
     let operation = |index: usize| Operation::Convolution { kernel: KERNELS[index % KERNELS.len()] };
     let set = Candidates::new((0..candidates).map(operation).collect::<Vec<_>>())?;
-    let parent = Parent::new(Skeleton { cells, ..Skeleton::paper() }, &set)?;
+    let parent = Parent::new(Skeleton { cells, channels, ..Skeleton::paper() }, &set)?;
     let streams = Streams::new(0);
     let images = images(batch)?;
     let data = Data::new(images.clone(), Some(images), &streams)?;
     let activity = method.activity();
+    if let Backend::Cuda { device, .. } = backend {
+        let settings = on_device::Settings { batch, weights: paper_sgd(), activity, tf32: false };
+        let before = used(device)?;
+        let supernet = on_device::supernet(device, parent, settings, data, &streams, &[0])?;
+        let (memory, images) = (*supernet.network().memory(), supernet.network().image_memory());
+        let built = used(device)?;
+        let search = search(method, streams, supernet)?;
+        let peak = used(device)?;
+        drop(search);
+        return Ok(Measured {
+            device: Some(device.info().describe()),
+            method,
+            candidates,
+            parameters: memory.parameters as u64,
+            optimizer: memory.optimizer as u64,
+            planned: (memory.tensors + memory.rest + images) as u64,
+            before,
+            built,
+            peak,
+        });
+    }
     // One thread: every thread has its own room for one image.
     let settings = Settings { batch, weights: paper_sgd(), activity, threads: 1 };
     let [before, _] = resident()?;
     let supernet = nas_bench_201::supernet::<f32>(parent, settings, data, &streams, &[0])?;
     let memory = *supernet.network().memory();
+    let [built, _] = resident()?;
+    drop(search(method, streams, supernet)?);
+    let [_, peak] = resident()?;
+    Ok(Measured {
+        device: None,
+        method,
+        candidates,
+        parameters: memory.parameters as u64,
+        optimizer: memory.optimizer as u64,
+        planned: memory.working() as u64,
+        before,
+        built,
+        peak,
+    })
+}
+
+/// Two steps of each kind, and evaluations. Returns the supernet, which still has its memory.
+fn search<S: Supernet>(method: Method, streams: Streams, supernet: S) -> Result<Search<S>> {
     let strategy = method.build(supernet.space(), &MethodSettings::toy(), &streams, 0)?;
     let plan = Plan {
         warmup: 1,
@@ -101,16 +149,13 @@ pub fn measure(question: &Question) -> Result<Measured> {
     };
     let mut search = Search::new(plan, streams, supernet, 0, strategy)?;
     search.run(None, &mut ())?;
-    let [_, peak] = resident()?;
-    Ok(Measured {
-        method,
-        candidates,
-        parameters: memory.parameters as u64,
-        optimizer: memory.optimizer as u64,
-        planned: memory.working() as u64,
-        before,
-        peak,
-    })
+    Ok(search)
+}
+
+/// Memory of a device that is not free, in bytes.
+fn used(device: &Device) -> Result<u64> {
+    let (free, total) = device.memory().map_err(Error::Device)?;
+    Ok(total.saturating_sub(free))
 }
 
 /// Images enough for a minibatch of either half; what they show does not matter here.
@@ -136,22 +181,28 @@ fn resident() -> Result<[u64; 2]> {
     Ok([of("VmRSS:")?, of("VmHWM:")?])
 }
 
-/// `memory.csv`: one row per method and number of candidates, in bytes.
+/// `memory.csv`: one row per method and number of candidates, in bytes; `built` is of interest on a device only.
 #[must_use]
 pub fn csv(rows: &[Measured]) -> String {
-    let mut out = "method,proposals,candidates,parameters,optimizer,before,peak,working,planned\n".to_owned();
+    let on_device = rows.iter().any(|row| row.device.is_some());
+    let built = if on_device { "built," } else { "" };
+    let mut out = format!("method,proposals,candidates,parameters,optimizer,before,{built}peak,working,planned\n");
     for row in rows {
-        let Measured { method, candidates, parameters, optimizer, planned, before, peak } = row;
+        let Measured { device: _, method, candidates, parameters, optimizer, planned, before, built, peak } = row;
         let (proposals, working) = (proposals(*method), row.working());
-        writeln!(out, "{method},{proposals},{candidates},{parameters},{optimizer},{before},{peak},{working},{planned}")
-            .expect("writing to a string does not fail");
+        let built = if on_device { format!("{built},") } else { String::new() };
+        writeln!(
+            out,
+            "{method},{proposals},{candidates},{parameters},{optimizer},{before},{built}{peak},{working},{planned}"
+        )
+        .expect("writing to a string does not fail");
     }
     out
 }
 
 /// `memory.md`: working memory in MiB, one row per method, one column per number of candidates.
 #[must_use]
-pub fn table(rows: &[Measured], cells: usize, batch: usize) -> String {
+pub fn table(rows: &[Measured], cells: usize, channels: usize, batch: usize) -> String {
     let mut counts: Vec<usize> = rows.iter().map(|row| row.candidates).collect();
     counts.sort_unstable();
     counts.dedup();
@@ -181,11 +232,25 @@ pub fn table(rows: &[Measured], cells: usize, batch: usize) -> String {
         line("| parameters and optimiser state | all |", method, &states);
     }
     let kernels = KERNELS.map(|kernel| format!("{kernel}×{kernel}")).join(", ");
+    let (what, how) = match rows.iter().find_map(|row| row.device.as_ref()) {
+        None => (
+            "Peak resident memory of a search of NAS-Bench-201's cell, minus parameters, optimiser state and what was resident before the \
+             supernet was built"
+                .to_owned(),
+            "f32, one thread",
+        ),
+        Some(device) => (
+            format!(
+                "Device memory that was not free after a search of NAS-Bench-201's cell on {device}, minus parameters, optimiser state and \
+                 what was not free before the supernet was built"
+            ),
+            "f32, one trial, images included",
+        ),
+    };
     writeln!(
         out,
-        "\nMiB. Peak resident memory of a search of NAS-Bench-201's cell, minus parameters, optimiser state and what was resident before \
-         the supernet was built; in brackets, what the supernet planned. Cells a stage: {cells}; minibatches of {batch}, f32, one \
-         thread. The candidates are convolutions of {kernels}, in turn. Every number is a process of its own."
+        "\nMiB. {what}; in brackets, what the supernet planned. Cells a stage: {cells}; {channels} channels in the first; minibatches of \
+         {batch}, {how}. The candidates are convolutions of {kernels}, in turn. Every number is a process of its own."
     )
     .expect("writing to a string does not fail");
     out
@@ -198,12 +263,14 @@ mod tests {
 
     fn measured(method: Method, candidates: usize, peak: u64) -> Measured {
         Measured {
+            device: None,
             method,
             candidates,
             parameters: 1 << 20,
             optimizer: 2 << 20,
             planned: 3 << 20,
             before: 4 << 20,
+            built: 5 << 20,
             peak,
         }
     }
@@ -214,12 +281,18 @@ mod tests {
         assert_eq!(row.working(), 5 << 20);
         assert_eq!(measured(Method::Darts, 2, 0).working(), 0);
         let rows = [row, measured(Method::AdvantageNas, 2, 11 << 20), measured(Method::AdvantageNas, 4, 11 << 20)];
-        let table = table(&rows, 1, 64);
+        let table = table(&rows, 1, 16, 64);
         assert!(table.contains("| darts | dense | 5.0 (3.0) | – |"), "{table}");
         assert!(table.contains("| advantage-nas | one-hot | 4.0 (3.0) | 4.0 (3.0) |"), "{table}");
         assert!(table.contains("| parameters and optimiser state | all | 3.0 | – |"), "{table}");
-        let csv = csv(&rows);
-        assert!(csv.ends_with("advantage-nas,one-hot,4,1048576,2097152,4194304,11534336,4194304,3145728\n"), "{csv}");
+        let text = csv(&rows);
+        assert!(text.ends_with("advantage-nas,one-hot,4,1048576,2097152,4194304,11534336,4194304,3145728\n"), "{text}");
+        // On a device, which is named.
+        let rows = rows.map(|row| Measured { device: Some("cuda:0 made up".to_owned()), ..row });
+        let text = csv(&rows);
+        assert!(text.starts_with("method,proposals,candidates,parameters,optimizer,before,built,peak,"), "{text}");
+        assert!(text.ends_with(",4,1048576,2097152,4194304,5242880,11534336,4194304,3145728\n"), "{text}");
+        assert!(super::table(&rows, 1, 16, 64).contains(" on cuda:0 made up, minus "));
     }
 
     /// Table 1: dense methods evaluate every candidate, of sparse ones as many as are hot.

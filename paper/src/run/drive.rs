@@ -135,7 +135,7 @@ pub enum Ended {
 /// Goes through a run in a folder, from its last checkpoint if there is one. At the end, everything but the result is written.
 ///
 /// # Errors
-/// What the search or the training reports; what can't be read or written. Nothing is changed on disk if the checkpoint can't be
+/// [`Error::Stopped`] with what the search or the training reports, or with what can't be written; what can't be read. Nothing is changed on disk if the checkpoint can't be
 /// used.
 pub fn drive<R: Record, P: Process<R>>(
     process: &mut P,
@@ -160,8 +160,14 @@ pub fn drive<R: Record, P: Process<R>>(
     // As large as the network.
     drop(checkpoint);
     let mut watch = Watch { record, run, orders, logs, saved_at, clock, earlier_seconds };
-    let outcome = process.run(orders.stop_after, &mut watch)?;
-    watch.save(process)?;
+    let outcome = process.run(orders.stop_after, &mut watch).map_err(Error::from);
+    let outcome = match outcome.and_then(|outcome| watch.save(process).map(|()| outcome)) {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            let (path, saved_at) = (run.folder().to_owned(), watch.saved_at);
+            return Err(Error::Stopped { path, saved_at, source: Box::new(error) });
+        }
+    };
     Ok(match outcome {
         Outcome::Finished => Ended::Finished { wall_seconds: watch.wall_seconds() },
         Outcome::Paused => Ended::Paused { position: process.position(), steps: process.steps() },

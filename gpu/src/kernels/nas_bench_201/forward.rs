@@ -2,7 +2,7 @@
 
 use advantage_nas::network::nas_bench_201::{CHANNELS as COLOURS, IMAGE, PADDING, PIXELS};
 
-use super::{CONSTANTS, Head, PLAN, Plan, STRUCTS, Sample, Shape, Sizes, TILE_ROWS, tiles};
+use super::{CONSTANTS, Head, PLAN, Plan, STRUCTS, Sample, Shape, Sizes, TILE_ROWS, and, tiles};
 use crate::device::source::Constant;
 use crate::device::{Buffer, Geometry, Source};
 use crate::error::Result;
@@ -12,7 +12,7 @@ use crate::kernels::{Kernels, Version};
 /// The module.
 pub const SOURCE: Source = Source {
     name: "nas_bench_201_forward",
-    constants: &joined::<{ CONSTANTS.len() + OWN.len() }>(CONSTANTS, OWN),
+    constants: &and::<_, { CONSTANTS.len() + OWN.len() }>(CONSTANTS, OWN),
     descriptions: STRUCTS,
     files: &[PLAN, ("nas_bench_201/forward.cu", include_str!("../../../kernels/nas_bench_201/forward.cu"))],
     kernels: &[
@@ -42,10 +42,12 @@ const NAIVE_THREADS: usize = 256;
 const LAST_CHANNELS: usize = 8;
 /// Height and width of the last node, which is behind two reductions.
 const LAST_SIDE: usize = IMAGE / 4;
-/// Bytes of what a block keeps of a (term, channel), and of a term.
+/// Bytes of what a block keeps of a (term, channel), and of two terms.
 const AFFINE: usize = 16;
 /// See [`AFFINE`].
-const LAYER: usize = 8;
+const LAYERS: usize = 16;
+/// Floats of what the kernels call a Block.
+const BLOCK: usize = 8;
 
 /// What this module's kernels know beside [`CONSTANTS`].
 const OWN: &[Constant] = constants![
@@ -81,16 +83,6 @@ const OWN: &[Constant] = constants![
     CHUNK_STEM = STEM.chunk,
     FLOATS_STEM = STEM.floats(STEM.slots),
 ];
-
-const fn joined<const COUNT: usize>(first: &[Constant], second: &[Constant]) -> [Constant; COUNT] {
-    let mut out = [first[0]; COUNT];
-    let mut at = 0;
-    while at < COUNT {
-        out[at] = if at < first.len() { first[at] } else { second[at - first.len()] };
-        at += 1;
-    }
-    out
-}
 
 /// How blocks share the convolutions of a node: the struct of the same name in the kernels' text, which asserts that both agree.
 struct Work {
@@ -139,7 +131,7 @@ impl Work {
         let rows = self.stride * TILE_ROWS + if self.stride == 1 { 2 } else { 1 };
         let plane = self.images() * rows * (self.input() + 4) + 4;
         let moments = if self.strip_warps() > 1 { 2 * self.strip_warps() * OUTPUTS } else { 0 };
-        2 * self.slices * self.chunk * (plane + slots * TAPS * TAP_PITCH) + slots * moments
+        2 * self.slices * self.chunk * (plane + slots * TAPS * TAP_PITCH) + slots * moments + BLOCK
     }
 
     /// Bytes of shared memory for so many slots and terms.
@@ -154,8 +146,9 @@ impl Work {
         let tiles = tiles(self.side, batch);
         match version {
             Version::Fast | Version::Tf32 => {
-                let room = slots.min(self.slots);
-                let blocks = outputs.div_ceil(OUTPUTS).max(1) * slots.div_ceil(room);
+                let groups = slots.div_ceil(self.slots);
+                let room = slots.div_ceil(groups);
+                let blocks = outputs.div_ceil(OUTPUTS).max(1) * groups;
                 let geometry = Geometry::new([tiles, blocks, lanes], self.threads(room))?;
                 geometry.with_shared(self.shared(room, terms, channels))
             }
@@ -169,7 +162,7 @@ impl Work {
 
 /// Bytes of shared memory for what is kept of so many terms.
 const fn terms_shared(terms: usize, channels: usize) -> usize {
-    terms * (AFFINE * channels + LAYER)
+    terms * AFFINE * channels + terms.div_ceil(2) * LAYERS
 }
 
 /// Terms of a node of the paper's network, if every edge has one candidate.
@@ -231,49 +224,52 @@ macro_rules! node {
     };
 }
 
+// Shared memory: the two words beside a strip fall into 8 banks, two by two, and so do two rows of a small image. Global memory: 3×3 pooling loads single
+// words left and right of four pixels, and a filter's row begins within a sector.
 node! {
     /// A node of 32×32 pixels and its convolutions.
     Node32: "node_32", "node_32_naive", NODE_32;
-    expects { channels: 16, blocks: 2, arithmetic: 90, global_loads: 0, unfused: 0, shared_waves: 200, global_sectors: 200, }
+    expects { channels: 16, blocks: 2, arithmetic: 90, global_loads: 0, unfused: 0, shared_waves: 200, global_sectors: 620, }
 }
 
 node! {
     /// A node of 16×16 pixels and its convolutions.
     Node16: "node_16", "node_16_naive", NODE_16;
-    expects { channels: 32, blocks: 2, arithmetic: 90, global_loads: 0, unfused: 0, shared_waves: 200, global_sectors: 200, }
+    expects { channels: 32, blocks: 2, arithmetic: 90, global_loads: 0, unfused: 0, shared_waves: 200, global_sectors: 620, }
 }
 
 node! {
     /// A node of 8×8 pixels and its convolutions.
     Node8: "node_8", "node_8_naive", NODE_8;
-    expects { channels: 64, blocks: 1, arithmetic: 90, global_loads: 0, unfused: 0, shared_waves: 200, global_sectors: 200, }
+    expects { channels: 64, blocks: 1, arithmetic: 90, global_loads: 0, unfused: 0, shared_waves: 200, global_sectors: 620, }
 }
 
 node! {
     /// A node of 32×32 pixels and its convolutions of stride 2.
     NodeDown16: "node_down_16", "node_down_16_naive", DOWN_16;
-    expects { channels: 16, blocks: 2, arithmetic: 90, global_loads: 0, unfused: 0, shared_waves: 200, global_sectors: 200, }
+    expects { channels: 16, blocks: 2, arithmetic: 90, global_loads: 0, unfused: 0, shared_waves: 200, global_sectors: 620, }
 }
 
 node! {
     /// A node of 16×16 pixels and its convolutions of stride 2.
     NodeDown8: "node_down_8", "node_down_8_naive", DOWN_8;
-    expects { channels: 32, blocks: 2, arithmetic: 90, global_loads: 0, unfused: 0, shared_waves: 200, global_sectors: 200, }
+    expects { channels: 32, blocks: 2, arithmetic: 90, global_loads: 0, unfused: 0, shared_waves: 200, global_sectors: 620, }
 }
 
 kernel! {
     /// The convolution of the images, which are node 0: bytes, cropped, flipped and normalised.
     // SAFETY: as of the nodes; of the samples, `images` of every lane are read, and an image that is not there is none.
     unsafe pub struct Stem<'a>: "stem", "stem_naive";
+    // The value of a byte is looked up in a table, wherever it may be there.
     expects {
         threads: STEM.threads(STEM.slots),
-        dynamic_shared: STEM.shared(STEM.slots, 0, 0),
+        dynamic_shared: size_of::<f32>() * STEM.floats(STEM.slots),
         blocks: 4,
         arithmetic: 90,
         global_loads: 0,
         unfused: 0,
         shared_waves: 200,
-        global_sectors: 200,
+        global_sectors: 600,
     }
     given {
         /// The plan of the pass.
@@ -314,7 +310,7 @@ kernel! {
         let tiles = tiles(IMAGE, sizes.batch as usize);
         match version {
             Version::Fast | Version::Tf32 => Geometry::new([tiles, outputs.div_ceil(OUTPUTS), lanes], STEM.threads(1))?
-                .with_shared(STEM.shared(1, 0, 0))?,
+                .with_shared(size_of::<f32>() * STEM.floats(1))?,
             Version::Naive => Geometry::new([tiles, 1, lanes], NAIVE_THREADS)?.with_shared(size_of::<f32>() * IMAGE * IMAGE)?,
         }
     }
@@ -324,16 +320,16 @@ kernel! {
     /// Value and statistics of the last node.
     // SAFETY: as of the nodes; what is written are value and statistics of the head, norms and running statistics of the terms.
     unsafe pub struct LastNode<'a>: "last_node", "last_node_naive";
-    // Sums in double precision, and a loop over terms of all kinds. Statistics of a channel begin within a sector.
+    // Sums in double precision, and a loop over terms of all kinds. 3×3 pooling loads single words.
     expects {
         threads: WARP * LAST_CHANNELS,
         dynamic_shared: 0,
         blocks: 4,
         arithmetic: 0,
-        global_loads: 8,
-        unfused: 64,
+        global_loads: 4,
+        unfused: 0,
         shared_waves: 100,
-        global_sectors: 200,
+        global_sectors: 670,
     }
     given {
         /// The plan of the pass.

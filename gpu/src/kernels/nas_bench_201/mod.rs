@@ -1,5 +1,11 @@
 //! The tables of the kernels in `kernels/nas_bench_201`, an operator a file, and what they share with the host: the plan of a pass, see
 //! `kernels/nas_bench_201/plan.cuh`.
+//!
+//! - [`forward`]: the value of a node, and the convolutions that read it
+//! - [`head`]: what is behind the last node
+//! - [`backward`]: the gradient of a node; `∂loss/∂a`
+//! - [`weights`]: gradients of the weights
+//! - [`update`]: clipping, and the step along the gradients
 
 pub mod backward;
 pub mod forward;
@@ -8,7 +14,7 @@ pub mod update;
 pub mod weights;
 
 use crate::device::source::{Constant, Struct};
-use crate::device::{Buffer, Device};
+use crate::device::{Buffer, Device, Staged};
 use crate::error::Result;
 use crate::kernels::table::int;
 
@@ -440,7 +446,7 @@ pub const fn tiles(side: usize, images: usize) -> usize {
 pub struct Plan {
     sizes: Sizes,
     host: Vec<u32>,
-    buffer: Buffer<u32>,
+    staged: Staged<u32>,
 }
 
 impl Plan {
@@ -450,7 +456,7 @@ impl Plan {
     /// What the device reports.
     pub fn new(device: &Device, sizes: Sizes) -> Result<Self> {
         let words = sizes.lanes as usize * sizes.plan as usize;
-        Ok(Self { sizes, host: vec![0; words], buffer: device.zeros("plans", words)? })
+        Ok(Self { sizes, host: vec![0; words], staged: device.staged("plans", words)? })
     }
 
     /// The words of a lane from `begin` on.
@@ -520,12 +526,12 @@ impl Plan {
         take.write(self.words(lane, begin));
     }
 
-    /// Copies it to the device.
+    /// Copies it to the device, in order with what was submitted; the host does not wait for that.
     ///
     /// # Errors
     /// What the device reports.
     pub fn upload(&mut self) -> Result<()> {
-        self.buffer.write(&self.host)
+        self.staged.write(&self.host)
     }
 
     /// Sizes of the parts of buffers.
@@ -537,6 +543,6 @@ impl Plan {
     /// On the device.
     #[must_use]
     pub fn buffer(&self) -> &Buffer<u32> {
-        &self.buffer
+        self.staged.buffer()
     }
 }

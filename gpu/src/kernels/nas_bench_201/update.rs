@@ -49,11 +49,20 @@ impl Pieces {
         }
         let end = ranges.iter().map(|range| range.end).max().unwrap_or(0);
         Ok(Self {
-            count: words.len() / 4,
+            count: words.len() / Self::WORDS,
             end,
             parameters: ranges.len(),
             buffer: device.upload("pieces of parameters", &words)?,
         })
+    }
+
+    /// Words of a piece.
+    pub(crate) const WORDS: usize = 4;
+
+    /// How many there are of parameters that lie there.
+    #[must_use]
+    pub(crate) fn count_of(ranges: &[Range<usize>]) -> usize {
+        ranges.iter().map(|range| range.len().div_ceil(PIECE)).sum()
     }
 
     /// How many there are, at least one if there is a parameter.

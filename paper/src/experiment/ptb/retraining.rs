@@ -72,7 +72,7 @@ impl Experiment for Retraining {
     type Record = Watched;
     type Outcome = RetrainingResult;
 
-    fn share(&self, _runs: &[&Settings]) -> Result<()> {
+    fn share(&self, _runs: &[&Settings], _at_once: usize) -> Result<()> {
         Ok(())
     }
 

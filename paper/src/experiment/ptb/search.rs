@@ -109,7 +109,7 @@ impl Experiment for RecurrentSearch {
     type Outcome = PtbResult;
 
     /// Nothing is shared, but here every run is looked at before anything is written, and the retraining that comes hours later, too.
-    fn share(&self, runs: &[&Settings]) -> Result<()> {
+    fn share(&self, runs: &[&Settings], _at_once: usize) -> Result<()> {
         runs.iter().try_for_each(|settings| {
             self.steps(settings)?;
             self.check_retraining(settings)

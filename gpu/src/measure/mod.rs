@@ -1,5 +1,7 @@
 //! How long does it take? Device time of every kernel, from events; wall time of a whole step, with everything that
-//! goes to the device and comes back.
+//! goes to the device and comes back. Here the toy regression; [`nas_bench_201`] has the network of section 5.2.
+
+pub mod nas_bench_201;
 
 use std::time::{Duration, Instant};
 
