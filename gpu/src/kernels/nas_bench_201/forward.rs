@@ -145,7 +145,7 @@ impl Work {
         let [batch, terms, lanes] = [sizes.batch, sizes.terms, sizes.lanes].map(|size| size as usize);
         let tiles = tiles(self.side, batch);
         match version {
-            Version::Fast => {
+            Version::Fast | Version::Tf32 => {
                 let groups = slots.div_ceil(self.slots);
                 let room = slots.div_ceil(groups);
                 let blocks = outputs.div_ceil(OUTPUTS).max(1) * groups;
@@ -309,7 +309,7 @@ kernel! {
         let (lanes, outputs) = (sizes.lanes as usize, shape.outputs as usize);
         let tiles = tiles(IMAGE, sizes.batch as usize);
         match version {
-            Version::Fast => Geometry::new([tiles, outputs.div_ceil(OUTPUTS), lanes], STEM.threads(1))?
+            Version::Fast | Version::Tf32 => Geometry::new([tiles, outputs.div_ceil(OUTPUTS), lanes], STEM.threads(1))?
                 .with_shared(size_of::<f32>() * STEM.floats(1))?,
             Version::Naive => Geometry::new([tiles, 1, lanes], NAIVE_THREADS)?.with_shared(size_of::<f32>() * IMAGE * IMAGE)?,
         }
@@ -365,7 +365,7 @@ kernel! {
         let (lanes, channels, terms) = (sizes.lanes as usize, head.channels as usize, sizes.terms as usize);
         let tiles = tiles(LAST_SIDE, sizes.batch as usize);
         match version {
-            Version::Fast => Geometry::new([tiles, channels.div_ceil(LAST_CHANNELS), lanes], WARP * LAST_CHANNELS)?,
+            Version::Fast | Version::Tf32 => Geometry::new([tiles, channels.div_ceil(LAST_CHANNELS), lanes], WARP * LAST_CHANNELS)?,
             Version::Naive => Geometry::new([tiles, 1, lanes], NAIVE_THREADS)?.with_shared(terms_shared(terms, channels))?,
         }
     }
