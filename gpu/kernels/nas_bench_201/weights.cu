@@ -32,33 +32,6 @@ constexpr int PADDING = 4;                // black pixels around an image before
 // What a channel of dz is made of.
 struct Channel { float own, other, mean, all; };
 
-// The thread's number, of which the compiler can't know that it is the same every time: what follows from it is computed where it is needed, instead of
-// being kept in registers that the sums need.
-__device__ __forceinline__ int thread_anew()
-{
-    int thread = threadIdx.x;
-    asm volatile("" : "+r"(thread));
-    return thread;
-}
-
-// 16 bytes at once; on the software device, too, whose compiler would take them apart, and they would be counted as four accesses.
-__device__ __forceinline__ float4 load_four(const float* from)
-{
-    float4 four = *(const float4*)from;
-#ifdef SOFTWARE_CUDA
-    asm("" : "+m"(four));
-#endif
-    return four;
-}
-
-__device__ __forceinline__ void store_four(float* to, float4 four)
-{
-#ifdef SOFTWARE_CUDA
-    asm("" : "+m"(four));
-#endif
-    *(float4*)to = four;
-}
-
 __device__ __forceinline__ float rectified(float x, bool relu) { return relu && x < 0.0f ? 0.0f : x; } // NaN stays
 
 // A pixel of a sample: flipped if it says so, padded with black, and cropped, as the host's `Images::crop`.
@@ -126,7 +99,7 @@ struct FromNode {
             const int image = first + line / T::ROWS, y = top + line % T::ROWS;
             held[h] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
             if (c < inputs && image < images && y >= 0 && y < T::SOURCE)
-                held[h] = load_four(x + (((size_t)image * channels + c) * T::SOURCE + y) * T::SOURCE + 4 * quad);
+                held[h] = load_whole<float4>(x + (((size_t)image * channels + c) * T::SOURCE + y) * T::SOURCE + 4 * quad);
         }
     }
 
@@ -145,11 +118,11 @@ struct FromNode {
                 const float next = __shfl_down_sync(FULL, v.x, 1);
                 if (c < inputs) {
                     if (quad == 0) *(float2*)(row + 2) = make_float2(0.0f, v.x);
-                    store_four(row + 4 + 4 * quad, make_float4(v.y, v.z, v.w, quad == T::QUADS - 1 ? 0.0f : next));
+                    store_whole(row + 4 + 4 * quad, make_float4(v.y, v.z, v.w, quad == T::QUADS - 1 ? 0.0f : next));
                 }
             } else if (c < inputs) {
                 if (quad == 0) row[3] = 0.0f;
-                store_four(row + 4 + 4 * quad, v);
+                store_whole(row + 4 + 4 * quad, v);
             }
         }
     }
@@ -258,8 +231,8 @@ __device__ __forceinline__ void gradient_of(From& from, const Slot& slot, const 
             slopes[h] = values[h] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
             if (o < outputs && image < images) {
                 const size_t at = ((size_t)image * slot.outputs + o) * T::SIDE * T::SIDE + T::row(tile) * T::SIDE + pixel % (TILE_ROWS * T::SIDE);
-                slopes[h] = load_four(g + at);
-                if (normalized) values[h] = load_four(z + at);
+                slopes[h] = load_whole<float4>(g + at);
+                if (normalized) values[h] = load_whole<float4>(z + at);
             }
         }
 #pragma unroll
@@ -274,7 +247,7 @@ __device__ __forceinline__ void gradient_of(From& from, const Slot& slot, const 
                 d.z = slope_of(channel, slopes[h].z, values[h].z);
                 d.w = slope_of(channel, slopes[h].w, values[h].w);
             }
-            store_four(ds + o * T::DPLANE + pixel, d);
+            store_whole(ds + o * T::DPLANE + pixel, d);
         }
         __syncthreads();
         if (!works) continue;
@@ -296,7 +269,7 @@ __device__ __forceinline__ void gradient_of(From& from, const Slot& slot, const 
                     for (int i = 0; i < T::CARRY; ++i) window[line][i] = window[line][T::NEW + i];
 #pragma unroll
                     for (int i = 0; i < T::STRIDE; ++i) {
-                        const float4 v = load_four(row + (T::WIDE == 1 ? line * T::PITCH : line * T::LANES * T::PLANE) + T::STRIDE * pixel + 4 * i);
+                        const float4 v = load_whole<float4>(row + (T::WIDE == 1 ? line * T::PITCH : line * T::LANES * T::PLANE) + T::STRIDE * pixel + 4 * i);
                         window[line][T::CARRY + 4 * i] = v.x;
                         window[line][T::CARRY + 4 * i + 1] = v.y;
                         window[line][T::CARRY + 4 * i + 2] = v.z;
@@ -305,7 +278,7 @@ __device__ __forceinline__ void gradient_of(From& from, const Slot& slot, const 
                 }
 #pragma unroll
                 for (int o = 0; o < EACH; ++o) {
-                    const float4 d = load_four(slope + o * T::DPLANE + pixel);
+                    const float4 d = load_whole<float4>(slope + o * T::DPLANE + pixel);
 #pragma unroll
                     for (int line = 0; line < T::WIDE * T::KERNEL; ++line)
 #pragma unroll

@@ -99,7 +99,7 @@ impl Targets {
 fn geometry(sizes: &Sizes, side: usize, channels: i32, threads: usize, version: Version) -> Result<Geometry> {
     let channels = channels as usize;
     let (channels, threads) = match version {
-        Version::Fast => (channels.div_ceil(BACK_CHANNELS), threads),
+        Version::Fast | Version::Tf32 => (channels.div_ceil(BACK_CHANNELS), threads),
         Version::Naive => (channels, NAIVE_THREADS),
     };
     Geometry::new([tiles(side, sizes.batch as usize), channels, sizes.lanes as usize], threads)

@@ -45,7 +45,7 @@ impl Channels {
     fn blocks(self, version: Version) -> usize {
         let Self { inputs, outputs } = self;
         match version {
-            Version::Fast => inputs.div_ceil(WEIGHT_TILE) * outputs.div_ceil(WEIGHT_TILE),
+            Version::Fast | Version::Tf32 => inputs.div_ceil(WEIGHT_TILE) * outputs.div_ceil(WEIGHT_TILE),
             // Of 3×3 filters; of larger ones a thread has more than one weight.
             Version::Naive => (inputs * outputs * 9).div_ceil(WEIGHT_THREADS),
         }
