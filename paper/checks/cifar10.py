@@ -100,7 +100,10 @@ class Network:
 def read(path):
     """The notes, and all tensors; numbers in double precision."""
     with safe_open(path, "pt") as file:
-        notes = json.loads(file.metadata()["advnas"])
+        text = (file.metadata() or {}).get("advnas")
+        notes = json.loads(text) if text else {}
+        if notes.get("experiment") != "cifar10" or "step" not in notes:
+            sys.exit(f"error: {path} is no dump of a step on CIFAR-10")
         tensors = {name: file.get_tensor(name) for name in file.keys()}
     return notes, {name: x if x.dtype == torch.int64 else x.double() for name, x in tensors.items()}
 
