@@ -82,8 +82,9 @@ fn cifar10(device: &Device, small: bool, steps: u64) -> OnDevice<Groups> {
             Case { channels: 5, batch: 7, zero: false, activity: Activity::Two, ..CELLS },
             Case { channels: 33, batch: 1, ..CELLS },
             Case { cells: 2, channels: 3, batch: 4, ..CELLS },
-            // The paper's channels; with more images, a ReLU somewhere has an input so near to zero that single precision decides otherwise.
-            Case { channels: 16, batch: 2, zero: false, ..CELLS },
+            // The paper's channels. With so many numbers, now and then a ReLU has an input so near to zero that single precision decides otherwise than
+            // double, on the CPU as well, and one pixel's gradient is gone: of this case none has on the software device.
+            Case { channels: 16, batch: 3, zero: false, ..CELLS },
         ];
         (cases, Method::ALL.to_vec(), few)
     };
