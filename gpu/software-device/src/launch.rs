@@ -6,7 +6,7 @@
 use crate::fault::{Fault, report};
 use crate::fiber::{Stacks, switch};
 use crate::memory::{Memory, POISON, reserve};
-use crate::module::{Kernel, Module, Variable};
+use crate::module::{Callbacks, Kernel, Module, Variable};
 use crate::settings::{Checks, Order, settings};
 use crate::shadow::{Access, Conflict, Shadow};
 use crate::status;
@@ -22,18 +22,6 @@ pub(crate) const MAX_THREADS: usize = 1024;
 const WARP: usize = 32;
 /// Addresses for dynamic shared memory, more than any launch may have.
 const DYNAMIC: usize = 1 << 20;
-
-/// `soft::Device` of device.h.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub(crate) struct Callbacks {
-    access: unsafe extern "C" fn(*mut Launch<'static>, usize, usize, u32, usize),
-    barrier: unsafe extern "C" fn(*mut Launch<'static>, i32, i32, i32) -> i32,
-    collective: unsafe extern "C" fn(*mut Launch<'static>, u32, u32, u64, u32, i32) -> u64,
-    fail: unsafe extern "C" fn(*mut Launch<'static>, u32, i32, *const c_char, i64),
-    /// What the calls are about.
-    pub launch: *mut Launch<'static>,
-}
 
 pub(crate) const CALLBACKS: Callbacks = Callbacks { access, barrier, collective, fail, launch: null_mut() };
 
@@ -301,8 +289,8 @@ impl<'a> Launch<'a> {
             worker,
         };
         launch.worker.shadow.next_launch(shared.1 + launch.grid.dynamic);
-        let pointer = addr_of_mut!(launch).cast();
-        launch.grid.module.set_launch(pointer, launch.grid.grid, launch.grid.block, launch.worker.dynamic);
+        let pointer = addr_of_mut!(launch).cast::<Launch<'static>>();
+        launch.grid.module.set_launch(pointer.cast(), launch.grid.grid, launch.grid.block, launch.worker.dynamic);
         CURRENT.set(pointer);
         let mut fault = None;
         while let Some((place, number)) = blocks.take() {
@@ -590,7 +578,7 @@ unsafe extern "C" fn thread_main() -> ! {
     let launch = CURRENT.get();
     loop {
         // SAFETY: called on a stack of the running launch; another one may have changed it since.
-        let launch = unsafe { &mut *launch };
+        let launch = unsafe { launch_of(launch) };
         // SAFETY: the arguments were checked against the kernel's parameters.
         unsafe { (launch.kernel.run)(launch.arguments.as_ptr()) };
         let me = launch.current;
@@ -609,14 +597,23 @@ unsafe extern "C" fn thread_main() -> ! {
     }
 }
 
-unsafe extern "C" fn access(launch: *mut Launch<'static>, address: usize, size: usize, kind: u32, caller: usize) {
-    // SAFETY: called by a kernel of this launch.
-    unsafe { &mut *launch }.access(address, size, Access::from(kind), caller);
+/// The launch that a kernel's calls are about.
+///
+/// # Safety
+/// It must be what [`Module::set_launch`] was given, and go on.
+unsafe fn launch_of<'a>(launch: *mut c_void) -> &'a mut Launch<'static> {
+    // SAFETY: the caller's promise.
+    unsafe { &mut *launch.cast() }
 }
 
-unsafe extern "C" fn barrier(launch: *mut Launch<'static>, predicate: i32, line: i32, _reduction: i32) -> i32 {
+unsafe extern "C" fn access(launch: *mut c_void, address: usize, size: usize, kind: u32, caller: usize) {
     // SAFETY: called by a kernel of this launch.
-    let launch = unsafe { &mut *launch };
+    unsafe { launch_of(launch) }.access(address, size, Access::from(kind), caller);
+}
+
+unsafe extern "C" fn barrier(launch: *mut c_void, predicate: i32, line: i32, _reduction: i32) -> i32 {
+    // SAFETY: called by a kernel of this launch.
+    let launch = unsafe { launch_of(launch) };
     launch.waiting += 1;
     launch.sum += i32::from(predicate != 0);
     launch.threads[launch.current].line = line;
@@ -625,7 +622,7 @@ unsafe extern "C" fn barrier(launch: *mut Launch<'static>, predicate: i32, line:
 }
 
 unsafe extern "C" fn collective(
-    launch: *mut Launch<'static>,
+    launch: *mut c_void,
     operation: u32,
     mask: u32,
     value: u64,
@@ -633,7 +630,7 @@ unsafe extern "C" fn collective(
     line: i32,
 ) -> u64 {
     // SAFETY: called by a kernel of this launch.
-    let launch = unsafe { &mut *launch };
+    let launch = unsafe { launch_of(launch) };
     let me = launch.current;
     let (warp, lane) = (me / WARP, me % WARP);
     if mask >> lane & 1 == 0 {
@@ -665,9 +662,9 @@ unsafe extern "C" fn collective(
 }
 
 /// What the kernel or the compiler's own checks found; `soft::Failure` of device.h.
-unsafe extern "C" fn fail(launch: *mut Launch<'static>, failure: u32, line: i32, detail: *const c_char, value: i64) {
+unsafe extern "C" fn fail(launch: *mut c_void, failure: u32, line: i32, detail: *const c_char, value: i64) {
     // SAFETY: called by a kernel of this launch with literals.
-    let (launch, detail) = unsafe { (&mut *launch, CStr::from_ptr(detail).to_string_lossy()) };
+    let (launch, detail) = unsafe { (launch_of(launch), CStr::from_ptr(detail).to_string_lossy()) };
     let (status, what) = match failure {
         0 => (status::ASSERT, format!("assertion failed: {detail}")),
         1 => (status::LAUNCH_FAILED, "__trap()".into()),

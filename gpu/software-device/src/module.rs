@@ -1,7 +1,6 @@
 //! A compiled program in memory: its kernels, its shared memory, its variables.
 
 use crate::fault::Fault;
-use crate::launch::{Callbacks, Launch};
 use crate::nvrtc::version;
 use crate::settings::settings;
 use crate::status;
@@ -18,6 +17,18 @@ const OWN: [&str; 2] = ["soft_copies", "soft_products"];
 
 /// In the name of what atomics become: `soft::update` of device.h.
 const ATOMICS: &str = "4soft6update";
+
+/// `soft::Device` of device.h; the first argument of a call is what it is about.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Callbacks {
+    pub access: unsafe extern "C" fn(*mut c_void, usize, usize, u32, usize),
+    pub barrier: unsafe extern "C" fn(*mut c_void, i32, i32, i32) -> i32,
+    pub collective: unsafe extern "C" fn(*mut c_void, u32, u32, u64, u32, i32) -> u64,
+    pub fail: unsafe extern "C" fn(*mut c_void, u32, i32, *const c_char, i64),
+    /// What the calls are about.
+    pub launch: *mut c_void,
+}
 
 /// `soft::Kernel` of device.h.
 #[repr(C)]
@@ -235,7 +246,7 @@ impl Module {
     }
 
     /// Sets what is the same for a whole launch.
-    pub fn set_launch(&self, launch: *mut Launch<'static>, grid: [u32; 3], block: [u32; 3], dynamic: *mut u8) {
+    pub fn set_launch(&self, launch: *mut c_void, grid: [u32; 3], block: [u32; 3], dynamic: *mut u8) {
         // SAFETY: the module's own variables, and no kernel of it runs.
         unsafe {
             (*self.table().callbacks).launch = launch;
