@@ -246,6 +246,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn tf32_needs_a_device() {
+        let error = Backend::open_with(Choice::Cpu, true).unwrap_err();
+        assert_eq!(error.to_string(), "--tf32 needs a CUDA device (--device cuda), got --device cpu");
+        assert!(!Backend::open_with(Choice::Cpu, false).unwrap().tf32());
+    }
+
+    #[test]
     fn choices_are_read_and_written() {
         for (text, choice) in [("cpu", Choice::Cpu), ("auto", Choice::Auto), ("cuda:3", Choice::Cuda(3))] {
             assert_eq!(text.parse(), Ok(choice));

@@ -187,6 +187,41 @@ fn a_search_moves_between_cpu_and_device() {
     say("emulated: searches move between CPU and device");
 }
 
+/// Convolutions in TF32: the run says so, goes on with them without a word, and without them with a warning; a CPU has none.
+#[test]
+fn a_search_in_tf32_says_so() {
+    let Some(device) = software_device("a_search_in_tf32_says_so") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name);
+    let (same, other) = (place("same"), place("other"));
+    for out in [&same, &other] {
+        let said = emulated(&device, cache(), &on_cuda(out, &["--tf32", "--stop-after", "8"])).out;
+        assert!(
+            said.contains("paused at step 8 of 15") && said.contains("--device=cuda:0") && said.contains("--tf32"),
+            "{said}"
+        );
+    }
+    let answer = attempt(device.clone(), &on_cuda(&same, &["--tf32", "--resume"]));
+    assert_eq!((answer.code, complaints(&answer).as_str()), (Some(0), ""));
+    let flags = |out: &Path| result(out)["provenance"]["kernel_flags"].as_str().unwrap().to_owned();
+    assert_eq!(flags(&same), flags(whole(&device)) + "; convolutions in TF32");
+    // Near what it is in single precision, but not the same.
+    assert_close(&column(&same, "loss"), &column(whole(&device), "loss"), 3e-2);
+    assert_ne!(column(&same, "loss"), column(whole(&device), "loss"));
+    let answer = attempt(device.clone(), &on_cuda(&other, &["--resume"]));
+    let said = complaints(&answer);
+    assert_eq!((answer.code, said.lines().count()), (Some(0), 1), "{answer:?}");
+    assert!(
+        said.contains("the last bits may differ: kernel_flags is \"")
+            && said.contains("; convolutions in TF32\" there"),
+        "{said}"
+    );
+    let answer = attempt(device, &search(&place("cpu"), &["--tf32"]));
+    let problem = "error: --tf32 needs a CUDA device (--device cuda), got --device cpu\n";
+    assert_eq!((answer.code, &*complaints(&answer)), (Some(2), problem));
+    say("emulated: a search in TF32 says so");
+}
+
 /// From the checkpoint of a search on the device come its result's numbers.
 #[test]
 fn a_search_is_evaluated_on_the_device() {

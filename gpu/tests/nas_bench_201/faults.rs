@@ -57,7 +57,7 @@ const FAULTS: [(Source, Faults); 3] = [
             ("return (inputs + 7) / 8 * 8;", "return inputs;"),
             ("{one.y, two.x}", "{one.x, two.x}"),
             ("line / TILE_ROWS * T::ROWS + line % TILE_ROWS) * T::PITCH", "line % TILE_ROWS) * T::PITCH"),
-            ("outputs || T::image(tile) + image >= images) continue;", "outputs) continue;"),
+            ("channels[2 * pair + o]", "channels[pair]"),
             ("whole = begin == split ? sum : whole + sum;", "whole += sum;"),
         ],
     ),
