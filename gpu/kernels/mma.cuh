@@ -29,18 +29,10 @@ __device__ __forceinline__ unsigned to_tf32(float value)
 __device__ __forceinline__ void multiply_add_tf32(float (&sum)[4], const unsigned (&a)[4], const unsigned (&b)[2])
 {
 #ifdef SOFTWARE_CUDA
-    const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
     for (int i = 0; i < 4; ++i) assert((a[i] & 0x1fffu) == 0);
     for (int i = 0; i < 2; ++i) assert((b[i] & 0x1fffu) == 0);
-    for (int k = 0; k < 8; ++k) { // column k of A and row k of B lie in the lanes with t = k % 4
-        const int half = k / 4;
-        float rows[2], columns[2];
-        for (int i = 0; i < 2; ++i) {
-            rows[i] = __uint_as_float(__shfl_sync(0xffffffffu, a[2 * half + i], 4 * g + k % 4));
-            columns[i] = __uint_as_float(__shfl_sync(0xffffffffu, b[half], 4 * (2 * t + i) + k % 4));
-        }
-        for (int i = 0; i < 4; ++i) sum[i] = fmaf(rows[i / 2], columns[i % 2], sum[i]);
-    }
+    const float4 more = soft_product(make_float4(sum[0], sum[1], sum[2], sum[3]), make_uint4(a[0], a[1], a[2], a[3]), make_uint2(b[0], b[1]));
+    sum[0] = more.x, sum[1] = more.y, sum[2] = more.z, sum[3] = more.w;
 #else
     asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
                  : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])

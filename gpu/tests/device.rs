@@ -166,7 +166,7 @@ const BROKEN: Source = Source {
         ("one.cuh", "__device__ int one() { return 1; }\n"),
         ("two.cu", "\nextern \"C\" __global__ void k() { none(); }\n"),
     ],
-    kernels: &[Signature { names: &["k"], parameters: &[], expected: None }],
+    kernels: &[Signature { names: &["k"], tf32: None, parameters: &[], expected: None }],
 };
 
 #[test]
@@ -187,7 +187,7 @@ const SOUND: Source = Source {
     constants: &[Constant::new("ONE", 1)],
     descriptions: &[],
     files: &[("sound.cu", "extern \"C\" __global__ void k(float* x) { x[threadIdx.x] = ONE; }\n")],
-    kernels: &[Signature { names: &["k"], parameters: &[Parameter::writes::<f32>("x")], expected: None }],
+    kernels: &[Signature { names: &["k"], tf32: None, parameters: &[Parameter::writes::<f32>("x")], expected: None }],
 };
 
 #[test]

@@ -64,7 +64,12 @@ pub enum Backend {
     /// This processor.
     Cpu,
     /// A CUDA device.
-    Cuda(gpu::Device),
+    Cuda {
+        /// The device.
+        device: gpu::Device,
+        /// Whether convolutions multiply by tensor cores, with factors that are rounded to TF32.
+        tf32: bool,
+    },
 }
 
 impl Backend {
@@ -78,11 +83,11 @@ impl Backend {
             Choice::Cuda(ordinal) => {
                 let device = open(ordinal)?;
                 device.expect_compiler().map_err(Error::Device)?;
-                Ok(Self::Cuda(device))
+                Ok(Self::Cuda { device, tf32: false })
             }
             Choice::Auto => match open(0) {
                 Ok(device) => match device.expect_compiler() {
-                    Ok(()) => Ok(Self::Cuda(device)),
+                    Ok(()) => Ok(Self::Cuda { device, tf32: false }),
                     Err(why) => {
                         tracing::warn!("on the CPU, though there is {}: {why}", device.info().describe());
                         Ok(Self::Cpu)
@@ -96,13 +101,35 @@ impl Backend {
         }
     }
 
+    /// The same, where networks are to convolve in TF32 if that was asked.
+    ///
+    /// # Errors
+    /// As [`Backend::open`]; [`Error::Usage`] for the processor, which has no TF32.
+    pub fn open_with(choice: Choice, tf32: bool) -> Result<Self> {
+        let on_cpu = || Error::Usage(format!("--tf32 needs a CUDA device (--device cuda), got --device {choice}"));
+        if tf32 && choice == Choice::Cpu {
+            return Err(on_cpu());
+        }
+        match Self::open(choice)? {
+            Self::Cpu if tf32 => Err(on_cpu()),
+            Self::Cuda { device, .. } => Ok(Self::Cuda { device, tf32 }),
+            Self::Cpu => Ok(Self::Cpu),
+        }
+    }
+
+    /// Whether networks convolve in TF32.
+    #[must_use]
+    pub fn tf32(&self) -> bool {
+        matches!(self, Self::Cuda { tf32: true, .. })
+    }
+
     /// What a run on it is computed with.
     #[must_use]
     pub fn provenance(&self) -> Provenance {
         let cpu = Provenance::of_this_cpu();
         match self {
             Self::Cpu => cpu,
-            Self::Cuda(device) => {
+            Self::Cuda { device, tf32 } => {
                 let versions = format!(
                     "{}, driver for CUDA {}, NVRTC {}",
                     device.info().describe(),
@@ -110,7 +137,8 @@ impl Backend {
                     gpu::device::compiler_version()
                         .map_or_else(|_| "unknown".to_owned(), |version| version.to_string())
                 );
-                Provenance { device: versions, kernel_flags: Some(device.flags()), ..cpu }
+                let flags = device.flags() + if *tf32 { "; convolutions in TF32" } else { "" };
+                Provenance { device: versions, kernel_flags: Some(flags), ..cpu }
             }
         }
     }
@@ -159,7 +187,7 @@ impl Supernets {
         key: impl Fn(&Settings) -> Result<String>,
         build: impl Fn(&Settings, Vec<u32>) -> Result<Build>,
     ) -> Result<Self> {
-        let Backend::Cuda(device) = backend else { return Ok(Self::Cpu) };
+        let Backend::Cuda { device, .. } = backend else { return Ok(Self::Cpu) };
         let ordinal = device.info().ordinal;
         let mut all: BTreeMap<String, Shared> = BTreeMap::new();
         for settings in searches {

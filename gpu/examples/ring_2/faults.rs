@@ -28,6 +28,7 @@ const STARVED: Source = Source {
     )],
     kernels: &[Signature {
         names: &["starved"],
+        tf32: None,
         parameters: &[Parameter::writes::<f32>("values")],
         expected: Some(Expected {
             threads: 1024,
@@ -73,6 +74,7 @@ macro_rules! dot {
             )],
             kernels: &[Signature {
                 names: &["dot"],
+                tf32: None,
                 parameters: &[
                     Parameter::reads::<f32>("values"),
                     Parameter::writes::<f32>("sums"),
@@ -145,6 +147,7 @@ const COPIES: Source = Source {
     ],
     kernels: &[Signature {
         names: &["copies"],
+        tf32: None,
         parameters: &[
             Parameter::reads::<f32>("values"),
             Parameter::writes::<f32>("sums"),

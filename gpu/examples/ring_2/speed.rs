@@ -43,16 +43,19 @@ sub-core is busiest with, when all its warps take turns.
         let reports = multiprocessor::ALL.map(|multiprocessor| reports(&source, multiprocessor, disassembler));
         let reports = reports.into_iter().collect::<Result<Vec<_>, String>>()?;
         for (index, kernel) in source.names().enumerate() {
-            let signature = source.kernels.iter().find(|signature| signature.names[0] == kernel);
+            let expected = expected(&source, kernel);
             for report in reports.iter().map(|reports| &reports[index]) {
                 text += &report.row();
-                problems.extend(
-                    signature.and_then(|one| one.expected).iter().flat_map(|expected| report.problems(expected)),
-                );
+                problems.extend(expected.iter().flat_map(|expected| report.problems(expected)));
             }
         }
     }
     Ok(Table { name: "ring 2b", text, problems })
+}
+
+/// What is stated of a kernel.
+fn expected(source: &Source, kernel: &str) -> Option<Expected> {
+    source.expectations().find(|(name, _)| *name == kernel).map(|(_, expected)| expected)
 }
 
 /// What is known of a module's kernels, in their order.
@@ -67,8 +70,7 @@ pub fn reports(source: &Source, multiprocessor: Multiprocessor, disassembler: &P
             .find(|code| code.kernel == usage.kernel)
             .ok_or_else(|| format!("the disassembler says nothing of {}", usage.kernel))?;
         let threads = cubin::most_threads(&compiled.cubin, &usage.kernel)?;
-        let signature = source.kernels.iter().find(|signature| signature.names[0] == usage.kernel);
-        let dynamic = signature.and_then(|one| one.expected).map_or(0, |expected| expected.dynamic_shared as u32);
+        let dynamic = expected(source, &usage.kernel).map_or(0, |expected| expected.dynamic_shared as u32);
         let blocks = threads.map(|threads| multiprocessor.blocks(threads, usage.registers, usage.shared + dynamic));
         let (local, work, registers) = (code.local(), code.work(), usage.registers);
         Ok(Report { kernel: usage.kernel.clone(), multiprocessor, threads, blocks, registers, local, work })

@@ -216,6 +216,9 @@ __device__ __forceinline__ void sum_up(const Own& own, int channels, int channel
     }
 }
 
+// Quads of what lanes have added up change places, so that neighbouring lanes store to different banks.
+__device__ __forceinline__ int part_swap(int channel) { return (channel >> 2 & 1) | (channel >> 1 & 4); }
+
 // How the fast version of back cuts its work.
 template <int SIDE_, int STRIDE_>
 struct Cut {
@@ -256,10 +259,13 @@ struct Cut {
     {
         return STRIDE == 1 && SIDE == 16 ? (row & 1) | (row & 2) << 1 | (row & 4) >> 1 : row;
     }
-};
 
-// Quads of what lanes have added up change places, so that neighbouring lanes store to different banks.
-__device__ __forceinline__ int part_swap(int channel) { return (channel >> 2 & 1) | (channel >> 1 & 4); }
+    // Where a slice leaves what it has added up of a quad.
+    __device__ static __forceinline__ int part_of(int slice, int channel, int quad)
+    {
+        return (slice * BACK_CHANNELS + channel) * PIXELS + 4 * (quad ^ part_swap(channel));
+    }
+};
 
 // The products of one output channel: dz [rows, pitch], taps [9, channels] turned by half a circle.
 template <class C>
@@ -302,6 +308,138 @@ __device__ __forceinline__ void multiply(const float* dz, const float* taps, flo
 #pragma unroll
                 for (int x = 0; x < C::SPAN / 2; ++x) add(ky != 1, 2 * x + (kx != 1), near[ky == 0][x + (kx == 0)], tap);
             }
+    }
+}
+
+// Goes over the steps of all slots: a step is STEP output channels of a slot from `begin` on, of which one is loaded while the other one is multiplied.
+// load(slot, begin, stage); put(factors of the slot, begin, stage, kernel), which finishes what load began; multiply(kernel, begin, stage). Whether there was any.
+template <class C, class Load, class Put, class Multiply>
+__device__ __forceinline__ bool walk(const Own& own, const Sizes& sizes, const Shape& shape, const Slot* slots, float* room, float4* factors,
+                                     const Load& load, const Put& put, const Multiply& multiply)
+{
+    constexpr int OUTPUT = C::OUTPUT;
+    const int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, images = own.ask->images, outputs = shape.outputs;
+    // As many slots at a time as there is room for the factors of.
+    const int at_once = BACK_FACTORS / max(outputs, 1);
+    bool convolves = false;
+    float *stage = room, *other = room + C::STAGE;
+    for (int begin_slot = 0; begin_slot < shape.slots; begin_slot += at_once) {
+        const int end_slot = min(begin_slot + at_once, shape.slots);
+        auto next_slot = [&](int slot) {
+            while (slot < end_slot && slots[slot].kernel == 0) ++slot;
+            return slot;
+        };
+        int slot = next_slot(begin_slot), begin = 0;
+        if (slot == end_slot) continue;
+        convolves = true;
+        load(slots[slot], begin, stage);
+
+        // A warp joins the sums of 4 channels at once; a lane ends up with one of their 8 sums.
+        const int entries = (end_slot - begin_slot) * outputs;
+        const double share = 1.0 / (images * (OUTPUT * OUTPUT));
+        for (int four = 4 * warp; four < entries; four += 4 * C::WARPS) {
+            double value[8];
+            unsigned from[8]; // where in the sums, of the gradient and of that times z - mean
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                const int entry = four + i;
+                value[2 * i] = value[2 * i + 1] = 0.0;
+                from[2 * i] = from[2 * i + 1] = NOWHERE;
+                if (entry >= entries) continue;
+                const Slot& of = slots[begin_slot + entry / outputs];
+                if (of.kernel == 0 || !of.normalized) continue;
+                const unsigned row = entry % outputs * tile_count(OUTPUT, sizes.batch); // [outputs, tiles]
+                from[2 * i] = of.gradient_sum + row;
+                from[2 * i + 1] = of.sum + row;
+            }
+            for (int tile = lane; tile < tile_count(OUTPUT, images); tile += WARP) {
+                float more[8];
+#pragma unroll
+                for (int i = 0; i < 8; ++i) more[i] = from[i] == NOWHERE ? 0.0f : own.sums[from[i] + tile];
+#pragma unroll
+                for (int i = 0; i < 8; ++i) value[i] += more[i];
+            }
+#pragma unroll
+            for (int offset = WARP / 2, half = 4; offset > 0; offset /= 2, half /= 2) {
+                if (half > 0) {
+                    const bool upper = lane & offset;
+#pragma unroll
+                    for (int i = 0; i < half; ++i) {
+                        const double kept = upper ? value[i + half] : value[i], sent = upper ? value[i] : value[i + half];
+                        value[i] = kept + __shfl_xor_sync(FULL, sent, offset);
+                    }
+                } else {
+                    value[0] += __shfl_xor_sync(FULL, value[0], offset);
+                }
+            }
+            const double product = __shfl_xor_sync(FULL, value[0], 4);
+            const int entry = four + lane / 8;
+            if (lane % 8 == 0 && entry < entries) {
+                const Slot& of = slots[begin_slot + entry / outputs];
+                if (of.kernel != 0) factors[entry] = slot_factors(own, of, entry % outputs, value[0], product, share);
+            }
+        }
+        __syncthreads();
+        put(factors + (slot - begin_slot) * outputs, begin, stage, slots[slot].kernel);
+        __syncthreads();
+        for (bool more = true; more;) {
+            const int kernel = slots[slot].kernel, present = begin;
+            begin += C::STEP;
+            if (begin >= outputs) {
+                begin = 0;
+                slot = next_slot(slot + 1);
+            }
+            more = slot < end_slot;
+            if (more) load(slots[slot], begin, other);
+            multiply(kernel, present, stage);
+            if (more) {
+                put(factors + (slot - begin_slot) * outputs, begin, other, slots[slot].kernel);
+                __syncthreads();
+            }
+            float* const used = stage;
+            stage = other;
+            other = used;
+        }
+    }
+    return convolves;
+}
+
+// What the slices have added up and what other layers add, written, and the sums over it.
+template <class C>
+__device__ __forceinline__ void finish(const Own& own, const Shape& shape, const float* room, bool convolves)
+{
+    constexpr int SIDE = C::SIDE;
+    const int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, channels = shape.channels, first = blockIdx.y * BACK_CHANNELS;
+    for (int c = warp; c < BACK_CHANNELS && first + c < channels; c += C::WARPS) {
+        float4 whole[OWN_QUADS<SIDE>];
+#pragma unroll
+        for (int j = 0; j < OWN_QUADS<SIDE>; ++j) {
+            whole[j] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+            const Quad quad = quad_of<SIDE>(own, lane + WARP * j);
+            if (!quad.there) continue;
+            const size_t at = plane_of<SIDE>(quad.image, channels, first + c) + quad.y * SIDE + quad.x;
+            if (convolves) {
+#pragma unroll
+                for (int s = 0; s < C::SLICES; ++s) {
+                    __align__(16) float more[4];
+                    *(float4*)more = *(const float4*)(room + C::part_of(s, c, lane + WARP * j));
+                    whole[j].x += more[0];
+                    whole[j].y += more[1];
+                    whole[j].z += more[2];
+                    whole[j].w += more[3];
+                }
+                if (shape.relu) {
+                    const float4 value = *(const float4*)(own.tensors + shape.value + at);
+                    if (!(value.x > 0.0f)) whole[j].x = 0.0f;
+                    if (!(value.y > 0.0f)) whole[j].y = 0.0f;
+                    if (!(value.z > 0.0f)) whole[j].z = 0.0f;
+                    if (!(value.w > 0.0f)) whole[j].w = 0.0f;
+                }
+            }
+            add_outs<SIDE>(own, quad, channels, first + c, whole[j]);
+            *(float4*)(own.tensors + shape.gradient + at) = whole[j];
+        }
+        sum_up<SIDE>(own, channels, first + c, shape.gradient_sum, whole);
     }
 }
 
@@ -376,7 +514,7 @@ __device__ __forceinline__ void back(const unsigned* plan, const float* weights,
         copy_commit();
     };
     // Puts dz to shared memory.
-    auto put = [&](const float4* of_slot, int begin, float* stage) {
+    auto put = [&](const float4* of_slot, int begin, float* stage, int) {
 #pragma unroll
         for (int n = 0; n < C::OWN_OUTPUTS; ++n) {
             const int o = warp + n * C::WARPS;
@@ -406,118 +544,41 @@ __device__ __forceinline__ void back(const unsigned* plan, const float* weights,
         copy_wait<0>();
     };
 
-    // As many slots at a time as there is room for the factors of.
-    const int at_once = BACK_FACTORS / max(outputs, 1);
-    bool convolves = false;
-    float *stage = room, *other = room + C::STAGE;
-    for (int begin_slot = 0; begin_slot < shape.slots; begin_slot += at_once) {
-        const int end_slot = min(begin_slot + at_once, shape.slots);
-        auto next_slot = [&](int slot) {
-            while (slot < end_slot && slots[slot].kernel == 0) ++slot;
-            return slot;
-        };
-        int slot = next_slot(begin_slot), begin = 0;
-        if (slot == end_slot) continue;
-        convolves = true;
-        load(slots[slot], begin, stage);
-
-        // A warp joins the sums of 4 channels at once; a lane ends up with one of their 8 sums.
-        const int entries = (end_slot - begin_slot) * outputs;
-        const double share = 1.0 / (images * (OUTPUT * OUTPUT));
-        for (int four = 4 * warp; four < entries; four += 4 * C::WARPS) {
-            double value[8];
-            unsigned from[8]; // where in the sums, of the gradient and of that times z - mean
-#pragma unroll
-            for (int i = 0; i < 4; ++i) {
-                const int entry = four + i;
-                value[2 * i] = value[2 * i + 1] = 0.0;
-                from[2 * i] = from[2 * i + 1] = NOWHERE;
-                if (entry >= entries) continue;
-                const Slot& of = slots[begin_slot + entry / outputs];
-                if (of.kernel == 0 || !of.normalized) continue;
-                const unsigned row = entry % outputs * tile_count(OUTPUT, sizes.batch); // [outputs, tiles]
-                from[2 * i] = of.gradient_sum + row;
-                from[2 * i + 1] = of.sum + row;
-            }
-            for (int tile = lane; tile < tile_count(OUTPUT, images); tile += WARP) {
-                float more[8];
-#pragma unroll
-                for (int i = 0; i < 8; ++i) more[i] = from[i] == NOWHERE ? 0.0f : own.sums[from[i] + tile];
-#pragma unroll
-                for (int i = 0; i < 8; ++i) value[i] += more[i];
-            }
-#pragma unroll
-            for (int offset = WARP / 2, half = 4; offset > 0; offset /= 2, half /= 2) {
-                if (half > 0) {
-                    const bool upper = lane & offset;
-#pragma unroll
-                    for (int i = 0; i < half; ++i) {
-                        const double kept = upper ? value[i + half] : value[i], sent = upper ? value[i] : value[i + half];
-                        value[i] = kept + __shfl_xor_sync(FULL, sent, offset);
-                    }
-                } else {
-                    value[0] += __shfl_xor_sync(FULL, value[0], offset);
-                }
-            }
-            const double product = __shfl_xor_sync(FULL, value[0], 4);
-            const int entry = four + lane / 8;
-            if (lane % 8 == 0 && entry < entries) {
-                const Slot& of = slots[begin_slot + entry / outputs];
-                if (of.kernel != 0) factors[entry] = slot_factors(own, of, entry % outputs, value[0], product, share);
-            }
-        }
-        __syncthreads();
-        put(factors + (slot - begin_slot) * outputs, begin, stage);
-        __syncthreads();
-        for (bool more = true; more;) {
-            const int kernel = slots[slot].kernel, there = min(C::CHUNK, outputs - begin - slice * C::CHUNK);
-            begin += C::STEP;
-            if (begin >= outputs) {
-                begin = 0;
-                slot = next_slot(slot + 1);
-            }
-            more = slot < end_slot;
-            if (more) load(slots[slot], begin, other);
-            if (works) {
-                const float* dz = stage + slice * C::CHUNK * C::PLANE + (si * C::ROWS + sy) * C::PITCH + sx * (C::SPAN / C::STRIDE);
-                const float* tap = stage + C::STEP * C::PLANE + slice * C::CHUNK * 9 * C::TAP_PITCH + channel;
-                if (kernel == 3 || C::STRIDE == 2) {
+    auto multiply_step = [&](int kernel, int begin, const float* stage) {
+        if (!works) return;
+        const int there = min(C::CHUNK, outputs - begin - slice * C::CHUNK);
+        const float* dz = stage + slice * C::CHUNK * C::PLANE + (si * C::ROWS + sy) * C::PITCH + sx * (C::SPAN / C::STRIDE);
+        const float* tap = stage + C::STEP * C::PLANE + slice * C::CHUNK * 9 * C::TAP_PITCH + channel;
+        if (kernel == 3 || C::STRIDE == 2) {
 #pragma unroll C::STRIDE
-                    for (int o = 0; o < there; ++o) {
-                        multiply<C>(dz, tap, sum);
-                        dz += C::PLANE;
-                        tap += 9 * C::TAP_PITCH;
-                    }
-                } else {
+            for (int o = 0; o < there; ++o) {
+                multiply<C>(dz, tap, sum);
+                dz += C::PLANE;
+                tap += 9 * C::TAP_PITCH;
+            }
+        } else {
 #pragma unroll 1
-                    for (int o = 0; o < there; ++o) {
-                        const float* row = dz + C::PITCH;
-                        const float4 middle = *(const float4*)(tap + 4 * C::TAP_PITCH);
-                        __align__(16) float near[C::SPAN + 2];
-                        *(float4*)near = *(const float4*)row;
-                        *(float4*)(near + 4) = *(const float4*)(row + 4);
-                        *(float2*)(near + 8) = *(const float2*)(row + 8);
+            for (int o = 0; o < there; ++o) {
+                const float* row = dz + C::PITCH;
+                const float4 middle = *(const float4*)(tap + 4 * C::TAP_PITCH);
+                __align__(16) float near[C::SPAN + 2];
+                *(float4*)near = *(const float4*)row;
+                *(float4*)(near + 4) = *(const float4*)(row + 4);
+                *(float2*)(near + 8) = *(const float2*)(row + 8);
 #pragma unroll
-                        for (int x = 0; x < C::SPAN; ++x) {
-                            sum[0][x][0] = fmaf(near[x + 1], middle.x, sum[0][x][0]);
-                            sum[0][x][1] = fmaf(near[x + 1], middle.y, sum[0][x][1]);
-                            sum[0][x][2] = fmaf(near[x + 1], middle.z, sum[0][x][2]);
-                            sum[0][x][3] = fmaf(near[x + 1], middle.w, sum[0][x][3]);
-                        }
-                        dz += C::PLANE;
-                        tap += 9 * C::TAP_PITCH;
-                    }
+                for (int x = 0; x < C::SPAN; ++x) {
+                    sum[0][x][0] = fmaf(near[x + 1], middle.x, sum[0][x][0]);
+                    sum[0][x][1] = fmaf(near[x + 1], middle.y, sum[0][x][1]);
+                    sum[0][x][2] = fmaf(near[x + 1], middle.z, sum[0][x][2]);
+                    sum[0][x][3] = fmaf(near[x + 1], middle.w, sum[0][x][3]);
                 }
+                dz += C::PLANE;
+                tap += 9 * C::TAP_PITCH;
             }
-            if (more) {
-                put(factors + (slot - begin_slot) * outputs, begin, other);
-                __syncthreads();
-            }
-            float* const used = stage;
-            stage = other;
-            other = used;
         }
-    }
+    };
+
+    const bool convolves = walk<C>(own, sizes, shape, slots, room, factors, load, put, multiply_step);
 
     // The slices side by side.
     if (convolves) {
@@ -530,44 +591,12 @@ __device__ __forceinline__ void back(const unsigned* plan, const float* weights,
 #pragma unroll
                     for (int x = 0; x < C::SPAN; x += 4) {
                         const int pixel = (si * TILE_ROWS + C::STRIDE * sy + row) * SIDE + sx * C::SPAN + x;
-                        float* to = room + (slice * BACK_CHANNELS + channel + o) * C::PIXELS + 4 * (pixel / 4 ^ part_swap(channel));
-                        *(float4*)to = make_float4(sum[row][x][o], sum[row][x + 1][o], sum[row][x + 2][o], sum[row][x + 3][o]);
+                        *(float4*)(room + C::part_of(slice, channel + o, pixel / 4)) = make_float4(sum[row][x][o], sum[row][x + 1][o], sum[row][x + 2][o], sum[row][x + 3][o]);
                     }
         }
         __syncthreads();
     }
-    for (int c = warp; c < BACK_CHANNELS && first + c < channels; c += C::WARPS) {
-        float4 whole[OWN_QUADS<SIDE>];
-#pragma unroll
-        for (int j = 0; j < OWN_QUADS<SIDE>; ++j) {
-            whole[j] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-            const Quad quad = quad_of<SIDE>(own, lane + WARP * j);
-            if (!quad.there) continue;
-            const size_t at = plane_of<SIDE>(quad.image, channels, first + c) + quad.y * SIDE + quad.x;
-            if (convolves) {
-#pragma unroll
-                for (int s = 0; s < C::SLICES; ++s) {
-                    const float* from = room + (s * BACK_CHANNELS + c) * C::PIXELS + 4 * (lane + WARP * j ^ part_swap(c));
-                    __align__(16) float more[4];
-                    *(float4*)more = *(const float4*)from;
-                    whole[j].x += more[0];
-                    whole[j].y += more[1];
-                    whole[j].z += more[2];
-                    whole[j].w += more[3];
-                }
-                if (shape.relu) {
-                    const float4 value = *(const float4*)(own.tensors + shape.value + at);
-                    if (!(value.x > 0.0f)) whole[j].x = 0.0f;
-                    if (!(value.y > 0.0f)) whole[j].y = 0.0f;
-                    if (!(value.z > 0.0f)) whole[j].z = 0.0f;
-                    if (!(value.w > 0.0f)) whole[j].w = 0.0f;
-                }
-            }
-            add_outs<SIDE>(own, quad, channels, first + c, whole[j]);
-            *(float4*)(own.tensors + shape.gradient + at) = whole[j];
-        }
-        sum_up<SIDE>(own, channels, first + c, shape.gradient_sum, whole);
-    }
+    finish<C>(own, shape, room, convolves);
 }
 
 // Sum over a channel of a tile, from global memory, of its gradient, or of that times what a term multiplies; by one thread.

@@ -21,6 +21,8 @@
 // loads of 16 bytes are free of conflicts, the two single words beside a strip fall into 8 banks, two by two. With stride 2, even rows come before odd ones,
 // so that this holds as well. Taps are 20 floats apart, an odd multiple of 4, and stored by 8 taps x 4 channels.
 //
+// With products by tensor cores: forward_tf32.cu.
+//
 // Written on the host, in src/kernels/nas_bench_201: what plan.cuh says, and, in forward.rs, STRIP, OUTPUTS, IMAGE, PIXELS, PADDING, COLOURS, LAST_SIDE,
 // the SLOTS, SLICES and CHUNK of every node kernel, and FLOATS, the floats of its shared memory beside the terms.
 
@@ -31,23 +33,9 @@ constexpr int LAST_CHANNELS = 8; // of a block of last_node
 constexpr int TAPS = 9, CENTRE = 4;
 constexpr int TAP_PITCH = OUTPUTS + 4;
 
-// Four floats at once. The software device's compiler would take them apart, and count four requests.
-__device__ __forceinline__ float4 load4(const float* from)
-{
-    float4 v = *(const float4*)from;
-#ifdef SOFTWARE_CUDA
-    asm("" : "+m"(v));
-#endif
-    return v;
-}
+__device__ __forceinline__ float4 load4(const float* from) { return load_whole<float4>(from); }
 
-__device__ __forceinline__ void store4(float* to, float4 v)
-{
-#ifdef SOFTWARE_CUDA
-    asm("" : "+m"(v));
-#endif
-    *(float4*)to = v;
-}
+__device__ __forceinline__ void store4(float* to, float4 v) { store_whole(to, v); }
 
 // ---------------------------------------------------------------- terms
 
@@ -152,14 +140,12 @@ __device__ __forceinline__ Terms prepare(float4* shared, const unsigned* plan, c
 
 // ---------------------------------------------------------------- convolutions
 
-// The thread's number, as something that the compiler knows nothing of: what follows from it is computed where it is needed, and takes no registers of the
-// loop that does the work.
-__device__ __forceinline__ int opaque_thread()
-{
-    int thread = threadIdx.x;
-    asm volatile("" : "+r"(thread));
-    return thread;
-}
+// What the threads of a block ask for wherever they need it, so that it takes no registers of the loop that does the work.
+struct Block {
+    int first_output, count; // the first of its output channels, its slots that there are
+    int kernels[6];          // [slots that it has warps for]: 0 of one that takes no part
+};
+constexpr int BLOCK = sizeof(Block) / sizeof(float);
 
 // The shape of a block's work on convolutions whose outputs have SIDE x SIDE pixels.
 template <int SIDE_, int STRIDE_, int SLOTS_, int SLICES_, int CHUNK_, int FLOATS>
@@ -177,7 +163,6 @@ struct Work {
     static constexpr int MOMENTS = STRIP_WARPS > 1 ? 2 * STRIP_WARPS * OUTPUTS : 0;      // floats of one slot
     static_assert(STRIDE == 1 || STRIDE == 2, "the strides of the network");
     static_assert(IMAGES * TILE_ROWS * SIDE % (16 * STRIP) == 0 && SIDE % STRIP == 0 && TILE_ROWS == 8, "whole warps, each of all rows");
-    static constexpr int BLOCK = 8; // floats of Block
     // Terms that are loaded before the first of them is added, as many as there are registers for; with small images, there are more threads than pixels.
     static constexpr int TOGETHER = SIDE < 16 ? 1 : 2;
     static_assert(2 * (TILE + SLOTS * FILTERS) + SLOTS * MOMENTS + BLOCK == FLOATS && SLOTS <= 6, "the host makes room for it");
@@ -202,11 +187,79 @@ struct Role {
     }
 };
 
-// What the threads of a block ask for wherever they need it, so that it takes no registers of the loop that does the work.
-struct Block {
-    int first_output, count; // the first of its output channels, its slots that there are
-    int kernels[6];          // [slots that it has warps for]: 0 of one that takes no part
-};
+// Where a block's chunks end, each of two stages with pixels and filters, there are the moments of its `room` slots, then Block.
+template <class W>
+__device__ __forceinline__ float2* moments_of(float* shared, int room)
+{
+    return (float2*)(shared + 2 * (W::TILE + room * W::FILTERS));
+}
+
+template <class W>
+__device__ __forceinline__ Block& block_of(float* shared, int room)
+{
+    return *(Block*)(shared + 2 * (W::TILE + room * W::FILTERS) + room * W::MOMENTS);
+}
+
+// Writes down what a block is about, and goes over its chunks of input channels: while one is worked on, the next one is filled.
+// fill(first_output, count, first, there, stage): channels from `first` on, of which there are `there`; work(done, stage): those from `done` on
+template <class W, class Fill, class Multiply>
+__device__ __forceinline__ void over_chunks(Block& block, const Slot* slots, int slot_count, int room, int first, int inputs, const Fill& fill,
+                                            const Multiply& work)
+{
+    if (threadIdx.x < room) block.kernels[threadIdx.x] = threadIdx.x < slot_count ? slots[threadIdx.x].kernel : 0;
+    if (threadIdx.x == 0) {
+        block.first_output = first;
+        block.count = slot_count;
+    }
+    fill(first, slot_count, 0, min(inputs, W::CHANNELS), 0);
+    __syncthreads();
+    for (int done = 0, stage = 0; done < inputs; done += W::CHANNELS, stage ^= 1) {
+        const int next = done + W::CHANNELS;
+        if (next < inputs) fill(block.first_output, block.count, next, min(inputs - next, W::CHANNELS), stage ^ 1);
+        work(done, stage);
+        __syncthreads();
+    }
+}
+
+// Adds up the slices' sums, two by two, in the place of the chunks: those of the first slice are whole then.
+template <class W, int COUNT>
+__device__ __forceinline__ void add_slices(float (&acc)[COUNT][4], float* shared, int own, int slice, int part, bool convolves)
+{
+#pragma unroll
+    for (int half = W::SLICES / 2; half > 0; half /= 2) {
+        const int region = slice % half + (half < W::SLICES / 2 ? half : 0);
+        float4* place = (float4*)shared + ((own * (W::SLICES / 2) + region) * W::SLICE_WARPS + part) * (WARP * COUNT) + thread_anew() % WARP;
+        if (convolves && slice >= half && slice < 2 * half) {
+#pragma unroll
+            for (int i = 0; i < COUNT; ++i) store4((float*)(place + i * WARP), make_float4(acc[i][0], acc[i][1], acc[i][2], acc[i][3]));
+        }
+        __syncthreads();
+        if (convolves && slice < half) {
+#pragma unroll
+            for (int i = 0; i < COUNT; ++i) {
+                const float4 other = load4((const float*)(place + i * WARP));
+                acc[i][0] += other.x; acc[i][1] += other.y; acc[i][2] += other.z; acc[i][3] += other.w;
+            }
+        }
+    }
+}
+
+// Mean and squares of a channel from those of warps, of which `there` have PIXELS each.
+// moments: [WARPS, OUTPUTS] from the channel on
+template <int WARPS, int PIXELS>
+__device__ __forceinline__ float2 join_moments(const float2* moments, int there)
+{
+    float2 all = moments[0];
+#pragma unroll
+    for (int w = 1; w < WARPS; ++w) {
+        if (w >= there) break;
+        const float2 other = moments[w * OUTPUTS];
+        const float apart = other.x - all.x, share = 1.0f / (w + 1);
+        all.y += other.y + apart * apart * (PIXELS * w * share);
+        all.x = fmaf(apart, share, all.x);
+    }
+    return all;
+}
 
 // All slots of a block: z and its statistics.
 // slots: [slot_count], those of them that take no part have kernel 0; the block has warps for as many at least; first: output channel
@@ -218,7 +271,7 @@ __device__ __forceinline__ void convolve(const float* weights, float* tensors, f
     constexpr int QUADS = W::INPUT / 4, GROUPS = (W::CHANNELS * TAPS + 7) / 8;
     const int room = blockDim.x / (WARP * W::SLOT_WARPS);
     const int image = tile_image(blockIdx.x, W::SIDE), top = tile_row(blockIdx.x, W::SIDE);
-    Block& block = *(Block*)(shared + 2 * (W::TILE + room * W::FILTERS) + room * W::MOMENTS);
+    Block& block = block_of<W>(shared, room);
     float* const tiles = shared;                        // [2, CHANNELS, PLANE]
     float* const filters = shared + 2 * W::TILE;        // [2, room, CHANNELS, TAPS, TAP_PITCH]
 
@@ -230,7 +283,7 @@ __device__ __forceinline__ void convolve(const float* weights, float* tensors, f
 
     // Fills a stage with channels from `first` on, of which there are `there`.
     auto fill = [&](int first_output, int count, int first, int there, int stage) {
-        const int thread = opaque_thread();
+        const int thread = thread_anew();
 #pragma unroll 1
         for (int i = thread; i < there * (W::IMAGES * W::ROWS * QUADS); i += blockDim.x) {
             const int q = i % QUADS, y = i / QUADS % W::ROWS, n = i / (QUADS * W::ROWS) % W::IMAGES, c = i / (QUADS * W::ROWS * W::IMAGES);
@@ -255,17 +308,8 @@ __device__ __forceinline__ void convolve(const float* weights, float* tensors, f
     constexpr int BESIDE = W::IMAGES * W::ROWS + 1;
     for (int i = threadIdx.x; i < 2 * W::CHANNELS * BESIDE; i += blockDim.x)
         store4(tiles + i / BESIDE * W::PLANE + i % BESIDE * W::PITCH, make_float4(0.0f, 0.0f, 0.0f, 0.0f));
-    if (threadIdx.x < room) block.kernels[threadIdx.x] = threadIdx.x < slot_count ? slots[threadIdx.x].kernel : 0;
-    if (threadIdx.x == 0) {
-        block.first_output = first;
-        block.count = slot_count;
-    }
-    fill(first, slot_count, 0, min(inputs, W::CHANNELS), 0);
-    __syncthreads();
-    for (int done = 0, stage = 0; done < inputs; done += W::CHANNELS, stage ^= 1) {
-        const int next = done + W::CHANNELS;
-        if (next < inputs) fill(block.first_output, block.count, next, min(inputs - next, W::CHANNELS), stage ^ 1);
-        const Role<W> role(opaque_thread());
+    auto multiply = [&](int done, int stage) {
+        const Role<W> role(thread_anew());
         const bool works = block.first_output + role.channel < outputs && image + role.si < images;
         const int kernel = works ? block.kernels[role.own] : 0, channel = role.slice * W::CHUNK, there = min(inputs - done - channel, W::CHUNK);
         const float* pixels = tiles + stage * W::TILE + channel * W::PLANE + (role.si * W::ROWS + role.sy) * W::PITCH + 3 + W::STRIDE * role.sx;
@@ -315,36 +359,19 @@ __device__ __forceinline__ void convolve(const float* weights, float* tensors, f
                 }
             }
         }
-        __syncthreads();
-    }
+    };
+    over_chunks<W>(block, slots, slot_count, room, first, inputs, fill, multiply);
 
-    const int thread = opaque_thread(), lane = thread % WARP, first_output = block.first_output;
+    const int thread = thread_anew(), lane = thread % WARP, first_output = block.first_output;
     const auto [own, slice, part, channel, sy, sx, si] = Role<W>(thread);
     const bool convolves = block.kernels[own] != 0;
 
-    // The slices' sums, two by two.
-#pragma unroll
-    for (int half = W::SLICES / 2; half > 0; half /= 2) {
-        const int region = slice % half + (half < W::SLICES / 2 ? half : 0);
-        float4* place = (float4*)shared + ((own * (W::SLICES / 2) + region) * W::SLICE_WARPS + part) * (WARP * STRIP) + lane;
-        if (convolves && slice >= half && slice < 2 * half) {
-#pragma unroll
-            for (int x = 0; x < STRIP; ++x) store4((float*)(place + x * WARP), make_float4(acc[x][0], acc[x][1], acc[x][2], acc[x][3]));
-        }
-        __syncthreads();
-        if (convolves && slice < half) {
-#pragma unroll
-            for (int x = 0; x < STRIP; ++x) {
-                const float4 other = load4((const float*)(place + x * WARP));
-                acc[x][0] += other.x; acc[x][1] += other.y; acc[x][2] += other.z; acc[x][3] += other.w;
-            }
-        }
-    }
+    add_slices<W>(acc, shared, own, slice, part, convolves);
 
     // Outputs, and their statistics, joined by Chan's rule for equal counts.
     const bool ends = convolves && slice == 0 && first_output + part / W::STRIP_WARPS * 8 < outputs; // the same in a warp
     const int tiles_there = tile_count(W::SIDE, batch);
-    float2* moments = (float2*)(shared + 2 * (W::TILE + room * W::FILTERS)) + own * (W::STRIP_WARPS * OUTPUTS); // [STRIP_WARPS, OUTPUTS]
+    float2* moments = moments_of<W>(shared, room) + own * (W::STRIP_WARPS * OUTPUTS); // [STRIP_WARPS, OUTPUTS]
     if (ends) {
         // Of z, the two lanes of a strip store a channel each half its pixels, so that whole sectors are written.
         const bool right = lane % 2;
@@ -393,24 +420,26 @@ __device__ __forceinline__ void convolve(const float* weights, float* tensors, f
         __syncthreads();
         if (ends && lane < 2 && part % W::STRIP_WARPS == 0) {
             float2* statistics = (float2*)(sums + slots[own].statistics) + (first_output + channel) * tiles_there + blockIdx.x;
-            for (int o = 0; o < 4 && first_output + channel + o < outputs; ++o) {
-                float2 all = moments[channel + o];
-#pragma unroll
-                for (int w = 1; w < W::STRIP_WARPS; ++w) {
-                    const float2 other = moments[w * OUTPUTS + channel + o];
-                    const float apart = other.x - all.x, share = 1.0f / (w + 1);
-                    all.y += other.y + apart * apart * (16 * STRIP * w * share);
-                    all.x = fmaf(apart, share, all.x);
-                }
-                statistics[o * tiles_there] = all;
-            }
+            for (int o = 0; o < 4 && first_output + channel + o < outputs; ++o)
+                statistics[o * tiles_there] = join_moments<W::STRIP_WARPS, 16 * STRIP>(moments + channel + o, W::STRIP_WARPS);
         }
     }
 }
 
+// Which function convolves.
 template <class W>
+struct Plain {
+    template <class... All>
+    __device__ __forceinline__ void operator()(All... all) const
+    {
+        convolve<W>(all...);
+    }
+};
+
+// A node's value, which `convolve_all` asks for, and all that it does with it.
+template <class W, class Convolve>
 __device__ __forceinline__ void node(const unsigned* plan, const float* weights, float* tensors, float* sums, float* norms, double* running,
-                                     const Sizes& sizes, const Shape& shape, float4* shared)
+                                     const Sizes& sizes, const Shape& shape, float4* shared, const Convolve& convolve_all)
 {
     const Ask& ask = ask_of(plan, sizes, blockIdx.z);
     if (!ask.present || tile_pixels(blockIdx.x, W::SIDE, ask.images) == 0) return;
@@ -459,7 +488,7 @@ __device__ __forceinline__ void node(const unsigned* plan, const float* weights,
         if (rectified) sum = make_float4(relu(sum.x), relu(sum.y), relu(sum.z), relu(sum.w));
         return sum;
     };
-    convolve<W>(weights, tensors, sums, slots, count, channels, shape.outputs, blockIdx.y % output_tiles * OUTPUTS, ask.images, sizes.batch, work, load);
+    convolve_all(weights, tensors, sums, slots, count, channels, shape.outputs, blockIdx.y % output_tiles * OUTPUTS, ask.images, sizes.batch, work, load);
 }
 
 // ---------------------------------------------------------------- images
@@ -633,7 +662,7 @@ using Stem = Work<32, 1, SLOTS_STEM, SLICES_STEM, CHUNK_STEM, FLOATS_STEM>;
         const Sizes sizes, const Shape shape)                                                                                               \
     {                                                                                                                                       \
         extern __shared__ float4 shared[]; /* affines [sizes.terms, channels], layers [sizes.terms, even], what Work says */                  \
-        node<W>(plan, weights, tensors, sums, norms, running, sizes, shape, shared);                                                        \
+        node<W>(plan, weights, tensors, sums, norms, running, sizes, shape, shared, Plain<W>());                                            \
     }                                                                                                                                       \
     extern "C" __global__ void __launch_bounds__(NAIVE_THREADS) name##_naive(                                                               \
         const unsigned* __restrict__ plan, const float* __restrict__ weights, float* __restrict__ tensors, float* __restrict__ sums,        \

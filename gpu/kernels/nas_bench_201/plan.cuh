@@ -60,6 +60,35 @@ __device__ __forceinline__ const Take* takes_of(const unsigned* plan, const Size
     return (const Take*)(plan + (size_t)lane * sizes.plan + sizes.take_words);
 }
 
+// The thread's number, of which the compiler can't know that it is the same every time: what follows from it is computed where it is needed, instead of
+// being kept in registers that the sums need.
+__device__ __forceinline__ int thread_anew()
+{
+    int thread = threadIdx.x;
+    asm volatile("" : "+r"(thread));
+    return thread;
+}
+
+// 8 or 16 bytes at once; on the software device, too, whose compiler would take them apart, and they would be counted as several accesses.
+template <class Vector>
+__device__ __forceinline__ Vector load_whole(const float* from)
+{
+    Vector whole = *(const Vector*)from;
+#ifdef SOFTWARE_CUDA
+    asm("" : "+m"(whole));
+#endif
+    return whole;
+}
+
+template <class Vector>
+__device__ __forceinline__ void store_whole(float* to, Vector whole)
+{
+#ifdef SOFTWARE_CUDA
+    asm("" : "+m"(whole));
+#endif
+    *(Vector*)to = whole;
+}
+
 // Images of a tile.
 __host__ __device__ constexpr int tile_images(int side) { return side < 16 ? 2 : 1; }
 

@@ -32,33 +32,6 @@ constexpr int PADDING = 4;                // black pixels around an image before
 // What a channel of dz is made of.
 struct Channel { float own, other, mean, all; };
 
-// The thread's number, of which the compiler can't know that it is the same every time: what follows from it is computed where it is needed, instead of
-// being kept in registers that the sums need.
-__device__ __forceinline__ int thread_anew()
-{
-    int thread = threadIdx.x;
-    asm volatile("" : "+r"(thread));
-    return thread;
-}
-
-// 16 bytes at once; on the software device, too, whose compiler would take them apart, and they would be counted as four accesses.
-__device__ __forceinline__ float4 load_four(const float* from)
-{
-    float4 four = *(const float4*)from;
-#ifdef SOFTWARE_CUDA
-    asm("" : "+m"(four));
-#endif
-    return four;
-}
-
-__device__ __forceinline__ void store_four(float* to, float4 four)
-{
-#ifdef SOFTWARE_CUDA
-    asm("" : "+m"(four));
-#endif
-    *(float4*)to = four;
-}
-
 __device__ __forceinline__ float rectified(float x, bool relu) { return relu && x < 0.0f ? 0.0f : x; } // NaN stays
 
 // A pixel of a sample: flipped if it says so, padded with black, and cropped, as the host's `Images::crop`.
@@ -96,12 +69,17 @@ struct Tile {
     static constexpr int ROUNDS = STRIDE; // in which x is loaded, each as much as there are registers for
     static constexpr int HELD = (INPUTS * IMAGES * ROWS * QUADS + ROUNDS * WEIGHT_THREADS - 1) / (ROUNDS * WEIGHT_THREADS); // of 16 bytes
     static constexpr int DHELD = OUTPUTS * PIXELS / 4 / WEIGHT_THREADS;
+    static constexpr bool HALVES = false; // whether dz is loaded one half after the other, as far as there are registers for it
     // The sums at the end, [OUTPUTS, SUMS]: input channels and groups of outputs of a slice fall into different banks, from one group to the next 16 banks
     // if two have them all, and 4 if four have.
     static constexpr int SUMS = INPUTS * TAPS / 8 * 8 + (LANES == 16 ? 4 : 9);
     static constexpr int WORDS = INPUTS * PLANE + OUTPUTS * DPLANE;
     static_assert(SLICES * LANES * GROUPS == WEIGHT_THREADS && (LANES == 16 || LANES == 4) && SUMS >= INPUTS * TAPS && LINES * PARTS % SLICES == 0 && SPAN % 4 == 0, "threads share a tile evenly");
     static_assert(DHELD * WEIGHT_THREADS * 4 == OUTPUTS * PIXELS && OUTPUTS * SUMS <= WORDS && PLANE >= IMAGES * ROWS * PITCH, "a tile fits");
+
+    // Channels that are stored, of so many; what a number of x becomes.
+    static __device__ __forceinline__ int stored(int inputs) { return inputs; }
+    static __device__ __forceinline__ float kept(float x) { return x; }
 
     static __device__ __forceinline__ int count(int images) { return IMAGES == 2 ? (images + 1) / 2 : images * (SIDE / TILE_ROWS); }
     static __device__ __forceinline__ int image(int tile) { return IMAGES == 2 ? 2 * tile : tile / (SIDE / TILE_ROWS); }
@@ -118,15 +96,16 @@ struct FromNode {
 
     __device__ __forceinline__ void load(int tile, int round)
     {
-        const int thread = thread_anew(), first = T::image(tile), top = T::row(tile) * T::STRIDE - T::HALO;
+        const int thread = thread_anew(), top = T::row(tile) * T::STRIDE - T::HALO, there = images - T::image(tile);
+        const float* const first = x + (size_t)T::image(tile) * channels * (T::SOURCE * T::SOURCE);
 #pragma unroll
         for (int h = 0; h < T::HELD; ++h) {
             const int i = (round * T::HELD + h) * WEIGHT_THREADS + thread;
             const int quad = i % T::QUADS, line = i / T::QUADS % (T::IMAGES * T::ROWS), c = i / (T::QUADS * T::IMAGES * T::ROWS);
-            const int image = first + line / T::ROWS, y = top + line % T::ROWS;
+            const int image = line / T::ROWS, y = top + line % T::ROWS;
             held[h] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-            if (c < inputs && image < images && y >= 0 && y < T::SOURCE)
-                held[h] = load_four(x + (((size_t)image * channels + c) * T::SOURCE + y) * T::SOURCE + 4 * quad);
+            if (c < inputs && image < there && y >= 0 && y < T::SOURCE)
+                held[h] = load_whole<float4>(first + ((image * channels + c) * T::SOURCE + y) * T::SOURCE + 4 * quad);
         }
     }
 
@@ -140,16 +119,17 @@ struct FromNode {
             const int quad = i % T::QUADS, line = i / T::QUADS % (T::IMAGES * T::ROWS), c = i / (T::QUADS * T::IMAGES * T::ROWS);
             float* row = to + c * T::PLANE + line * T::PITCH;
             float4 v = held[h];
-            v.x = rectified(v.x, relu), v.y = rectified(v.y, relu), v.z = rectified(v.z, relu), v.w = rectified(v.w, relu);
+            v.x = T::kept(rectified(v.x, relu)), v.y = T::kept(rectified(v.y, relu));
+            v.z = T::kept(rectified(v.z, relu)), v.w = T::kept(rectified(v.w, relu));
             if (T::FIRST == 3) { // moved by one column, so that a row's lanes pass on their first
                 const float next = __shfl_down_sync(FULL, v.x, 1);
-                if (c < inputs) {
+                if (c < T::stored(inputs)) {
                     if (quad == 0) *(float2*)(row + 2) = make_float2(0.0f, v.x);
-                    store_four(row + 4 + 4 * quad, make_float4(v.y, v.z, v.w, quad == T::QUADS - 1 ? 0.0f : next));
+                    store_whole(row + 4 + 4 * quad, make_float4(v.y, v.z, v.w, quad == T::QUADS - 1 ? 0.0f : next));
                 }
-            } else if (c < inputs) {
+            } else if (c < T::stored(inputs)) {
                 if (quad == 0) row[3] = 0.0f;
-                store_four(row + 4 + 4 * quad, v);
+                store_whole(row + 4 + 4 * quad, v);
             }
         }
     }
@@ -222,48 +202,40 @@ __device__ __forceinline__ float slope_of(const Channel& channel, float g, float
     return fmaf(g, channel.own, fmaf(z - channel.mean, channel.other, channel.all));
 }
 
-// Part `split` of the gradient for some channels.
-// g, z: [images, slot.outputs, SIDE, SIDE] from the block's first output channel on; partial: [slot.outputs, slot.inputs, TAPS] from its first channels on
-template <class T, int SPLITS, class From>
-__device__ __forceinline__ void gradient_of(From& from, const Slot& slot, const float* g, const float* z, const Channel* channels, float* room,
-                                            float* partial, int split, int inputs, int outputs, int images)
-{
-    float* const xs = room;                        // [INPUTS, PLANE]
-    float* const ds = room + T::INPUTS * T::PLANE; // [OUTPUTS, DPLANE]
-    const int input = threadIdx.x % T::LANES, group = threadIdx.x / T::LANES % GROUPS, slice = threadIdx.x / (T::LANES * GROUPS);
-    const bool works = input < inputs && group * EACH < outputs;
-    const bool normalized = slot.normalized;
-    float acc[EACH][T::WIDE * T::TAPS];
-#pragma unroll
-    for (int o = 0; o < EACH; ++o)
-#pragma unroll
-        for (int tap = 0; tap < T::WIDE * T::TAPS; ++tap) acc[o][tap] = 0.0f;
+// dz of a tile, four pixels of a channel at a time, by way of registers.
+template <class T>
+struct FromSlot {
+    const float *g, *z;      // [images, channels, SIDE, SIDE] from the block's first channel on
+    const Channel* channels; // [OUTPUTS], in shared memory
+    int all, outputs, images;
+    bool normalized;
+    float4 slopes[T::DHELD], values[T::DHELD];
 
-    for (int tile = split; tile < T::count(images); tile += SPLITS) {
-        if (T::ROUNDS == 1) from.load(tile, 0);
-        __syncthreads(); // the tile before is multiplied
-        if (T::ROUNDS == 1) from.store(xs, 0);
-#pragma unroll 1
-        for (int round = 0; T::ROUNDS > 1 && round < T::ROUNDS; ++round) {
-            from.load(tile, round);
-            from.store(xs, round);
-        }
+    template <int BEGIN, int END>
+    __device__ __forceinline__ void load(int tile)
+    {
         const int thread = thread_anew();
-        float4 slopes[T::DHELD], values[T::DHELD];
 #pragma unroll
-        for (int h = 0; h < T::DHELD; ++h) {
+        for (int h = BEGIN; h < END; ++h) {
             const int i = h * WEIGHT_THREADS + thread;
             const int pixel = i % (T::PIXELS / 4) * 4, o = i / (T::PIXELS / 4);
             const int image = T::image(tile) + pixel / (TILE_ROWS * T::SIDE);
             slopes[h] = values[h] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
             if (o < outputs && image < images) {
-                const size_t at = ((size_t)image * slot.outputs + o) * T::SIDE * T::SIDE + T::row(tile) * T::SIDE + pixel % (TILE_ROWS * T::SIDE);
-                slopes[h] = load_four(g + at);
-                if (normalized) values[h] = load_four(z + at);
+                const size_t at = ((size_t)image * all + o) * T::SIDE * T::SIDE + T::row(tile) * T::SIDE + pixel % (TILE_ROWS * T::SIDE);
+                slopes[h] = load_whole<float4>(g + at);
+                if (normalized) values[h] = load_whole<float4>(z + at);
             }
         }
+    }
+
+    // to: [OUTPUTS, DPLANE]
+    template <int BEGIN, int END>
+    __device__ __forceinline__ void store(float* to, int tile)
+    {
+        const int thread = thread_anew();
 #pragma unroll
-        for (int h = 0; h < T::DHELD; ++h) {
+        for (int h = BEGIN; h < END; ++h) {
             const int i = h * WEIGHT_THREADS + thread;
             const int pixel = i % (T::PIXELS / 4) * 4, o = i / (T::PIXELS / 4);
             float4 d = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
@@ -274,10 +246,57 @@ __device__ __forceinline__ void gradient_of(From& from, const Slot& slot, const 
                 d.z = slope_of(channel, slopes[h].z, values[h].z);
                 d.w = slope_of(channel, slopes[h].w, values[h].w);
             }
-            store_four(ds + o * T::DPLANE + pixel, d);
+            store_whole(to + o * T::DPLANE + pixel, d);
+        }
+    }
+};
+
+// Every SPLITS-th tile from `begin` on: x to xs and dz to ds, where multiply() finds them.
+template <class T, int SPLITS, class From, class Slopes, class Multiply>
+__device__ __forceinline__ void walk_tiles(From& from, Slopes& slopes, float* xs, float* ds, int begin, int end, const Multiply& multiply)
+{
+    for (int tile = begin; tile < end; tile += SPLITS) {
+        if (T::ROUNDS == 1) from.load(tile, 0);
+        __syncthreads(); // the tile before is multiplied
+        if (T::ROUNDS == 1) from.store(xs, 0);
+#pragma unroll 1
+        for (int round = 0; T::ROUNDS > 1 && round < T::ROUNDS; ++round) {
+            from.load(tile, round);
+            from.store(xs, round);
+        }
+        if (T::HALVES) {
+            slopes.template load<0, T::DHELD / 2>(tile);
+            slopes.template store<0, T::DHELD / 2>(ds, tile);
+            asm volatile("" ::: "memory");
+            slopes.template load<T::DHELD / 2, T::DHELD>(tile);
+            slopes.template store<T::DHELD / 2, T::DHELD>(ds, tile);
+        } else {
+            slopes.template load<0, T::DHELD>(tile);
+            slopes.template store<0, T::DHELD>(ds, tile);
         }
         __syncthreads();
-        if (!works) continue;
+        multiply();
+    }
+}
+
+// Part `split` of the gradient for some channels.
+// partial: [slot.outputs, slot.inputs, TAPS] from the block's first channels on
+template <class T, int SPLITS, class From>
+__device__ __forceinline__ void gradient_of(From& from, FromSlot<T>& slopes, const Slot& slot, float* room, float* partial, int split, int inputs,
+                                            int outputs, int images)
+{
+    float* const xs = room;                        // [INPUTS, PLANE]
+    float* const ds = room + T::INPUTS * T::PLANE; // [OUTPUTS, DPLANE]
+    const int input = threadIdx.x % T::LANES, group = threadIdx.x / T::LANES % GROUPS, slice = threadIdx.x / (T::LANES * GROUPS);
+    const bool works = input < inputs && group * EACH < outputs;
+    float acc[EACH][T::WIDE * T::TAPS];
+#pragma unroll
+    for (int o = 0; o < EACH; ++o)
+#pragma unroll
+        for (int tap = 0; tap < T::WIDE * T::TAPS; ++tap) acc[o][tap] = 0.0f;
+
+    walk_tiles<T, SPLITS>(from, slopes, xs, ds, split, T::count(images), [&] {
+        if (!works) return;
 #pragma unroll 1
         for (int unit = slice; unit < T::LINES * T::PARTS; unit += T::SLICES) {
             const int line = unit / T::PARTS, begin = unit % T::PARTS * T::SPAN;
@@ -296,7 +315,7 @@ __device__ __forceinline__ void gradient_of(From& from, const Slot& slot, const 
                     for (int i = 0; i < T::CARRY; ++i) window[line][i] = window[line][T::NEW + i];
 #pragma unroll
                     for (int i = 0; i < T::STRIDE; ++i) {
-                        const float4 v = load_four(row + (T::WIDE == 1 ? line * T::PITCH : line * T::LANES * T::PLANE) + T::STRIDE * pixel + 4 * i);
+                        const float4 v = load_whole<float4>(row + (T::WIDE == 1 ? line * T::PITCH : line * T::LANES * T::PLANE) + T::STRIDE * pixel + 4 * i);
                         window[line][T::CARRY + 4 * i] = v.x;
                         window[line][T::CARRY + 4 * i + 1] = v.y;
                         window[line][T::CARRY + 4 * i + 2] = v.z;
@@ -305,7 +324,7 @@ __device__ __forceinline__ void gradient_of(From& from, const Slot& slot, const 
                 }
 #pragma unroll
                 for (int o = 0; o < EACH; ++o) {
-                    const float4 d = load_four(slope + o * T::DPLANE + pixel);
+                    const float4 d = load_whole<float4>(slope + o * T::DPLANE + pixel);
 #pragma unroll
                     for (int line = 0; line < T::WIDE * T::KERNEL; ++line)
 #pragma unroll
@@ -319,7 +338,7 @@ __device__ __forceinline__ void gradient_of(From& from, const Slot& slot, const 
                 }
             }
         }
-    }
+    });
 
     float* const sums = room + group * EACH * T::SUMS + input * T::TAPS; // of [OUTPUTS, SUMS]
     for (int s = 0; s < T::SLICES; ++s) {
@@ -370,16 +389,16 @@ __device__ __forceinline__ size_t part_of(const Slot& slot, int split)
     return slot.partial + (size_t)split * slot.outputs * slot.inputs * slot.kernel * slot.kernel;
 }
 
-template <int SIDE, int STRIDE, int SPLITS>
+// Wide, Narrow: tiles of 3x3 and 1x1 filters; Slopes: how dz is loaded.
+template <class Wide, class Narrow, template <class> class Slopes, int SPLITS>
 __device__ __forceinline__ void weights_of(const unsigned* plan, const unsigned* slots, const float* tensors, const float* sums, const float* norms,
-                                           const float* weights, float* partials, const Sizes& sizes, int input_blocks)
+                                           const float* weights, float* partials, const Sizes& sizes, int input_blocks,
+                                           float* room,       // x and dz of a tile; in the end the sums
+                                           Channel* channels) // [OUTPUTS]
 {
-    typedef Tile<SIDE, STRIDE, 3, WEIGHT_TILE> Wide;
-    typedef Tile<SIDE, STRIDE, 1, WEIGHT_TILE> Narrow;
-    __shared__ __align__(16) float room[Wide::WORDS];
-    __shared__ Channel channels[OUTPUTS];
     const Work work = work_of(plan, slots, sizes, SPLITS, input_blocks, WEIGHT_TILE);
     if (!work.slot || (work.slot->kernel != 3 && work.slot->kernel != 1)) return;
+    constexpr int SIDE = Wide::SIDE, STRIDE = Wide::STRIDE;
     const Slot& slot = *work.slot;
     const int images = work.ask->images;
     const float* tensor = tensors + (size_t)blockIdx.z * sizes.tensors;
@@ -395,10 +414,12 @@ __device__ __forceinline__ void weights_of(const unsigned* plan, const unsigned*
     float* out = partial + part_of(slot, work.split) + ((size_t)work.first_output * slot.inputs + work.first_input) * slot.kernel * slot.kernel;
     if (slot.kernel == 3) {
         FromNode<Wide> from = {x, slot.inputs, work.inputs, images, slot.relu != 0};
-        gradient_of<Wide, SPLITS>(from, slot, g, z, channels, room, out, work.split, work.inputs, work.outputs, images);
+        Slopes<Wide> slopes = {g, z, channels, slot.outputs, work.outputs, images, slot.normalized != 0};
+        gradient_of<Wide, SPLITS>(from, slopes, slot, room, out, work.split, work.inputs, work.outputs, images);
     } else {
         FromNode<Narrow> from = {x, slot.inputs, work.inputs, images, slot.relu != 0};
-        gradient_of<Narrow, SPLITS>(from, slot, g, z, channels, room, out, work.split, work.inputs, work.outputs, images);
+        Slopes<Narrow> slopes = {g, z, channels, slot.outputs, work.outputs, images, slot.normalized != 0};
+        gradient_of<Narrow, SPLITS>(from, slopes, slot, room, out, work.split, work.inputs, work.outputs, images);
     }
 }
 
@@ -484,6 +505,7 @@ __device__ __forceinline__ void naive_weights_of(const unsigned* plan, const uns
                                            blockIdx.x % SPLITS, place, ask.images, sizes.batch, x_of);
 }
 
+// Shared memory is declared in the kernels themselves: in a template, the software device would take it for something else.
 // grid [slots * splits, blocks of channels, lanes]; naive [slots * splits, blocks of weights, lanes]
 #define WEIGHTS(name, SIDE, STRIDE, SPLITS)                                                                                                              \
     extern "C" __global__ void __launch_bounds__(WEIGHT_THREADS, 2) name(                                                                                \
@@ -496,7 +518,11 @@ __device__ __forceinline__ void naive_weights_of(const unsigned* plan, const uns
         float* __restrict__ partials,       /* [lanes, sizes.partials] */                                                                                \
         const Sizes sizes, const int input_blocks)                                                                                                       \
     {                                                                                                                                                    \
-        weights_of<SIDE, STRIDE, SPLITS>(plan, slots, tensors, sums, norms, weights, partials, sizes, input_blocks);                                     \
+        typedef Tile<SIDE, STRIDE, 3, WEIGHT_TILE> Wide;                                                                                                 \
+        typedef Tile<SIDE, STRIDE, 1, WEIGHT_TILE> Narrow;                                                                                               \
+        __shared__ __align__(16) float room[Wide::WORDS];                                                                                                \
+        __shared__ Channel channels[OUTPUTS];                                                                                                            \
+        weights_of<Wide, Narrow, FromSlot, SPLITS>(plan, slots, tensors, sums, norms, weights, partials, sizes, input_blocks, room, channels);           \
     }                                                                                                                                                    \
     extern "C" __global__ void __launch_bounds__(WEIGHT_THREADS) name##_naive(                                                                           \
         const unsigned* __restrict__ plan, const unsigned* __restrict__ slots, const float* __restrict__ tensors, const float* __restrict__ sums,        \
@@ -539,9 +565,9 @@ extern "C" __global__ void __launch_bounds__(WEIGHT_THREADS, 2) weights_stem(
     __syncthreads();
     const float* tensor = tensors + (size_t)blockIdx.z * sizes.tensors + (size_t)work.first_output * IMAGE * IMAGE;
     FromBytes<Stem> from = {images, values, (const Sample*)samples + (size_t)blockIdx.z * sizes.batch};
-    gradient_of<Stem, SPLITS_32>(from, slot, tensor + slot.gradient, tensor + slot.output, channels, room,
-                                 partial + part_of(slot, work.split) + (size_t)work.first_output * COLORS * 9, work.split, COLORS, work.outputs,
-                                 work.ask->images);
+    FromSlot<Stem> slopes = {tensor + slot.gradient, tensor + slot.output, channels, slot.outputs, work.outputs, work.ask->images, slot.normalized != 0};
+    gradient_of<Stem, SPLITS_32>(from, slopes, slot, room, partial + part_of(slot, work.split) + (size_t)work.first_output * COLORS * 9, work.split,
+                                 COLORS, work.outputs, work.ask->images);
 }
 
 // grid [splits, blocks of weights, lanes]

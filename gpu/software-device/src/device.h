@@ -141,9 +141,22 @@ static Copies soft_copies[1024];
 SOFT_PLAIN static Copies& own_copies() {
   return soft_copies[threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z)];
 }
+// What the lanes of a warp hold of the factors of a product of matrices. Each lays it down for the others, in two places in turn: what was laid down for
+// one product is read by all before any lane comes to the next but one.
+struct Held {
+  uint4 a;
+  uint2 b;
+};
+struct Products {
+  unsigned turn[32];
+  Held held[2][32];
+};
+static Products soft_products[32];
+SOFT_PLAIN static unsigned own_thread() { return threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z); }
 template <auto f> SOFT_PLAIN void run(void** p) {
   Copies& own = own_copies();
   own.count = own.committed = 0;
+  soft_products[own_thread() / 32].turn[own_thread() % 32] = 0;
   invoke(f, p);
 }
 template <auto f> constexpr Kernel kernel(const char* name, size_t max_threads) {
@@ -240,6 +253,22 @@ SOFT_PLAIN static void soft_copy_wait(unsigned n) {
 SOFT_PLAIN static void soft_copy_wait_all() { soft_deliver(~0u); }
 inline void __syncwarp(unsigned m = ~0u, SOFT_LINE) { soft::device.collective(soft::SYNC, m, 0, 0, line); }
 inline unsigned soft_lane() { return (threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z)) & 31; }
+// What `mma.sync.m16n8k8` does, under a name of our own: sum + a b, by all lanes of a warp. It waits for all lanes, and like the real one does not order
+// what they do to memory.
+SOFT_PLAIN static float4 soft_product(float4 sum, uint4 a, uint2 b, SOFT_LINE) {
+  const unsigned thread = soft::own_thread(), lane = thread % 32, row = lane & ~3u, column = lane % 4 * 8;
+  soft::Products& warp = soft::soft_products[thread / 32];
+  soft::Held(&held)[32] = warp.held[warp.turn[lane] ^= 1];
+  held[lane] = {a, b};
+  soft::device.collective(soft::SHUFFLE, ~0u, 0, lane, line);
+  for (unsigned k = 0; k < 8; k++) {
+    const soft::Held &rows = held[row + k % 4], &first = held[column + k % 4], &second = held[column + 4 + k % 4];
+    const float upper = soft::from_bits<float>(k < 4 ? rows.a.x : rows.a.z), lower = soft::from_bits<float>(k < 4 ? rows.a.y : rows.a.w);
+    const float left = soft::from_bits<float>(k < 4 ? first.b.x : first.b.y), right = soft::from_bits<float>(k < 4 ? second.b.x : second.b.y);
+    sum = {fmaf(upper, left, sum.x), fmaf(upper, right, sum.y), fmaf(lower, left, sum.z), fmaf(lower, right, sum.w)};
+  }
+  return sum;
+}
 template <class T> inline T soft_shuffle(unsigned m, T v, unsigned source, int line) {
   return soft::from_bits<T>(soft::device.collective(soft::SHUFFLE, m, soft::bits(v), source, line));
 }

@@ -13,6 +13,9 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// Variables of the software device itself.
+const OWN: [&str; 2] = ["soft_copies", "soft_products"];
+
 /// In the name of what atomics become: `soft::update` of device.h.
 const ATOMICS: &str = "4soft6update";
 
@@ -113,8 +116,8 @@ impl Module {
             let (start, size) = (base + symbol.address() as usize, symbol.size() as usize);
             let (function, name) = plain_names(symbol.name().unwrap_or("?"));
             let variable = Variable { function, name, start, size };
-            if variable.name.contains("soft_copies") {
-                continue; // the software device's own
+            if OWN.iter().any(|own| variable.name.contains(own)) {
+                continue;
             }
             if !(begin..end).contains(&start) {
                 globals.push(variable);
@@ -130,7 +133,7 @@ impl Module {
             .map(|name| elf.section_by_name(name).map(|section| section.address()..section.address() + section.size()));
         let apart = elf.symbols().all(|symbol| {
             let name = symbol.name().unwrap_or("?");
-            let others = ["soft_copies", "completed."].iter().any(|other| name.contains(other));
+            let others = OWN.iter().chain(&["completed."]).any(|other| name.contains(other));
             let variable = symbol.kind() == SymbolKind::Data && symbol.size() > 0 && !others;
             !(name.contains(ATOMICS)
                 || variable && written.iter().flatten().any(|range| range.contains(&symbol.address())))

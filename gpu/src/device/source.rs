@@ -58,12 +58,23 @@ pub struct Field {
 /// Kernels that have the same parameters: the versions of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signature {
-    /// Their names, the fast one first.
+    /// Their names: the fast one, then the naive one if there is one.
     pub names: &'static [&'static str],
+    /// The fast one with products by tensor cores, if there is one.
+    pub tf32: Option<Tensor>,
     /// What they are passed.
     pub parameters: &'static [Parameter],
     /// What the fast one is to be; none if nothing is stated.
     pub expected: Option<Expected>,
+}
+
+/// The version of a kernel whose products are made by tensor cores, of factors that are rounded to TF32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tensor {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is to be.
+    pub expected: Expected,
 }
 
 /// What a kernel is expected to be, stated beside it and held against its machine code (example `ring_2`) and against
@@ -178,6 +189,19 @@ impl Parameter {
     }
 }
 
+impl Signature {
+    /// The names of all versions.
+    pub fn all_names(&self) -> impl Iterator<Item = &'static str> + use<> {
+        self.names.iter().copied().chain(self.tf32.map(|tensor| tensor.name))
+    }
+
+    /// The versions of which it is stated what they are to be, with that.
+    pub fn expectations(&self) -> impl Iterator<Item = (&'static str, Expected)> + use<> {
+        let fast = self.expected.map(|expected| (self.names[0], expected));
+        fast.into_iter().chain(self.tf32.map(|tensor| (tensor.name, tensor.expected)))
+    }
+}
+
 impl Source {
     /// What the compiler reads; its messages name file and line.
     #[must_use]
@@ -186,9 +210,14 @@ impl Source {
         self.begin() + &files.collect::<String>() + &self.end()
     }
 
+    /// The versions of its kernels of which it is stated what they are to be.
+    pub fn expectations(&self) -> impl Iterator<Item = (&'static str, Expected)> {
+        self.kernels.iter().flat_map(Signature::expectations)
+    }
+
     /// The names of its kernels, all versions.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.kernels.iter().flat_map(|kernel| kernel.names).copied()
+        self.kernels.iter().flat_map(Signature::all_names)
     }
 
     /// Constants and descriptions.
@@ -217,7 +246,7 @@ impl Source {
         for kernel in self.kernels {
             let types: Vec<String> = kernel.parameters.iter().map(Parameter::whole_type).collect();
             let types = types.join(", ");
-            for name in kernel.names {
+            for name in kernel.all_names() {
                 let same = format!("SameType<decltype(&{name}), void (*)({types})>::value");
                 text += &format!("static_assert({same}, \"{name} has the parameters that the host passes\");\n");
             }
@@ -246,6 +275,7 @@ mod tests {
             files: &[("scale.cu", "// the kernels")],
             kernels: &[Signature {
                 names: &["scale", "scale_naive"],
+                tf32: None,
                 parameters: &[
                     Parameter::reads::<u32>("rows"),
                     Parameter::writes::<f64>("values"),

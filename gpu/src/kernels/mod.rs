@@ -16,6 +16,7 @@ pub mod toy;
 pub use table::Kernels;
 
 use crate::device::Source;
+use crate::device::source::Signature;
 
 /// Words of a block of random numbers.
 pub const CHACHA_WORDS: usize = 16;
@@ -46,11 +47,36 @@ pub const ALL: [Source; 7] = [
 /// Kernels that may spill registers, each with the reason.
 pub const SPILLS: [(&str, &str); 0] = [];
 
-/// Which of the two versions of a kernel.
+/// Which of the versions of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
     /// The fast one.
     Fast,
-    /// The naive one, to check the other.
+    /// The naive one, to check the others.
     Naive,
+    /// The fast one with products by tensor cores, of factors that are rounded to TF32; where there is none, the fast one.
+    Tf32,
+}
+
+impl Version {
+    /// The version that a kernel has of these.
+    #[must_use]
+    pub fn of(self, signature: &Signature) -> Self {
+        match self {
+            Self::Tf32 if signature.tf32.is_none() => Self::Fast,
+            _ => self,
+        }
+    }
+
+    /// Its kernel.
+    ///
+    /// # Panics
+    /// If there is none, see [`Version::of`].
+    fn name(self, signature: &Signature) -> &'static str {
+        match self {
+            Self::Fast => signature.names[0],
+            Self::Naive => signature.names[1],
+            Self::Tf32 => signature.tf32.expect("a version that the kernel has").name,
+        }
+    }
 }

@@ -46,12 +46,12 @@ impl Kernels {
         kernel.unwrap_or_else(|| panic!("module {} has no {name}", self.source.name))
     }
 
-    /// A launch of one version of a kernel, without arguments yet.
+    /// A launch of one version of a kernel, which it has, without arguments yet.
     ///
     /// # Panics
     /// If it is one of another module.
     pub(super) fn launch(&self, signature: &Signature, version: Version) -> Launch<'_> {
-        self.find(signature.names[version as usize]).on(&self.device)
+        self.find(version.name(signature)).on(&self.device)
     }
 }
 
@@ -110,9 +110,10 @@ macro_rules! description {
 
 /// The entry of a kernel in the table of its module.
 ///
-/// - the struct that is launched, and the names of the fast and of the naive version; what only measures has no naive one
+/// - the struct that is launched, and the names of the fast, of the naive and of the tensor cores' version; what only measures has no naive one, and the
+///   last one is there where products are worth it
 /// - `given`: its fields
-/// - `expects`: what its machine code is to be, see [`Expected`](crate::device::source::Expected)
+/// - `expects`: what its machine code is to be, see [`Expected`](crate::device::source::Expected); `tf32 expects`: that of the tensor cores' version
 /// - `requires`: conditions on them that lengths don't tell; a panic is a bug of the caller
 /// - `parameters`: the kernel's, in its order. `reads name: type[values] = buffer` is a `const` pointer to so many values
 ///   at least, `writes` one that is not const, `value name: type = value` is passed by value
@@ -126,8 +127,9 @@ macro_rules! description {
 macro_rules! kernel {
     (
         $(#[$meta:meta])*
-        unsafe pub struct $launch:ident<$life:lifetime>: $fast:literal $(, $naive:literal)?;
+        unsafe pub struct $launch:ident<$life:lifetime>: $fast:literal $(, $naive:literal)? $(, tf32 $tf32:literal)?;
         $(expects { $($expectation:ident: $expected:expr,)* })?
+        $(tf32 expects { $($tensor_expectation:ident: $tensor_expected:expr,)* })?
         given { $($(#[$given_meta:meta])* $given:ident: $given_type:ty,)* }
         $(requires { $($requirement:tt)* })?
         parameters { $($way:ident $parameter:ident: $type:ty $([$length:expr])? = $argument:expr,)* }
@@ -141,6 +143,7 @@ macro_rules! kernel {
             /// The kernels and their parameters.
             pub const SIGNATURE: $crate::device::source::Signature = $crate::device::source::Signature {
                 names: &[$fast $(, $naive)?],
+                tf32: kernel!(@tf32 $($tf32, $($tensor_expectation: $tensor_expected,)*)?),
                 parameters: &[
                     $($crate::device::source::Parameter::$way::<$type>(stringify!($parameter)),)*
                 ],
@@ -157,6 +160,7 @@ macro_rules! kernel {
             pub fn launch(self, kernels: &Kernels, version: Version) -> Result<()> {
                 let Self { $($given,)* } = self;
                 $($($requirement)*)?
+                let version = version.of(&Self::SIGNATURE);
                 let $version = version;
                 let geometry = $geometry;
                 let mut launch = kernels.launch(&Self::SIGNATURE, version);
@@ -170,6 +174,13 @@ macro_rules! kernel {
                 unsafe { launch.submit(geometry) }
             }
         }
+    };
+    (@tf32) => { None };
+    (@tf32 $tf32:literal, $($expectation:ident: $expected:expr,)+) => {
+        Some($crate::device::source::Tensor {
+            name: $tf32,
+            expected: $crate::device::source::Expected { $($expectation: $expected,)+ },
+        })
     };
     (@expected) => { None };
     (@expected $($expectation:ident: $expected:expr,)+) => {

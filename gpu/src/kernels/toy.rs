@@ -324,7 +324,7 @@ kernel! {
     geometry(version) {
         let pitch = asks.sizes.images_pitch();
         let items = match version {
-            Version::Fast => pitch / CHACHA_WORDS,
+            Version::Fast | Version::Tf32 => pitch / CHACHA_WORDS,
             Version::Naive => pitch,
         };
         Geometry::new([items.div_ceil(THREADS), asks.sizes.requests, 1], THREADS)?
@@ -372,7 +372,7 @@ kernel! {
     }
     geometry(version) {
         let tile = match version {
-            Version::Fast => TILE,
+            Version::Fast | Version::Tf32 => TILE,
             Version::Naive => THREADS,
         };
         let Toy { edges, batch, .. } = asks.sizes.toy;
@@ -415,7 +415,7 @@ kernel! {
     geometry(version) {
         let Sizes { toy, requests, .. } = asks.sizes;
         match version {
-            Version::Fast => Geometry::new([requests, 1, 1], ANSWER_THREADS)?.with_shared(size_of::<f32>() * toy.batch)?,
+            Version::Fast | Version::Tf32 => Geometry::new([requests, 1, 1], ANSWER_THREADS)?.with_shared(size_of::<f32>() * toy.batch)?,
             Version::Naive => {
                 Geometry::new([asks.sizes.sums(sums.rows()).div_ceil(THREADS), requests, 1], THREADS)?
             }

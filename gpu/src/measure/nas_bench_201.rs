@@ -58,7 +58,7 @@ impl Size {
         let names: Vec<String> = (0..classes).map(|class| format!("class {class}")).collect();
         let streams = Streams::new(1);
         let data = Data::new(Images::new(pixels, labels, names)?, None, &streams)?;
-        let settings = Settings { batch: self.batch, weights: paper_sgd(), activity: Activity::One };
+        let settings = Settings { batch: self.batch, weights: paper_sgd(), activity: Activity::One, tf32: false };
         supernet(device, self.parent()?, settings, data, &streams, trials)
     }
 }

@@ -70,8 +70,9 @@ impl std::ops::AddAssign for Joins {
 const RING: &str = "gpu/PERFORMANCE.md, ring 2b, sm_90: bound of the loop";
 
 /// The shares of the rates that loops reach.
-pub const EFFICIENCIES: [Assumption; 7] = [
-    Assumption { what: "FP32 of node_*, stem", value: 0.93, unit: "", source: RING },
+pub const EFFICIENCIES: [Assumption; 8] = [
+    Assumption { what: "FP32 of node_*, stem", value: 0.92, unit: "", source: RING },
+    Assumption { what: "FP32 of node_down_*", value: 0.83, unit: "", source: RING },
     Assumption { what: "FP32 of back_*", value: 0.93, unit: "", source: RING },
     Assumption { what: "FP32 of back_up_*", value: 0.78, unit: "", source: RING },
     Assumption { what: "FP32 of weights_*", value: 0.91, unit: "", source: RING },
@@ -354,7 +355,7 @@ impl Counted<'_> {
 
     fn work(&mut self, launch: Launch) -> Work {
         let name = launch.name(&self.network.arena, &self.network.lists);
-        let [node, back, back_up, weights, weights_down, ..] = EFFICIENCIES;
+        let [node, node_down, back, back_up, weights, weights_down, ..] = EFFICIENCIES;
         let arena = &self.network.arena;
         let mut work = Work::new(name, 0);
         let mut bound = None;
@@ -365,7 +366,7 @@ impl Counted<'_> {
                     self.stem(&mut work, lane);
                 }
                 Launch::Node(number) => {
-                    bound = Some(node);
+                    bound = Some(if arena.readings[number] == Reading::Half { node_down } else { node });
                     self.node(&mut work, lane, number);
                 }
                 Launch::LastNode => self.last_node(&mut work, lane),

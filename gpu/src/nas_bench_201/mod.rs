@@ -46,6 +46,8 @@ pub struct Settings {
     pub weights: Sgd,
     /// Candidates of an edge that a proposal may have active at once.
     pub activity: Activity,
+    /// Whether convolutions multiply by tensor cores, with factors that are rounded to TF32, where there are kernels for it: faster, and less exact.
+    pub tf32: bool,
 }
 
 /// The supernet of the parent network, made by [`supernet`].
@@ -141,7 +143,7 @@ impl NasBench201Network {
         streams: &Streams,
         trials: &[u32],
     ) -> Result<Self> {
-        let Settings { batch, weights: sgd, activity } = settings;
+        let Settings { batch, weights: sgd, activity, tf32 } = settings;
         sgd.check()?;
         let classes = parent.skeleton().classes;
         for images in std::iter::once(&data.images).chain(&data.test) {
@@ -165,7 +167,7 @@ impl NasBench201Network {
         let image_memory = Pictures::memory(images, lanes, batch);
         device.expect_room("the network with its images", (memory.total() + image_memory) as u64)?;
         let pictures = Pictures::new(device, &data, lanes, batch)?;
-        let mut passes = Passes::new(device, &parent, &arena, sgd)?;
+        let mut passes = Passes::new(device, &parent, &arena, sgd, tf32)?;
         for (trial, number) in numbers.iter().enumerate() {
             for (parameter, values) in initial_values(parent.parameters(), streams, *number).enumerate() {
                 passes.write_parameter(trial, arena.parameters.range(parameter), Part::Value, &flat(&values))?;

@@ -106,7 +106,7 @@ struct Modules {
 }
 
 impl Passes {
-    pub(super) fn new(device: &Device, parent: &Parent, arena: &Arena, sgd: Sgd) -> Result<Self> {
+    pub(super) fn new(device: &Device, parent: &Parent, arena: &Arena, sgd: Sgd, tf32: bool) -> Result<Self> {
         let sizes = arena.sizes;
         let [lanes, trials] = [sizes.lanes, sizes.trials].map(|count| count as usize);
         let of_lanes = |floats: u32| lanes * floats as usize;
@@ -120,7 +120,11 @@ impl Passes {
             Layer::Convolution(layer) => Some(layer.kernel),
             _ => None,
         });
-        let version = if kernels.max().unwrap_or(0) > 3 { Version::Naive } else { Version::Fast };
+        let version = match kernels.max() {
+            Some(4..) => Version::Naive,
+            _ if tf32 => Version::Tf32,
+            _ => Version::Fast,
+        };
         Ok(Self {
             modules: Modules {
                 forward: Kernels::load(device, &forward::SOURCE)?,
@@ -276,8 +280,7 @@ impl Passes {
             }
             _ => {
                 let Pictures { bytes: images, values, samples, .. } = pictures;
-                let samples = samples.buffer();
-                let shape = arena.shapes[0];
+                let (samples, shape) = (samples.buffer(), arena.shapes[0]);
                 Stem { plan, images, samples, values, weights, tensors, sums, shape }.launch(kernels, version)
             }
         }

@@ -16,7 +16,7 @@ fn on_cpu(case: &Case, streams: &Streams, trials: &[u32]) -> Result<NasBench201S
     supernet(case.parent()?, settings, case.data(streams)?, streams, trials)
 }
 
-const SMALL: Case = Case { cells: 1, channels: 2, batch: 3, zero: true, activity: Activity::All };
+const SMALL: Case = Case { cells: 1, channels: 2, batch: 3, zero: true, activity: Activity::All, tf32: false };
 
 /// Whole steps, everything checked, in all orders of threads.
 #[test]
@@ -36,6 +36,27 @@ fn steps_of_other_sizes_equal_the_cpu() {
             Case { channels: 5, batch: 7, zero: false, activity: Activity::Two, ..SMALL },
             Case { channels: 17, batch: 1, activity: Activity::One, ..SMALL },
             Case { cells: 2, channels: 3, batch: 4, activity: Activity::One, ..SMALL },
+        ];
+        expect("steps", &network::steps(&device(), &cases, &on_cpu).unwrap());
+    }
+}
+
+/// With tensor cores, as close as TF32 is, everything checked.
+#[test]
+fn steps_in_tf32_equal_the_cpu() {
+    if in_child("nas_bench_201::network::steps_in_tf32_equal_the_cpu", |device| vec![device]) {
+        let cases = [Case { batch: 2, channels: 1, activity: Activity::One, tf32: true, ..SMALL }];
+        expect("steps", &network::steps(&device(), &cases, &on_cpu).unwrap());
+    }
+}
+
+/// The same at odd sizes, numbers only.
+#[test]
+fn steps_in_tf32_of_other_sizes_equal_the_cpu() {
+    if in_child("nas_bench_201::network::steps_in_tf32_of_other_sizes_equal_the_cpu", numbers_only) {
+        let cases = [
+            Case { tf32: true, ..SMALL },
+            Case { channels: 5, batch: 7, zero: false, activity: Activity::Two, tf32: true, ..SMALL },
         ];
         expect("steps", &network::steps(&device(), &cases, &on_cpu).unwrap());
     }

@@ -108,6 +108,12 @@ pub fn changed(source: &Source, file: usize, change: impl Fn(&str) -> String) ->
     Source { files: files.leak(), ..*source }
 }
 
+/// The module with what is there in another form, in the first of its files that has it.
+pub fn replaced(source: &Source, from: &str, to: &str) -> Source {
+    let file = source.files.iter().position(|(_, text)| text.contains(from));
+    changed(source, file.unwrap_or_else(|| panic!("{from} is in no file")), |text| text.replacen(from, to, 1))
+}
+
 /// The file with the kernels themselves.
 pub const LAST: usize = SOURCE.files.len() - 1;
 
@@ -128,7 +134,7 @@ pub fn compare_changed(source: &Source, sizes: &[Toy]) {
         "nas_bench_201_update" => loaded(load(), |kernels| update::compare(&device, kernels, &update::SIZES)),
         "nas_bench_201_weights" => loaded(load(), |kernels| {
             // The naive versions have no barriers, and take most of the time.
-            weights::compare(&device, kernels, &weights::SIZES, &[Version::Fast])
+            weights::compare(&device, kernels, &weights::SIZES, &[Version::Fast, Version::Tf32])
         }),
         other => panic!("no checks for the kernels of module {other}"),
     };

@@ -50,6 +50,9 @@ pub(super) struct Cifar10 {
     /// Where the network runs: cpu, cuda, cuda:N, or auto for cuda if there is one
     #[arg(long, value_name = "DEVICE", default_value_t)]
     device: Choice,
+    /// On a CUDA device, convolutions by tensor cores with factors that are rounded to TF32: faster, less exact
+    #[arg(long)]
+    tf32: bool,
     #[command(flatten)]
     dump: Dump,
 }
@@ -106,11 +109,11 @@ pub(super) fn run(experiment: Experiment) -> anyhow::Result<ExitCode> {
             ptb::dump::dump(language, &settings, after)?.write(&dump.out)?;
             dump.said(&settings, &format!("the step of theta after {after} others"))
         }
-        Experiment::Cifar10(Cifar10 { folder, cache, after, step, device, dump }) => {
+        Experiment::Cifar10(Cifar10 { folder, cache, after, step, device, tf32, dump }) => {
             // What is wrong with the settings is said before images are decoded.
             let settings = dump.settings(settings::Experiment::Cifar10, None)?;
             cifar10::plan(&settings)?;
-            let backend = Backend::open(device)?;
+            let backend = Backend::open_with(device, tf32)?;
             let experiment = CellSearch::load(&folder.data, &cache.cache(), available_threads(), backend)?;
             memory::check(vec![experiment.memory(&settings)?], 1, experiment.shared_memory())?;
             let (kind, of) = match step {

@@ -67,6 +67,9 @@ pub(super) struct Cifar10 {
     /// With --from, where the network runs: cpu, cuda, cuda:N, or auto for cuda if there is one
     #[arg(long, value_name = "DEVICE", default_value_t, conflicts_with_all = ["architecture", "index"])]
     device: Choice,
+    /// With --from on a CUDA device, convolutions by tensor cores with factors that are rounded to TF32: faster, less exact
+    #[arg(long, conflicts_with_all = ["architecture", "index"])]
+    tf32: bool,
     #[command(flatten)]
     cache: CacheFolder,
     #[command(flatten)]
@@ -154,7 +157,7 @@ fn searched(arguments: &Cifar10, from: &Path) -> anyhow::Result<ExitCode> {
         return Err(wrong(format!("expected a search on CIFAR-10, found {}", settings.experiment.name())).into());
     }
     let threads = arguments.threads.map_or_else(available_threads, |threads| threads as usize);
-    let backend = Backend::open(arguments.device)?;
+    let backend = Backend::open_with(arguments.device, arguments.tf32)?;
     let experiment = CellSearch::load(&arguments.folder.data, &arguments.cache.cache(), threads, backend)?;
     let cells = match arguments.cells {
         Some(cells) => cells.into(),

@@ -147,6 +147,9 @@ pub(super) struct Cells {
     /// Where the networks run: cpu, cuda, cuda:N, or auto for cuda if there is one
     #[arg(long, value_name = "DEVICE", default_value_t)]
     device: Choice,
+    /// On a CUDA device, convolutions by tensor cores with factors that are rounded to TF32: faster, less exact
+    #[arg(long)]
+    tf32: bool,
     /// Folder for the files [default: runs/cifar10-PRESET, with the zero operation runs/cifar10-PRESET-zero]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -284,7 +287,7 @@ impl Cells {
             Path::new(RUNS).join(format!("cifar10-{}{zero}", self.preset))
         });
         let (jobs, threads) = self.workers.share(all.len(), None);
-        let backend = Backend::open(self.device)?;
+        let backend = Backend::open_with(self.device, self.tf32)?;
         // Without it, there is nothing to show.
         let benchmark = Benchmark::load(&self.folder.data)?;
         let experiment = CellSearch::load(&self.folder.data, &self.cache.cache(), threads, backend)?;
@@ -460,7 +463,7 @@ fn memory(arguments: &Memory) -> anyhow::Result<ExitCode> {
     // A device that is not there is said before anything is written; it is closed again, as it takes memory itself.
     let device = match Backend::open(arguments.device)? {
         Backend::Cpu => Choice::Cpu,
-        Backend::Cuda(device) => Choice::Cuda(device.info().ordinal),
+        Backend::Cuda { device, .. } => Choice::Cuda(device.info().ordinal),
     };
     let folder = arguments
         .out

@@ -94,6 +94,9 @@ pub(super) struct Cifar10 {
     cache: CacheFolder,
     #[command(flatten)]
     workers: Workers,
+    /// On a CUDA device, convolutions by tensor cores with factors that are rounded to TF32: faster, less exact
+    #[arg(long)]
+    tf32: bool,
     #[command(flatten)]
     search: Search,
 }
@@ -166,6 +169,9 @@ struct Search {
     /// Where the network runs: cpu, cuda, cuda:N, or auto for cuda if there is one
     #[arg(long, value_name = "DEVICE", default_value_t)]
     device: Choice,
+    /// Whether it convolves in TF32 there; an option of those searches that do.
+    #[arg(skip)]
+    tf32: bool,
     /// No estimate and no progress bar
     #[arg(short, long)]
     quiet: bool,
@@ -180,10 +186,11 @@ pub(super) fn run(experiment: Experiment) -> anyhow::Result<ExitCode> {
             let at_once = threads.map_or_else(|| search.default_threads(&backend), |threads| threads as usize);
             search.run(&ToyRegression { backend }, settings::Experiment::Toy, own.as_slice(), None, at_once)
         }
-        Experiment::Cifar10(Cifar10 { folder, cache, workers, search }) => {
-            let backend = Backend::open(search.device)?;
+        Experiment::Cifar10(Cifar10 { folder, cache, workers, tf32, search }) => {
+            let search = Search { tf32, ..search };
+            let backend = Backend::open_with(search.device, tf32)?;
             // On a device, all trials are answered by one launch.
-            let together = matches!(backend, Backend::Cuda(_)).then_some(search.trials as usize);
+            let together = matches!(backend, Backend::Cuda { .. }).then_some(search.trials as usize);
             let (jobs, threads) = workers.share(search.trials as usize, together);
             // What is wrong with the settings is said before images are decoded.
             cifar10::plan(&search.settings(settings::Experiment::Cifar10, &[])?)?;
@@ -317,7 +324,7 @@ impl Search {
     fn default_threads(&self, backend: &Backend) -> usize {
         match backend {
             Backend::Cpu => available_threads(),
-            Backend::Cuda(_) => device::MOST_THREADS.min(self.trials as usize),
+            Backend::Cuda { .. } => device::MOST_THREADS.min(self.trials as usize),
         }
     }
 
@@ -345,6 +352,9 @@ impl Search {
         option("device", (self.device != Choice::Cpu).then(|| self.device.to_string()));
         option("data", data.map(|data| data.display().to_string()));
         option("out", Some(folder.display().to_string()));
+        if self.tf32 {
+            words.push("--tf32".to_owned());
+        }
         words.push("--resume".to_owned());
         shlex::try_join(words.iter().map(String::as_str)).unwrap_or_else(|_| words.join(" "))
     }

@@ -51,7 +51,7 @@ const STEPS: u64 = 50;
 pub fn dump(experiment: &CellSearch, settings: &Settings, after: u64, kind: StepKind) -> Result<(Dump, u64)> {
     match &experiment.backend {
         Backend::Cpu => of_network(experiment, settings, after, kind, || experiment.supernet(settings)),
-        Backend::Cuda(device) => of_network(experiment, settings, after, kind, || {
+        Backend::Cuda { device, .. } => of_network(experiment, settings, after, kind, || {
             let build = experiment.device_supernet(settings, vec![settings.trial])?;
             Ok(build(device)?)
         }),

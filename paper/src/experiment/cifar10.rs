@@ -235,7 +235,8 @@ impl CellSearch {
         plan(settings)?;
         let (data, streams) = (self.data(settings)?, Streams::new(settings.seed));
         let (parent, weights) = (own.parent()?, settings.get("weights")?);
-        let settings = on_device::Settings { batch: own.batch, weights, activity: settings.method.activity() };
+        let (activity, tf32) = (settings.method.activity(), self.backend.tf32());
+        let settings = on_device::Settings { batch: own.batch, weights, activity, tf32 };
         Ok(move |device: &Device| on_device::supernet(device, parent, settings, data, &streams, &trials))
     }
 
@@ -249,7 +250,8 @@ impl CellSearch {
         let needed = networks.values().map(|(settings, trials)| {
             let (own, weights) = (settings.own::<Cifar10Settings>()?, settings.get("weights")?);
             let images = own.images + own.test_images;
-            let network = on_device::Settings { batch: own.batch, weights, activity: settings.method.activity() };
+            let (activity, tf32) = (settings.method.activity(), self.backend.tf32());
+            let network = on_device::Settings { batch: own.batch, weights, activity, tf32 };
             let memory = NasBench201OnDevice::memory_of(&own.parent()?, &network, trials.len())?;
             let images = NasBench201OnDevice::memory_of_images(images, own.batch, trials.len());
             Ok((memory.total() + images) as u64)
@@ -603,7 +605,7 @@ impl Experiment for CellSearch {
     type Outcome = Cifar10Result;
 
     fn share(&self, runs: &[&Settings], at_once: usize) -> Result<Supernets> {
-        if let Backend::Cuda(device) = &self.backend {
+        if let Backend::Cuda { device, .. } = &self.backend {
             self.expect_room(device, runs, at_once)?;
         }
         Supernets::new(&self.backend, runs, Self::key, |settings, trials| self.on_device(settings, trials))
@@ -643,7 +645,7 @@ impl Experiment for CellSearch {
     fn memory(&self, settings: &Settings) -> Result<usize> {
         let own: Cifar10Settings = settings.own()?;
         let planned = self.planned(settings)?;
-        if matches!(self.backend, Backend::Cuda(_)) {
+        if matches!(self.backend, Backend::Cuda { .. }) {
             // Checkpoints pass through this machine's memory.
             return Ok(4 * planned.parameters + (own.images + own.test_images) * PIXELS);
         }
@@ -653,7 +655,7 @@ impl Experiment for CellSearch {
     }
 
     fn estimate(&self, settings: &Settings) -> Result<Option<Estimate>> {
-        if matches!(self.backend, Backend::Cuda(_)) {
+        if matches!(self.backend, Backend::Cuda { .. }) {
             // It would need the memory of another network on the device.
             return Ok(None);
         }

@@ -94,8 +94,8 @@ pub fn measure(question: &Question, backend: &Backend) -> Result<Measured> {
     let images = images(batch)?;
     let data = Data::new(images.clone(), Some(images), &streams)?;
     let activity = method.activity();
-    if let Backend::Cuda(device) = backend {
-        let settings = on_device::Settings { batch, weights: paper_sgd(), activity };
+    if let Backend::Cuda { device, .. } = backend {
+        let settings = on_device::Settings { batch, weights: paper_sgd(), activity, tf32: false };
         let before = used(device)?;
         let supernet = on_device::supernet(device, parent, settings, data, &streams, &[0])?;
         let (memory, images) = (*supernet.network().memory(), supernet.network().image_memory());

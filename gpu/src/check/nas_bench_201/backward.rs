@@ -6,6 +6,7 @@ use advantage_nas::tolerance::{F32_NETWORK, F64_SUMS, Tolerance};
 use advantage_nas_oracles::layers;
 use ndarray::{Array4, ArrayView4};
 
+use super::numbers::{TF32, own};
 use crate::device::Device;
 use crate::error::Result;
 use crate::kernels::nas_bench_201::backward::{
@@ -328,6 +329,9 @@ struct Setup {
     weights: Arena,
 }
 
+/// How far gradients may be apart in single precision.
+const SINGLE: Tolerance = Tolerance::OfLargest(F32_NETWORK);
+
 /// Lanes, trials, nodes; the node that is checked is the last one.
 const TRIALS: usize = 2;
 const NODES: usize = 2;
@@ -444,6 +448,7 @@ fn compare_lanes(
     batch: usize,
     got: [&[f32]; 2],
     expected: &[Expected],
+    close: Tolerance,
 ) {
     let mut before = [setup.tensors.whole(), setup.sums.whole()];
     for Expected { lane, gradient: (at, gradient), gradient_sum, summed } in expected {
@@ -451,7 +456,6 @@ fn compare_lanes(
         let values = &got[0][begin..][..gradient.len()];
         before[0][begin..][..gradient.len()].copy_from_slice(values);
         let got_gradient = array(values, gradient.dim().into());
-        let close = Tolerance::OfLargest(F32_NETWORK);
         checks.push(Comparison::new(format!("gradient of lane {lane}, {label}"), &got_gradient, gradient, close));
 
         // Sums are over what is on the device.
@@ -645,7 +649,14 @@ fn back(
         gradient,
         gradient_sum,
     };
-    for &version in versions {
+    let signature = match (side, stride) {
+        (32, 1) => Back32::SIGNATURE,
+        (16, 1) => Back16::SIGNATURE,
+        (8, 1) => Back8::SIGNATURE,
+        (32, _) => BackUp32::SIGNATURE,
+        _ => BackUp16::SIGNATURE,
+    };
+    for version in own(versions, &signature) {
         let label = format!("back, {version:?}, {case:?}");
         let mut tensors = device.upload("tensors", &setup.tensors.whole())?;
         let mut sums = device.upload("sums", &setup.sums.whole())?;
@@ -665,7 +676,8 @@ fn back(
             _ => launch!(BackUp16),
         }
         device.synchronize().map_err(|error| error.after(&label))?;
-        compare_lanes(checks, &label, &setup, batch, [&tensors.to_vec()?, &sums.to_vec()?], &expected);
+        let close = if version == Version::Tf32 { TF32 } else { SINGLE };
+        compare_lanes(checks, &label, &setup, batch, [&tensors.to_vec()?, &sums.to_vec()?], &expected, close);
     }
     Ok(())
 }
@@ -788,7 +800,7 @@ fn back_last(
         BackLast { plan: &plan, weights: &weights, tensors: &mut tensors, sums: &mut sums, norms: &norms, head }
             .launch(kernels, version)?;
         device.synchronize().map_err(|error| error.after(&label))?;
-        compare_lanes(checks, &label, &setup, batch, [&tensors.to_vec()?, &sums.to_vec()?], &expected);
+        compare_lanes(checks, &label, &setup, batch, [&tensors.to_vec()?, &sums.to_vec()?], &expected, SINGLE);
     }
     Ok(())
 }
@@ -906,7 +918,7 @@ pub fn kernels(device: &Device) -> Result<Vec<Comparison>> {
     compare(device, &Kernels::load(device, &SOURCE)?, &CASES)
 }
 
-/// The fast kernels with the paper's channels, for what their accesses cost.
+/// The kernels that are to be fast with the paper's channels, for what their accesses cost.
 ///
 /// # Errors
 /// What the device reports.
@@ -923,7 +935,7 @@ pub fn paper(device: &Device) -> Result<Vec<Comparison>> {
     ];
     let mut checks = Vec::new();
     for case in &cases {
-        back(device, &kernels, case, &[Version::Fast], &mut checks)?;
+        back(device, &kernels, case, &[Version::Fast, Version::Tf32], &mut checks)?;
     }
     back_last(device, &kernels, (64, 16, &[16]), &[Version::Fast], &mut checks)?;
     answers(device, &kernels, &mut checks)?;
@@ -937,7 +949,7 @@ pub fn paper(device: &Device) -> Result<Vec<Comparison>> {
 pub fn compare(device: &Device, kernels: &Kernels, cases: &[Case]) -> Result<Vec<Comparison>> {
     let mut checks = Vec::new();
     for case in cases {
-        back(device, kernels, case, &[Version::Fast, Version::Naive], &mut checks)?;
+        back(device, kernels, case, &[Version::Fast, Version::Naive, Version::Tf32], &mut checks)?;
     }
     back(device, kernels, &WIDE, &[Version::Naive], &mut checks)?;
     for sizes in [(1, 1, &[1][..]), (5, 5, &[5, 3]), (17, 2, &[2])] {

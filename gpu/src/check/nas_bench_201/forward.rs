@@ -8,6 +8,7 @@ use advantage_nas::tolerance::{F32_NETWORK, Tolerance};
 use advantage_nas_oracles::layers::{average_pooling, convolve, halving, normalize, relu};
 use ndarray::{Array4, ArrayView4, s};
 
+use super::numbers::{TF32, own};
 use crate::device::{Buffer, Device};
 use crate::error::Result;
 use crate::kernels::nas_bench_201::forward::{LastNode, Node8, Node16, Node32, NodeDown8, NodeDown16, SOURCE, Stem};
@@ -310,7 +311,13 @@ struct Written {
     values: Vec<f64>,
     /// How large the numbers are that these are sums of.
     scale: f64,
+    /// What tensor cores' versions add up of rounded factors.
+    rounded: Option<Tolerance>,
 }
+
+/// How far means of tiles may be, norm-wise, from those of sums of products of factors that were not rounded to TF32. Errors of neighbouring pixels, of which
+/// many share the filters' ones, don't average out as their values do; sums of squared deviations have twice the error of the deviations.
+const TF32_MEANS: Tolerance = Tolerance::OfNorm(1e-3);
 
 /// Launches both versions, and compares everything that was or was not written.
 fn check(
@@ -336,10 +343,11 @@ fn check(
             (Part::Running, before.running.clone(), buffers.running.to_vec()?),
         ] {
             let mut rest = vec![true; is.len()];
-            for Written { what, at, values, scale, .. } in written.iter().filter(|one| one.part == part) {
+            for Written { what, at, values, scale, rounded, .. } in written.iter().filter(|one| one.part == part) {
                 let got: Vec<f64> = at.iter().map(|&at| is[at]).collect();
                 at.iter().for_each(|&at| rest[at] = false);
-                let tolerance = Tolerance::Close { relative: F32_NETWORK, floor: F32_NETWORK * scale };
+                let single = Tolerance::Close { relative: F32_NETWORK, floor: F32_NETWORK * scale };
+                let tolerance = rounded.filter(|_| version == Version::Tf32).unwrap_or(single);
                 checks.push(Comparison::new(format!("{what}, {label}, {version:?}"), &got, values, tolerance));
             }
             let bits = |values: &[f64]| -> Vec<u64> {
@@ -379,7 +387,7 @@ fn statistics(x: ArrayView4<'_, f64>) -> Vec<Vec<(f64, f64)>> {
 fn tensor(what: String, begin: usize, x: &Array4<f64>) -> Written {
     let values: Vec<f64> = x.iter().copied().collect();
     let scale = largest(&values);
-    Written { what, part: Part::Tensors, at: (begin..begin + values.len()).collect(), values, scale }
+    Written { what, part: Part::Tensors, at: (begin..begin + values.len()).collect(), values, scale, rounded: None }
 }
 
 /// What must have been written of statistics, `[channels, pitch]` pairs.
@@ -394,8 +402,15 @@ fn statistics_of(what: &str, begin: usize, pitch: usize, x: &Array4<f64>) -> [Wr
     let scale = largest(&squares);
     let part = Part::Sums;
     [
-        Written { what: format!("means of {what}"), part, at: places(0), values: means, scale: largest(x) },
-        Written { what: format!("squares of {what}"), part, at: places(1), values: squares, scale },
+        Written {
+            what: format!("means of {what}"),
+            part,
+            at: places(0),
+            values: means,
+            scale: largest(x),
+            rounded: None,
+        },
+        Written { what: format!("squares of {what}"), part, at: places(1), values: squares, scale, rounded: None },
     ]
 }
 
@@ -538,6 +553,7 @@ impl Layout {
                         at: (norm..norm + 2 * channels).collect(),
                         values: moments.mean.iter().chain(&inverses).copied().collect(),
                         scale: 3.0,
+                        rounded: None,
                     });
                     if affine && ask.running != 0 {
                         let begin = running + 2 * channels * index;
@@ -553,6 +569,7 @@ impl Layout {
                             at: (begin..begin + 2 * channels).collect(),
                             values: moments.mean.iter().copied().chain(unbiased).enumerate().map(moved).collect(),
                             scale: 3.0,
+                            rounded: None,
                         });
                     }
                     output
@@ -629,8 +646,9 @@ fn check_node(device: &Device, kernels: &Kernels, case: Case, checks: &mut Vec<C
             let z = convolve(&seen, filters.view(), stride);
             let name = format!("output {slot} of lane {lane}");
             let begin = sums + layout.slot_statistics(slot);
-            written.extend(statistics_of(&name, begin, tiles(layout.side_out(), batch), &z));
-            written.push(tensor(name, tensors + layout.output(slot), &z));
+            let statistics = statistics_of(&name, begin, tiles(layout.side_out(), batch), &z);
+            written.extend(statistics.map(|one| Written { rounded: Some(TF32_MEANS), ..one }));
+            written.push(Written { rounded: Some(TF32), ..tensor(name, tensors + layout.output(slot), &z) });
         }
     }
     plan.upload()?;
@@ -667,10 +685,20 @@ fn check_node(device: &Device, kernels: &Kernels, case: Case, checks: &mut Vec<C
         }
     };
     let only_naive = case.kernels.iter().copied().flatten().any(|kernel| *kernel > 3);
-    let versions: &[Version] = if only_naive { &[Version::Naive] } else { &[Version::Fast, Version::Naive] };
+    let versions: &[Version] =
+        if only_naive { &[Version::Naive] } else { &[Version::Fast, Version::Naive, Version::Tf32] };
+    let signature = match (side, stride) {
+        (32, 1) => Node32::SIGNATURE,
+        (16, 1) => Node16::SIGNATURE,
+        (8, 1) => Node8::SIGNATURE,
+        (32, 2) => NodeDown16::SIGNATURE,
+        (16, 2) => NodeDown8::SIGNATURE,
+        _ => LastNode::SIGNATURE,
+    };
+    let versions: Vec<Version> = own(versions, &signature).collect();
     let label =
         format!("node of {side}, stride {stride}, {channels} to {outputs} channels, images {images:?} of {batch}");
-    check(device, &label, versions, &memory, &written, launch, checks)
+    check(device, &label, &versions, &memory, &written, launch, checks)
 }
 
 /// A slot, or one that takes no part, of which nothing else may be read.

@@ -4,8 +4,20 @@ use advantage_nas::comparison::Comparison;
 use advantage_nas::tolerance::Tolerance;
 
 use crate::device::buffer::Number;
+use crate::device::source::Signature;
 use crate::device::{Buffer, Device};
 use crate::error::Result;
+use crate::kernels::Version;
+
+/// How far sums of products may be, norm-wise, from those of factors that were not rounded to TF32. A factor is off by at most 2⁻¹¹ of itself, by 2.0e-4 in
+/// the root mean square of what is spread over all numbers, a product of two by 2.8e-4, and so are sums of products of random signs; factors that are cut
+/// off instead would make it 5.7e-4.
+pub(super) const TF32: Tolerance = Tolerance::OfNorm(4.5e-4);
+
+/// The versions of these that a kernel has.
+pub(super) fn own<'a>(versions: &'a [Version], signature: &'a Signature) -> impl Iterator<Item = Version> + 'a {
+    versions.iter().copied().filter(|version| version.of(signature) == *version)
+}
 
 /// A small deterministic generator.
 #[derive(Debug)]

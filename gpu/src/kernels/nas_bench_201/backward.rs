@@ -4,7 +4,7 @@ use super::{CONSTANTS, Head, PLAN, Plan, STRUCTS, Shape, Sizes, Target, and, eve
 use crate::device::{Buffer, Device, Geometry, Source};
 use crate::error::Result;
 use crate::kernels::table::int;
-use crate::kernels::{ASYNC, Kernels, Version};
+use crate::kernels::{ASYNC, Kernels, MMA, Version};
 
 /// The module.
 pub const SOURCE: Source = Source {
@@ -14,7 +14,13 @@ pub const SOURCE: Source = Source {
         constants![BACK_CHANNELS, BACK_THREADS, BACK_UP_THREADS, BACK_FACTORS, NAIVE_THREADS, ANSWER_THREADS],
     ),
     descriptions: &and::<_, { STRUCTS.len() + 2 }>(STRUCTS, &[Target::STRUCT, Answering::STRUCT]),
-    files: &[ASYNC, PLAN, ("nas_bench_201/backward.cu", include_str!("../../../kernels/nas_bench_201/backward.cu"))],
+    files: &[
+        ASYNC,
+        MMA,
+        PLAN,
+        ("nas_bench_201/backward.cu", include_str!("../../../kernels/nas_bench_201/backward.cu")),
+        ("nas_bench_201/backward_tf32.cu", include_str!("../../../kernels/nas_bench_201/backward_tf32.cu")),
+    ],
     kernels: &[
         Back32::SIGNATURE,
         Back16::SIGNATURE,
@@ -99,7 +105,7 @@ impl Targets {
 fn geometry(sizes: &Sizes, side: usize, channels: i32, threads: usize, version: Version) -> Result<Geometry> {
     let channels = channels as usize;
     let (channels, threads) = match version {
-        Version::Fast => (channels.div_ceil(BACK_CHANNELS), threads),
+        Version::Fast | Version::Tf32 => (channels.div_ceil(BACK_CHANNELS), threads),
         Version::Naive => (channels, NAIVE_THREADS),
     };
     Geometry::new([tiles(side, sizes.batch as usize), channels, sizes.lanes as usize], threads)
@@ -114,15 +120,17 @@ fn geometry(sizes: &Sizes, side: usize, channels: i32, threads: usize, version: 
 macro_rules! back {
     (
         $(#[$meta:meta])*
-        $launch:ident: $fast:literal, $naive:literal, side $side:literal, threads $threads:ident;
+        $launch:ident: $fast:literal, $naive:literal $(, tf32 $tf32:literal)?, side $side:literal, threads $threads:ident;
         expects { $($expectation:tt)* }
+        $(tf32 expects { $($tensor_expectation:tt)* })?
     ) => {
         kernel! {
             $(#[$meta])*
             // SAFETY: images up to the plan's, at most `sizes.batch`; within a lane or trial at the offsets of plan and shape, which lie within the
             // sizes; tiles of the node's side, which is checked, channels up to the shape's.
-            unsafe pub struct $launch<'a>: $fast, $naive;
+            unsafe pub struct $launch<'a>: $fast, $naive $(, tf32 $tf32)?;
             expects { $($expectation)* }
+            $(tf32 expects { $($tensor_expectation)* })?
             given {
                 /// The plan of the pass. In the tensors, its offsets are multiples of 4.
                 plan: &'a Plan,
@@ -160,20 +168,23 @@ macro_rules! back {
 
 back! {
     /// The gradient of a node of 32×32 pixels, gathered from all that reads it, and sums over it.
-    Back32: "back_32", "back_32_naive", side 32, threads BACK_THREADS;
+    Back32: "back_32", "back_32_naive", tf32 "back_32_tf32", side 32, threads BACK_THREADS;
     expects { threads: BACK_THREADS, dynamic_shared: 0, blocks: 2, arithmetic: 90, global_loads: 0, unfused: 0, shared_waves: 180, global_sectors: 700, }
+    tf32 expects { threads: BACK_THREADS, dynamic_shared: 0, blocks: 2, arithmetic: 38, global_loads: 0, unfused: 0, shared_waves: 200, global_sectors: 700, }
 }
 
 back! {
     /// The same of 16×16 pixels.
-    Back16: "back_16", "back_16_naive", side 16, threads BACK_THREADS;
+    Back16: "back_16", "back_16_naive", tf32 "back_16_tf32", side 16, threads BACK_THREADS;
     expects { threads: BACK_THREADS, dynamic_shared: 0, blocks: 2, arithmetic: 90, global_loads: 0, unfused: 0, shared_waves: 180, global_sectors: 700, }
+    tf32 expects { threads: BACK_THREADS, dynamic_shared: 0, blocks: 2, arithmetic: 38, global_loads: 0, unfused: 0, shared_waves: 200, global_sectors: 700, }
 }
 
 back! {
     /// The same of 8×8 pixels.
-    Back8: "back_8", "back_8_naive", side 8, threads BACK_THREADS;
+    Back8: "back_8", "back_8_naive", tf32 "back_8_tf32", side 8, threads BACK_THREADS;
     expects { threads: BACK_THREADS, dynamic_shared: 0, blocks: 2, arithmetic: 90, global_loads: 0, unfused: 0, shared_waves: 180, global_sectors: 700, }
+    tf32 expects { threads: BACK_THREADS, dynamic_shared: 0, blocks: 2, arithmetic: 38, global_loads: 0, unfused: 0, shared_waves: 200, global_sectors: 700, }
 }
 
 back! {

@@ -1,4 +1,4 @@
-//! The table of the kernels in `kernels/nas_bench_201/forward.cu`.
+//! The table of the kernels in `kernels/nas_bench_201/forward.cu` and `forward_tf32.cu`.
 
 use advantage_nas::network::nas_bench_201::{CHANNELS as COLOURS, IMAGE, PADDING, PIXELS};
 
@@ -7,14 +7,19 @@ use crate::device::source::Constant;
 use crate::device::{Buffer, Geometry, Source};
 use crate::error::Result;
 use crate::kernels::table::int;
-use crate::kernels::{Kernels, Version};
+use crate::kernels::{Kernels, MMA, Version};
 
 /// The module.
 pub const SOURCE: Source = Source {
     name: "nas_bench_201_forward",
     constants: &and::<_, { CONSTANTS.len() + OWN.len() }>(CONSTANTS, OWN),
     descriptions: STRUCTS,
-    files: &[PLAN, ("nas_bench_201/forward.cu", include_str!("../../../kernels/nas_bench_201/forward.cu"))],
+    files: &[
+        MMA,
+        PLAN,
+        ("nas_bench_201/forward.cu", include_str!("../../../kernels/nas_bench_201/forward.cu")),
+        ("nas_bench_201/forward_tf32.cu", include_str!("../../../kernels/nas_bench_201/forward_tf32.cu")),
+    ],
     kernels: &[
         Node32::SIGNATURE,
         Node16::SIGNATURE,
@@ -48,6 +53,10 @@ const AFFINE: usize = 16;
 const LAYERS: usize = 16;
 /// Floats of what the kernels call a Block.
 const BLOCK: usize = 8;
+/// Input channels of a product by tensor cores.
+const TENSOR_STEP: usize = 8;
+/// Words from tap to tap, of filters for such products.
+const FRAGMENT: usize = 4 * WARP + 4;
 
 /// What this module's kernels know beside [`CONSTANTS`].
 const OWN: &[Constant] = constants![
@@ -82,6 +91,9 @@ const OWN: &[Constant] = constants![
     SLICES_STEM = STEM.slices,
     CHUNK_STEM = STEM.chunk,
     FLOATS_STEM = STEM.floats(STEM.slots),
+    FLOATS_TF32_32 = NODE_32.tensor_floats(NODE_32.slots),
+    FLOATS_TF32_16 = NODE_16.tensor_floats(NODE_16.slots),
+    FLOATS_TF32_8 = NODE_8.tensor_floats(NODE_8.slots),
 ];
 
 /// How blocks share the convolutions of a node: the struct of the same name in the kernels' text, which asserts that both agree.
@@ -134,9 +146,24 @@ impl Work {
         2 * self.slices * self.chunk * (plane + slots * TAPS * TAP_PITCH) + slots * moments + BLOCK
     }
 
+    /// The same with products by tensor cores, whose blocks have as many warps.
+    const fn tensor_floats(&self, slots: usize) -> usize {
+        let (lines, behind) =
+            if self.images() == 1 { (TILE_ROWS + 2, 0) } else { (self.images() * (TILE_ROWS + 1), 1) };
+        let line = 2 * (self.side + 2);
+        let tile = self.slices * TENSOR_STEP / 2 * lines * line + behind * line + 4;
+        let moments = 2 * self.images() * self.side / 8 * OUTPUTS;
+        2 * (tile + slots * self.slices * TAPS * FRAGMENT) + slots * moments + BLOCK
+    }
+
     /// Bytes of shared memory for so many slots and terms.
     const fn shared(&self, slots: usize, terms: usize, channels: usize) -> usize {
         size_of::<f32>() * self.floats(slots) + terms_shared(terms, channels)
+    }
+
+    /// The same with products by tensor cores.
+    const fn tensor_shared(&self, slots: usize, terms: usize, channels: usize) -> usize {
+        size_of::<f32>() * self.tensor_floats(slots) + terms_shared(terms, channels)
     }
 
     /// Blocks of a launch for a node.
@@ -145,12 +172,15 @@ impl Work {
         let [batch, terms, lanes] = [sizes.batch, sizes.terms, sizes.lanes].map(|size| size as usize);
         let tiles = tiles(self.side, batch);
         match version {
-            Version::Fast => {
+            Version::Fast | Version::Tf32 => {
                 let groups = slots.div_ceil(self.slots);
                 let room = slots.div_ceil(groups);
                 let blocks = outputs.div_ceil(OUTPUTS).max(1) * groups;
                 let geometry = Geometry::new([tiles, blocks, lanes], self.threads(room))?;
-                geometry.with_shared(self.shared(room, terms, channels))
+                geometry.with_shared(match version {
+                    Version::Tf32 => self.tensor_shared(room, terms, channels),
+                    _ => self.shared(room, terms, channels),
+                })
             }
             Version::Naive => {
                 let plane = size_of::<f32>() * self.images() * self.input() * self.input();
@@ -172,8 +202,9 @@ const PAPER_TERMS: usize = 3;
 macro_rules! node {
     (
         $(#[$meta:meta])*
-        $launch:ident: $fast:literal, $naive:literal, $work:ident;
+        $launch:ident: $fast:literal, $naive:literal $(, tf32 $tf32:literal)?, work $work:ident;
         expects { channels: $channels:expr, $($expectation:ident: $expected:expr,)* }
+        $(tf32 expects { channels: $tensor_channels:expr, $($tensor_expectation:ident: $tensor_expected:expr,)* })?
     ) => {
         kernel! {
             $(#[$meta])*
@@ -181,12 +212,17 @@ macro_rules! node {
             /// Blocks of the fast version know filters of 1×1 and 3×3, those of the naive one any odd size.
             // SAFETY: a lane's plan says where tensors, sums, norms and weights are; its author keeps them within the sizes. What is written are
             // the node's value, z and statistics of its slots, norms and running statistics of its terms.
-            unsafe pub struct $launch<'a>: $fast, $naive;
+            unsafe pub struct $launch<'a>: $fast, $naive $(, tf32 $tf32)?;
             expects {
                 threads: $work.threads($work.slots),
                 dynamic_shared: $work.shared($work.slots, PAPER_TERMS, $channels),
                 $($expectation: $expected,)*
             }
+            $(tf32 expects {
+                threads: $work.threads($work.slots),
+                dynamic_shared: $work.tensor_shared($work.slots, PAPER_TERMS, $tensor_channels),
+                $($tensor_expectation: $tensor_expected,)*
+            })?
             given {
                 /// The plan of the pass.
                 plan: &'a Plan,
@@ -226,33 +262,39 @@ macro_rules! node {
 
 // Shared memory: the two words beside a strip fall into 8 banks, two by two, and so do two rows of a small image. Global memory: 3×3 pooling loads single
 // words left and right of four pixels, and a filter's row begins within a sector.
+//
+// With tensor cores: a product is 12 words of shared memory for 32 lanes at most, three products with each row of pixels, so that nothing but them bounds the
+// loop. Filters with one tap are stored by the few lanes that have it, a wave for each eight lanes that there are; all else is free of conflicts.
 node! {
     /// A node of 32×32 pixels and its convolutions.
-    Node32: "node_32", "node_32_naive", NODE_32;
+    Node32: "node_32", "node_32_naive", tf32 "node_32_tf32", work NODE_32;
     expects { channels: 16, blocks: 2, arithmetic: 90, global_loads: 0, unfused: 0, shared_waves: 200, global_sectors: 620, }
+    tf32 expects { channels: 16, blocks: 2, arithmetic: 50, global_loads: 0, unfused: 0, shared_waves: 130, global_sectors: 620, }
 }
 
 node! {
     /// A node of 16×16 pixels and its convolutions.
-    Node16: "node_16", "node_16_naive", NODE_16;
+    Node16: "node_16", "node_16_naive", tf32 "node_16_tf32", work NODE_16;
     expects { channels: 32, blocks: 2, arithmetic: 90, global_loads: 0, unfused: 0, shared_waves: 200, global_sectors: 620, }
+    tf32 expects { channels: 32, blocks: 2, arithmetic: 50, global_loads: 0, unfused: 0, shared_waves: 130, global_sectors: 620, }
 }
 
 node! {
     /// A node of 8×8 pixels and its convolutions.
-    Node8: "node_8", "node_8_naive", NODE_8;
+    Node8: "node_8", "node_8_naive", tf32 "node_8_tf32", work NODE_8;
     expects { channels: 64, blocks: 1, arithmetic: 90, global_loads: 0, unfused: 0, shared_waves: 200, global_sectors: 620, }
+    tf32 expects { channels: 64, blocks: 1, arithmetic: 50, global_loads: 0, unfused: 0, shared_waves: 130, global_sectors: 700, }
 }
 
 node! {
     /// A node of 32×32 pixels and its convolutions of stride 2.
-    NodeDown16: "node_down_16", "node_down_16_naive", DOWN_16;
+    NodeDown16: "node_down_16", "node_down_16_naive", work DOWN_16;
     expects { channels: 16, blocks: 2, arithmetic: 90, global_loads: 0, unfused: 0, shared_waves: 200, global_sectors: 620, }
 }
 
 node! {
     /// A node of 16×16 pixels and its convolutions of stride 2.
-    NodeDown8: "node_down_8", "node_down_8_naive", DOWN_8;
+    NodeDown8: "node_down_8", "node_down_8_naive", work DOWN_8;
     expects { channels: 32, blocks: 2, arithmetic: 90, global_loads: 0, unfused: 0, shared_waves: 200, global_sectors: 620, }
 }
 
@@ -309,7 +351,7 @@ kernel! {
         let (lanes, outputs) = (sizes.lanes as usize, shape.outputs as usize);
         let tiles = tiles(IMAGE, sizes.batch as usize);
         match version {
-            Version::Fast => Geometry::new([tiles, outputs.div_ceil(OUTPUTS), lanes], STEM.threads(1))?
+            Version::Fast | Version::Tf32 => Geometry::new([tiles, outputs.div_ceil(OUTPUTS), lanes], STEM.threads(1))?
                 .with_shared(size_of::<f32>() * STEM.floats(1))?,
             Version::Naive => Geometry::new([tiles, 1, lanes], NAIVE_THREADS)?.with_shared(size_of::<f32>() * IMAGE * IMAGE)?,
         }
@@ -365,7 +407,7 @@ kernel! {
         let (lanes, channels, terms) = (sizes.lanes as usize, head.channels as usize, sizes.terms as usize);
         let tiles = tiles(LAST_SIDE, sizes.batch as usize);
         match version {
-            Version::Fast => Geometry::new([tiles, channels.div_ceil(LAST_CHANNELS), lanes], WARP * LAST_CHANNELS)?,
+            Version::Fast | Version::Tf32 => Geometry::new([tiles, channels.div_ceil(LAST_CHANNELS), lanes], WARP * LAST_CHANNELS)?,
             Version::Naive => Geometry::new([tiles, 1, lanes], NAIVE_THREADS)?.with_shared(terms_shared(terms, channels))?,
         }
     }

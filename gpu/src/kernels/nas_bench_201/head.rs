@@ -79,7 +79,7 @@ kernel! {
         let (batch, lanes) = (sizes.batch as usize, sizes.lanes as usize);
         let [channels, classes] = head.sizes();
         match version {
-            Version::Fast => Geometry::new([batch, 1, lanes], HEAD_THREADS)?
+            Version::Fast | Version::Tf32 => Geometry::new([batch, 1, lanes], HEAD_THREADS)?
                 .with_shared(size_of::<f32>() * (3 * channels + 2 * classes))?,
             Version::Naive => Geometry::new([batch.div_ceil(HEAD_THREADS), 1, lanes], HEAD_THREADS)?,
         }
@@ -146,7 +146,7 @@ kernel! {
     }
     geometry(version) {
         let items = match version {
-            Version::Fast => WARP,
+            Version::Fast | Version::Tf32 => WARP,
             Version::Naive => HEAD_THREADS,
         };
         Geometry::new([head.parameters().div_ceil(items), 1, sizes.lanes as usize], HEAD_THREADS)?

@@ -119,7 +119,7 @@ kernel! {
     }
     geometry(version) {
         let blocks = match version {
-            Version::Fast => pieces.count,
+            Version::Fast | Version::Tf32 => pieces.count,
             Version::Naive => pieces.count.div_ceil(UPDATE_THREADS),
         };
         Geometry::new([blocks, 1, sizes.lanes as usize], UPDATE_THREADS)?
@@ -175,7 +175,7 @@ kernel! {
     }
     geometry(version) {
         let blocks = match version {
-            Version::Fast => pieces.count,
+            Version::Fast | Version::Tf32 => pieces.count,
             Version::Naive => pieces.count.div_ceil(UPDATE_THREADS),
         };
         Geometry::new([blocks, 1, sizes.lanes as usize], UPDATE_THREADS)?

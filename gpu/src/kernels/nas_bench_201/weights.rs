@@ -4,14 +4,19 @@ use super::{CONSTANTS, PLAN, Plan, SPLITS_8, SPLITS_16, SPLITS_32, STRUCTS, Samp
 use crate::device::{Buffer, Geometry, Source};
 use crate::error::Result;
 use crate::kernels::table::int;
-use crate::kernels::{Kernels, Version};
+use crate::kernels::{Kernels, MMA, Version};
 
 /// The module.
 pub const SOURCE: Source = Source {
     name: "nas_bench_201_weights",
     constants: &and::<_, { CONSTANTS.len() + 3 }>(CONSTANTS, constants![WEIGHT_THREADS, WEIGHT_TILE, IMAGE_WORDS]),
     descriptions: STRUCTS,
-    files: &[PLAN, ("nas_bench_201/weights.cu", include_str!("../../../kernels/nas_bench_201/weights.cu"))],
+    files: &[
+        MMA,
+        PLAN,
+        ("nas_bench_201/weights.cu", include_str!("../../../kernels/nas_bench_201/weights.cu")),
+        ("nas_bench_201/weights_tf32.cu", include_str!("../../../kernels/nas_bench_201/weights_tf32.cu")),
+    ],
     kernels: &[
         Weights32::SIGNATURE,
         Weights16::SIGNATURE,
@@ -45,7 +50,7 @@ impl Channels {
     fn blocks(self, version: Version) -> usize {
         let Self { inputs, outputs } = self;
         match version {
-            Version::Fast => inputs.div_ceil(WEIGHT_TILE) * outputs.div_ceil(WEIGHT_TILE),
+            Version::Fast | Version::Tf32 => inputs.div_ceil(WEIGHT_TILE) * outputs.div_ceil(WEIGHT_TILE),
             // Of 3×3 filters; of larger ones a thread has more than one weight.
             Version::Naive => (inputs * outputs * 9).div_ceil(WEIGHT_THREADS),
         }
@@ -54,14 +59,16 @@ impl Channels {
 
 /// The entries of convolutions that read nodes.
 macro_rules! entries {
-    ($($(#[$meta:meta])* $launch:ident: $fast:literal, $naive:literal, $splits:expr, $blocks:literal, $arithmetic:literal;)*) => { $(
+    ($($(#[$meta:meta])* $launch:ident: $fast:literal, $naive:literal, $splits:expr, $blocks:literal, $arithmetic:literal $(, tf32 $tf32:literal, $share:literal)?;)*) => { $(
         kernel! {
             $(#[$meta])*
             // SAFETY: the list names slots of the plan; images up to the plan's, at most `sizes.batch`; within a lane or trial at the offsets of the
             // plan, which lie within the sizes; channels up to the slot's.
-            unsafe pub struct $launch<'a>: $fast, $naive;
-            // Filters and gradients of a channel begin within a sector.
-            expects { threads: WEIGHT_THREADS, dynamic_shared: 0, blocks: $blocks, arithmetic: $arithmetic, global_loads: 0, unfused: 0, shared_waves: 110, global_sectors: 150, }
+            unsafe pub struct $launch<'a>: $fast, $naive $(, tf32 $tf32)?;
+            // Filters and gradients of a channel begin within a sector. Rows of 16 and of 8 numbers are stored two and four at a time, partly to the same banks,
+            // as are their borders; two lanes at a time load the columns that a line begins with, and what is added up in the end.
+            expects { threads: WEIGHT_THREADS, dynamic_shared: 0, blocks: $blocks, arithmetic: $arithmetic, global_loads: 0, unfused: 0, shared_waves: 200, global_sectors: 150, }
+            $(tf32 expects { threads: WEIGHT_THREADS, dynamic_shared: 0, blocks: 2, arithmetic: $share, global_loads: 0, unfused: 0, shared_waves: 200, global_sectors: 150, })?
             given {
                 /// The plan of the pass.
                 plan: &'a Plan,
@@ -101,11 +108,11 @@ macro_rules! entries {
 
 entries! {
     /// Gradients of the filters of convolutions with outputs of 32×32 pixels and stride 1, in [`SPLITS_32`] parts; and of scale and shift behind them.
-    Weights32: "weights_32", "weights_32_naive", SPLITS_32, 2, 91;
+    Weights32: "weights_32", "weights_32_naive", SPLITS_32, 2, 91, tf32 "weights_32_tf32", 22;
     /// The same with outputs of 16×16 pixels, in [`SPLITS_16`] parts.
-    Weights16: "weights_16", "weights_16_naive", SPLITS_16, 2, 91;
+    Weights16: "weights_16", "weights_16_naive", SPLITS_16, 2, 91, tf32 "weights_16_tf32", 22;
     /// The same with outputs of 8×8 pixels, in [`SPLITS_8`] parts.
-    Weights8: "weights_8", "weights_8_naive", SPLITS_8, 2, 88;
+    Weights8: "weights_8", "weights_8_naive", SPLITS_8, 2, 88, tf32 "weights_8_tf32", 22;
     /// The same with outputs of 16×16 pixels and stride 2, in [`SPLITS_16`] parts.
     WeightsDown16: "weights_down_16", "weights_down_16_naive", SPLITS_16, 2, 91;
     /// The same with outputs of 8×8 pixels and stride 2, in [`SPLITS_8`] parts.

@@ -108,7 +108,7 @@ fn open(common: &Common) -> anyhow::Result<(Device, Provenance)> {
     let backend = Backend::open(common.device)?;
     let provenance = backend.provenance();
     match backend {
-        Backend::Cuda(device) => Ok((device, provenance)),
+        Backend::Cuda { device, .. } => Ok((device, provenance)),
         Backend::Cpu => Err(Error::Usage(format!("--device {} is no CUDA device", common.device)).into()),
     }
 }
