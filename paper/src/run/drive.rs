@@ -164,7 +164,12 @@ pub fn drive<R: Record, P: Process<R>>(
     let outcome = match outcome.and_then(|outcome| watch.save(process).map(|()| outcome)) {
         Ok(outcome) => outcome,
         Err(error) => {
-            let (path, saved_at) = (run.folder().to_owned(), watch.saved_at);
+            // Where the folder itself is gone, there is nothing to go on from.
+            if !run.folder().is_dir() {
+                return Err(error);
+            }
+            let saved_at = watch.saved_at.filter(|_| run.checkpoint_path().is_file());
+            let path = run.folder().to_owned();
             return Err(Error::Stopped { path, saved_at, source: Box::new(error) });
         }
     };
