@@ -578,7 +578,7 @@ unsafe extern "C" fn thread_main() -> ! {
     let launch = CURRENT.get();
     loop {
         // SAFETY: called on a stack of the running launch; another one may have changed it since.
-        let launch = unsafe { launch_of(launch) };
+        let launch = unsafe { &mut *launch };
         // SAFETY: the arguments were checked against the kernel's parameters.
         unsafe { (launch.kernel.run)(launch.arguments.as_ptr()) };
         let me = launch.current;
