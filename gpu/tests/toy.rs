@@ -151,11 +151,15 @@ fn every_barrier_is_needed() {
     for (index, &(module, file, barrier)) in barriers.iter().enumerate() {
         // Numbers alone, so that it is a wrong result that is found, whatever else the device would notice.
         let wrong = ORDERS.map(|order| is_found(TEST, &software.clone().checks(Checks::None).order(order), index));
+        // Products of a warp by tensor cores keep the warps in step on the software device, so that numbers alone may tell nothing.
+        let races = !wrong.contains(&true) && is_found(TEST, &software.clone().checks(Checks::Races), index);
         let (name, text) = kernels::ALL[module].files[file];
         let (at, _) = text.match_indices(BARRIER).nth(barrier).unwrap();
         let line = text[..at].lines().count();
-        say(&format!("emulated: without the barrier of {name}:{line}, wrong in the orders {ORDERS:?}: {wrong:?}"));
-        found += usize::from(wrong.contains(&true));
+        say(&format!(
+            "emulated: without the barrier of {name}:{line}, wrong in the orders {ORDERS:?}: {wrong:?}, else a race: {races}"
+        ));
+        found += usize::from(wrong.contains(&true) || races);
     }
     say(&format!("emulated: {found} of {} removed barriers were found", barriers.len()));
     assert!(!barriers.is_empty() && found == barriers.len());
