@@ -108,6 +108,8 @@ pub const CASES: [Case; 10] = [
         ..ONE
     },
     Case { channels: 2, outputs: 130, batch: 2, images: &[2], slots: 2, outs: 0, terms: 1, kernels: &[1, 3], ..ONE },
+    // One step of k: what is added up at the end lies where it was read.
+    Case { channels: 16, outputs: 3, batch: 2, images: &[2], slots: 1, outs: 0, terms: 1, kernels: &[3], ..ONE },
     Case { channels: 3, outputs: 3, batch: 3, images: &[2, 3], slots: 2, outs: 2, terms: 3, kernels: &[0], ..ONE },
     Case { outputs: 0, slots: 0, outs: 0, terms: 2, ..ONE },
     Case {
@@ -138,7 +140,7 @@ pub const CASES: [Case; 10] = [
 ];
 
 /// Cases that are enough to see faults: most of the kernels' text is the same for all sides.
-pub const FEW: [Case; 3] = [
+pub const FEW: [Case; 4] = [
     Case {
         side: 16,
         channels: 5,
@@ -152,6 +154,8 @@ pub const FEW: [Case; 3] = [
         ..ONE
     },
     Case { channels: 2, outputs: 130, batch: 2, images: &[2], slots: 2, outs: 0, terms: 1, kernels: &[1, 3], ..ONE },
+    // One step of k: what is added up at the end lies where it was read.
+    Case { channels: 16, outputs: 3, batch: 2, images: &[2], slots: 1, outs: 0, terms: 1, kernels: &[3], ..ONE },
     Case {
         side: 32,
         stride: 2,
