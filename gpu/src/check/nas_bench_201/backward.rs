@@ -59,7 +59,7 @@ const ONE: Case = Case {
 
 /// All sides and strides, channels that fill no block and more than one, more steps than stages, minibatches that are not whole, slots that are
 /// taken one after the other, nodes that nothing reads.
-pub const CASES: [Case; 10] = [
+pub const CASES: [Case; 11] = [
     Case {
         side: 32,
         channels: 17,
