@@ -30,6 +30,32 @@ struct Table {
     problems: Vec<String>,
 }
 
+/// Whether two tables have the same rows, with numbers that differ by a twentieth at most: of the same text, the compiler makes code with a register or an
+/// instruction more or less from one run to the next. What is stated beside a kernel is checked without any leeway.
+fn alike(old: &str, new: &str) -> bool {
+    let close = |(old, new): (&str, &str)| {
+        let numbers = (old.trim().parse::<f64>(), new.trim().parse::<f64>());
+        old == new || matches!(numbers, (Ok(old), Ok(new)) if (old - new).abs() <= 0.05 * old.abs().max(new.abs()))
+    };
+    let row = |(old, new): (&str, &str)| {
+        old.split('|').count() == new.split('|').count() && old.split('|').zip(new.split('|')).all(close)
+    };
+    old.lines().count() == new.lines().count() && old.lines().zip(new.lines()).all(row)
+}
+
+#[test]
+fn tables_are_alike_but_for_a_register() {
+    assert!(alike("| back | 126 | 0 |\n| node | 80 |\n", "| back | 128 | 0 |\n| node | 80 |\n"));
+    for other in [
+        "| back | 126 | 8 |\n| node | 80 |",
+        "| back | 140 | 0 |\n| node | 80 |",
+        "| back | 126 | 0 |",
+        "| b | 126 | 0 |\n| node | 80 |",
+    ] {
+        assert!(!alike("| back | 126 | 0 |\n| node | 80 |\n", other), "{other}");
+    }
+}
+
 fn main() -> ExitCode {
     let mode = std::env::args().nth(1).unwrap_or_default();
     match run(&mode) {
@@ -72,7 +98,7 @@ fn run(mode: &str) -> Result<(), String> {
         let (begin, end) = (format!("<!-- {name}: begin -->\n"), format!("<!-- {name}: end -->\n"));
         let parts = text.split_once(&begin).and_then(|(head, rest)| Some((head, rest.split_once(&end)?)));
         let (head, (old, tail)) = parts.ok_or_else(|| format!("{place} has no place for the table of {name}"))?;
-        if mode == "--check" && old != table {
+        if mode == "--check" && !alike(old, table) {
             return Err(format!("{place} has another table of {name}; write it anew with --write"));
         }
         text = format!("{head}{begin}{table}{end}{tail}");
